@@ -1,0 +1,243 @@
+"""Executable claims: sentences that a cell computes and checks.
+
+What may differ between machines stands in white square brackets, ⟦0.262⟧.  The brackets are the only
+thing that the comparison of outputs replaces; in return every bracketed figure has a bound that this
+module checks.  Each output carries its figures and bounds as metadata, from which `course.py run`
+writes the ledger and the tests check the stored outputs again.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import numbers
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+OPEN, CLOSE = "⟦", "⟧"
+_ID = re.compile(r"(Q([1-9]|[1-4]\d|50)|C\d\d)-[a-z0-9]+(-[a-z0-9]+)*")
+_sentences: dict[str, str] = {}
+
+
+class ClaimFailed(AssertionError):
+    """A claim or a bounded figure does not hold; the message has sentence, figure and bound."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Where a figure must lie.  `below` and `above` are strict, `low` and `high` belong to it."""
+
+    below: float | None = None
+    above: float | None = None
+    low: float | None = None
+    high: float | None = None
+    equals: float | str | bool | None = None
+
+    def __post_init__(self) -> None:
+        limits = [self.below, self.above, self.low, self.high]
+        if all(limit is None for limit in [*limits, self.equals]):
+            raise ValueError("a claim without a bound cannot fail; pass below=, above=, between=(low, high) or equals=")
+        for limit in limits:
+            if limit is not None and not _is_finite(limit):
+                raise ValueError(f"a bound of {limit!r} says nothing; pass a finite number")
+        bottom = [b for b in (self.above, self.low) if b is not None]
+        top = [b for b in (self.below, self.high) if b is not None]
+        if bottom and top and max(bottom) > min(top):
+            raise ValueError(f"no figure can satisfy {self}: the lower limit is above the upper one")
+
+    def holds(self, figure: float | str | bool) -> bool:
+        if self.equals is not None:
+            return bool(figure == self.equals)
+        return all((
+            self.below is None or figure < self.below,
+            self.above is None or figure > self.above,
+            self.low is None or figure >= self.low,
+            self.high is None or figure <= self.high,
+        ))
+
+    def __str__(self) -> str:
+        parts = []
+        if self.equals is not None:
+            parts.append(f"equal to {format_figure(self.equals)}")
+        if self.low is not None and self.high is not None:
+            parts.append(f"between {format_figure(self.low)} and {format_figure(self.high)}")
+        elif self.low is not None:
+            parts.append(f"at least {format_figure(self.low)}")
+        elif self.high is not None:
+            parts.append(f"at most {format_figure(self.high)}")
+        if self.above is not None:
+            parts.append(f"above {format_figure(self.above)}")
+        if self.below is not None:
+            parts.append(f"below {format_figure(self.below)}")
+        return " and ".join(parts)
+
+    def stored(self) -> dict[str, float | str | bool]:
+        """The limits that are set, as plain JSON values."""
+        return {name: _plain(limit) for name, limit in asdict(self).items() if limit is not None}
+
+
+def claim(
+    id: str,
+    sentence: str,
+    *,
+    measured: float | str | bool,
+    below: float | None = None,
+    above: float | None = None,
+    between: tuple[float, float] | None = None,
+    equals: float | str | bool | None = None,
+    unit: str = "",
+    digits: int = 3,
+) -> None:
+    """State `sentence`, show `measured` in brackets, and raise `ClaimFailed` if it is out of bounds.
+
+    id: unique in the course; `Q23-bytes` for a claim that answers question 23, `C00-…` for one of
+        chapter 00 that answers none.
+    sentence: true for every seed and machine that the bound allows; it has no measured figure in it.
+    measured: a finite number, a bool or a string, computed by the cell.
+    below, above: strict limits.  between: (low, high), both allowed.  equals: exactly this.
+    unit, digits: how the figure is printed: significant digits, unit behind it.
+    """
+    _check_id(id, sentence)
+    low, high = between if between is not None else (None, None)
+    bound = Bound(below=below, above=above, low=low, high=high, equals=equals)
+    figure = _check_figure(measured, f"claim {id}")
+    text = f"{format_figure(figure, digits)}{' ' + unit if unit else ''}"
+    if not bound.holds(figure):
+        raise ClaimFailed(f"{id} is false here: {sentence!r}. Measured {text}; it must be {bound}.")
+    entry = {"kind": "claim", "id": id, "sentence": sentence, "measured": figure, "figure": text, "bound": bound.stored()}
+    _display(f"✔ {id}  {sentence}   {OPEN}{text}{CLOSE}", None, entry)
+
+
+def show(
+    rows: Sequence[Mapping[str, object]],
+    bounds: Mapping[str | tuple[str, str], tuple[float | None, float | None]] | None = None,
+    *,
+    caption: str = "",
+    digits: int = 3,
+) -> None:
+    """Show `rows` as a table; the figures that may vary stand in brackets, each checked against its bound.
+
+    rows: one mapping for each row, with the same keys in the same order; the first key names the row.
+    bounds: {column: (low, high)}, or {(row, column): (low, high)} for one cell; None leaves a side open.
+        A column without a bound is compared exactly, so it must not hold what differs between machines.
+    digits: significant digits of floats.
+    Raises ClaimFailed with row, column, figure and bound; ValueError for a bound on nothing.
+    """
+    columns = _check_rows(rows)
+    limits = _check_bounds(bounds or {}, rows, columns)
+    bounded: list[dict[str, object]] = []
+    body = [[_cell(row, rows[i][columns[0]], column, limits, digits, bounded) for column in columns]
+            for i, row in enumerate(rows)]
+    plain = "\n".join(" | ".join(line) for line in ([caption] if caption else [], columns, *body) if line)
+    entry = {"kind": "table", "caption": caption, "bounded": bounded}
+    _display(plain, _html_table(caption, columns, body, rows), entry)
+
+
+def format_figure(figure: float | str | bool, digits: int = 3) -> str:
+    """A figure for a reader: 26,032 or 0.262 or 1.2e-07; whole numbers are never shortened."""
+    if isinstance(figure, str):
+        return figure
+    if isinstance(figure, (bool, _numpy_bool())):
+        return "yes" if figure else "no"
+    if isinstance(figure, numbers.Integral):
+        return f"{int(figure):,}"
+    value = float(figure)
+    if value and not 1e-4 <= abs(value) < 1e6:
+        return f"{value:.{digits - 1}e}"
+    whole = len(str(int(abs(value)))) if abs(value) >= 1 else 0
+    return f"{value:,.{max(digits - whole, 0)}f}" if whole else f"{value:.{digits}g}"
+
+
+def _cell(row, name, column, limits, digits, bounded) -> str:
+    value = row[column]
+    limit = limits.get((str(name), column), limits.get(column))
+    if limit is None:
+        return value if isinstance(value, str) else format_figure(value, digits)
+    figure = _check_figure(value, f"row {name!r}, column {column!r}")
+    bound = Bound(low=limit[0], high=limit[1])
+    text = format_figure(figure, digits)
+    if not bound.holds(figure):
+        raise ClaimFailed(f"row {name!r}, column {column!r}: {text} is out of bounds; it must be {bound}.")
+    bounded.append({"row": str(name), "column": column, "measured": figure, "figure": text, "bound": bound.stored()})
+    return f"{OPEN}{text}{CLOSE}"
+
+
+def _html_table(caption: str, columns: list[str], body: list[list[str]], rows) -> str:
+    from tabulate import tabulate
+
+    numeric = ["left" if any(isinstance(row[c], str) for row in rows) else "right" for c in columns]
+    cells = [[html.escape(cell) for cell in line] for line in body]
+    table = tabulate(cells, [html.escape(c) for c in columns], tablefmt="unsafehtml",
+                     colalign=numeric, disable_numparse=True)
+    return table.replace("<table>", f"<table><caption>{html.escape(caption)}</caption>") if caption else str(table)
+
+
+def _display(plain: str, rich: str | None, entry: dict[str, object]) -> None:
+    shell = None
+    try:
+        from IPython import get_ipython
+
+        shell = get_ipython()
+    except ImportError:
+        pass
+    if shell is None or not hasattr(shell, "kernel"):
+        print(plain)
+        return
+    from IPython.display import display
+
+    data = {"text/plain": plain} | ({"text/html": rich} if rich else {})
+    display(data, raw=True, metadata={"course": entry})
+
+
+def _check_id(id: str, sentence: str) -> None:
+    if not isinstance(id, str) or not _ID.fullmatch(id):
+        raise ValueError(f"a claim's id is 'Q23-bytes' or 'C00-map': a question or chapter, then words; got {id!r}")
+    if not isinstance(sentence, str) or len(sentence.split()) < 3:
+        raise ValueError(f"claim {id} needs a sentence; got {sentence!r}")
+    if OPEN in sentence or CLOSE in sentence:
+        raise ValueError(f"the sentence of claim {id} must not contain {OPEN} or {CLOSE}: they enclose what may vary")
+    if _sentences.setdefault(id, sentence) != sentence:
+        raise ValueError(f"claim {id} already says {_sentences[id]!r}; an id belongs to one sentence")
+
+
+def _check_figure(value: object, where: str) -> float | str | bool:
+    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
+        value = value.item()
+    if isinstance(value, (bool, str)) or _is_finite(value):
+        return value
+    raise ValueError(f"{where}: measured must be one finite number, a bool or a string; got {value!r}")
+
+
+def _check_rows(rows) -> list[str]:
+    if not rows:
+        raise ValueError("show() got no rows; pass at least one mapping of column to value")
+    columns = list(rows[0])
+    for i, row in enumerate(rows):
+        if list(row) != columns:
+            raise ValueError(f"row {i} has the columns {list(row)}; the first row has {columns}")
+    return columns
+
+
+def _check_bounds(bounds, rows, columns) -> dict:
+    names = {str(row[columns[0]]) for row in rows}
+    for key in bounds:
+        row, column = key if isinstance(key, tuple) else (None, key)
+        if column not in columns or (row is not None and row not in names):
+            raise ValueError(f"a bound for {key!r}, but the table has columns {columns} and rows {sorted(names)}")
+    return dict(bounds)
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, numbers.Real) and math.isfinite(value)
+
+
+def _numpy_bool() -> type:
+    import sys
+
+    numpy = sys.modules.get("numpy")
+    return numpy.bool_ if numpy else bool
+
+
+def _plain(value):
+    return value.item() if hasattr(value, "item") else value

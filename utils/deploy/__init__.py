@@ -1,0 +1,1 @@
+"""Where an optimized model runs: one module for each runtime."""

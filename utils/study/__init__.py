@@ -1,0 +1,1 @@
+"""What helps a reader to learn: exercises that check themselves, quizzes, cards."""

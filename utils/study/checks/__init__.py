@@ -1,0 +1,1 @@
+"""The checks of each chapter's exercises: chapter 03's are in ch03.py."""
