@@ -1,0 +1,140 @@
+"""Exercises that check themselves: `check("03-1", my_function)` and `hint("03-1", 1)`.
+
+A check tries the answer on inputs drawn fresh each time and names the misconception behind a wrong
+one.  The checks of chapter NN live in `utils/study/checks/chNN.py`, found by that name.
+"""
+
+from __future__ import annotations
+
+import dis
+import importlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+_NOTHING = ("RESUME", "NOP", "CACHE", "PRECALL", "COPY_FREE_VARS", "MAKE_CELL", "PUSH_NULL", "RETURN_GENERATOR")
+_registered: dict[str, Exercise] = {}
+
+
+class Misconception(Exception):
+    """Raised by a check: the sentence tells the reader what they took for true and what is."""
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise: its check and three hints, from a nudge to nearly the answer."""
+
+    id: str
+    title: str
+    hints: tuple[str, str, str]
+    grade: Callable
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check found: `state` is "right", "wrong" or "not attempted"."""
+
+    id: str
+    state: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{ {'right': '✔', 'wrong': '✘', 'not attempted': '○'}[self.state] } {self.id}  {self.message}"
+
+
+def exercise(id: str, title: str, hints: tuple[str, str, str]) -> Callable:
+    """Register the decorated `grade(answer, rng)` as the check of exercise `id`.
+
+    `grade` returns nothing for a right answer and raises `Misconception` for a wrong one.
+    rng: a numpy Generator, seeded anew on each check.
+    """
+    if not re.fullmatch(r"\d\d-\d+", id):
+        raise ValueError(f"an exercise's id is 'NN-k', such as '03-1'; got {id!r}")
+    if len(hints) != 3 or not all(isinstance(text, str) and text.strip() for text in hints):
+        raise ValueError(f"exercise {id} needs three hints, from a nudge to nearly the answer; got {hints!r}")
+
+    def register(grade: Callable) -> Callable:
+        _registered[id] = Exercise(id, title, tuple(hints), grade)
+        return grade
+
+    return register
+
+
+def check(id: str, answer: object) -> None:
+    """Print whether `answer` solves exercise `id`; if not, which misconception it shows."""
+    print(grade(id, answer))
+
+
+def hint(id: str, number: int = 1) -> None:
+    """Print hint 1, 2 or 3 of exercise `id`."""
+    hints = find(id).hints
+    if number not in (1, 2, 3):
+        raise ValueError(f"exercise {id} has hints 1, 2 and 3; got {number!r}")
+    print(f"Hint {number} of 3 for {id}: {hints[number - 1]}")
+
+
+def grade(id: str, answer: object) -> Verdict:
+    """The verdict that `check` prints, for programs."""
+    import numpy as np
+
+    found = find(id)
+    if is_stub(answer):
+        return Verdict(id, "not attempted", f"not attempted yet: {found.title}. For help: hint({id!r})")
+    seed = int(np.random.SeedSequence().generate_state(1)[0])
+    try:
+        found.grade(answer, np.random.default_rng(seed))
+    except Misconception as misconception:
+        return Verdict(id, "wrong", str(misconception))
+    except Exception as error:
+        return Verdict(id, "wrong", f"your code stopped with {type(error).__name__}: {error}")
+    return Verdict(id, "right", f"right: {found.title}")
+
+
+def find(id: str) -> Exercise:
+    """The exercise with this id; an unknown one is answered with those of its chapter."""
+    chapter = re.fullmatch(r"(\d\d)-\d+", str(id))
+    if not chapter:
+        raise ValueError(f"an exercise's id is 'NN-k', such as '03-1'; got {id!r}")
+    of_chapter = of(chapter[1])
+    if id not in of_chapter:
+        raise ValueError(f"chapter {chapter[1]} has the exercises {sorted(of_chapter)}; got {id!r}")
+    return of_chapter[id]
+
+
+def of(chapter: str) -> dict[str, Exercise]:
+    """All exercises of chapter "NN", by id, in order."""
+    name = f"utils.study.checks.ch{chapter}"
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise ValueError(f"chapter {chapter} has no exercises") from None
+    return {id: _registered[id] for id in sorted(_registered) if id.startswith(f"{chapter}-")}
+
+
+def require(condition: object, message: str) -> None:
+    """Raise `Misconception(message)` unless `condition` is true."""
+    if not condition:
+        raise Misconception(message)
+
+
+def is_stub(answer: object) -> bool:
+    """True for `...`, None, a collection with `...` in it, and a function without a body of its own."""
+    if answer is ... or answer is None:
+        return True
+    if isinstance(answer, (tuple, list)):
+        return any(item is ... for item in answer)
+    if isinstance(answer, dict):
+        return any(item is ... for item in answer.values())
+    return hasattr(answer, "__code__") and _has_no_body(answer)
+
+
+def _has_no_body(function: Callable) -> bool:
+    """Only a docstring, `...`, `pass` or `raise NotImplementedError`: what is left just returns None."""
+    steps = [step for step in dis.get_instructions(function) if step.opname not in _NOTHING]
+    if any(step.argval == "NotImplementedError" for step in steps):
+        return any(step.opname == "RAISE_VARARGS" for step in steps) and len(steps) <= 5
+    returns = [step for step in steps if step.opname not in ("LOAD_CONST", "RETURN_VALUE", "RETURN_CONST")]
+    constants = [step.argval for step in steps if step.opname in ("LOAD_CONST", "RETURN_CONST")]
+    return not returns and all(value is None for value in constants)
