@@ -1,0 +1,70 @@
+"""Measured figures in prose: quoted from the ledger by claim id, never typed.
+
+An author writes `{{Q3-bytes}}`.  `refresh` turns it into `<!--Q3-bytes-->0.262<!--/-->`: the page shows
+the figure, the source says where it comes from, and the next run of the chapter renews it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from utils import ROOT
+
+LEDGER = ROOT / "data" / "results" / "claims.json"
+_ID = r"[QC]\d{1,2}-[a-z0-9-]+"
+_QUOTE = re.compile(rf"\{{\{{(?P<new>{_ID})\}}\}}|<!--(?P<old>{_ID})-->(?P<figure>[^<]*)<!--/-->")
+
+
+def ledger(path: Path = LEDGER) -> dict[str, str]:
+    """{claim id: figure as printed} of the last run of every chapter."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no ledger {path.name}; `python course.py run` writes it")
+    return {entry["id"]: entry["figure"] for entry in json.loads(path.read_text(encoding="utf-8"))}
+
+
+def refresh(text: str, figures: Mapping[str, str]) -> str:
+    """`text` with every quote filled from `figures`; an unknown id raises KeyError that names it."""
+    def fill(match: re.Match) -> str:
+        id = match["new"] or match["old"]
+        if id not in figures:
+            raise KeyError(f"the text quotes {id!r}, which no claim in the ledger has")
+        return f"<!--{id}-->{figures[id]}<!--/-->"
+
+    return _QUOTE.sub(fill, text)
+
+
+def quoted(text: str) -> list[str]:
+    """The claim ids that `text` quotes, in order."""
+    return [match["new"] or match["old"] for match in _QUOTE.finditer(text)]
+
+
+def plain(text: str) -> str:
+    """`text` for a reader: the figures without the comments around them."""
+    return _QUOTE.sub(lambda match: match["figure"] or match[0], text)
+
+
+def pages(root: Path = ROOT) -> list[Path]:
+    """The files that may quote figures: README, interview answers and docs."""
+    return [root / "README.md", *sorted((root / "interview").glob("q*.md")), *sorted((root / "docs").rglob("*.md"))]
+
+
+def refresh_pages(root: Path = ROOT) -> list[Path]:
+    """Fill the quotes of all pages; returns those that changed."""
+    figures = ledger(root / "data" / "results" / "claims.json")
+    changed = []
+    for page in pages(root):
+        before = page.read_text(encoding="utf-8")
+        try:
+            after = refresh(before, figures)
+        except KeyError as error:
+            raise KeyError(f"{page.relative_to(root)}: {error.args[0]}") from None
+        if after != before:
+            beside = page.with_suffix(f".{os.getpid()}.new")
+            beside.write_text(after, encoding="utf-8")
+            os.replace(beside, page)
+            changed.append(page)
+    return changed
