@@ -4,30 +4,41 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from typing import NamedTuple
 
 from utils import ROOT
 
-#: chapter -> (title, the questions it answers), in the order of the course.
-CHAPTERS: dict[str, tuple[str, tuple[int, ...]]] = {
-    "00": ("Start here", ()),
-    "01": ("Why optimize, and how to measure it", (1, 2, 24, 25)),
-    "02": ("The Toolkit, and what is beyond it", (29, 30, 31)),
-    "03": ("Quantization from first principles", (3, 4, 7)),
-    "04": ("Post-training quantization", (6, 23, 32, 40, 41)),
-    "05": ("Quantization-aware training", (5, 20, 33)),
-    "06": ("Pruning", (8, 9, 10)),
-    "07": ("Sparsity", (12, 13, 14)),
-    "08": ("Weight sharing", (11,)),
-    "09": ("All together", (18, 19, 44)),
-    "10": ("Knowledge distillation", (15, 16, 17)),
-    "11": ("Transfer learning", (47, 48, 49)),
-    "12": ("TensorFlow Lite", (21, 22)),
-    "13": ("TensorFlow.js", (26, 27)),
-    "14": ("Microcontrollers", (42, 43)),
-    "15": ("Distributed training", (50,)),
-    "16": ("Federated learning", (35, 36, 37, 38)),
-    "17": ("TFX", (45, 46)),
-    "18": ("Choose and ship", (28, 34, 39)),
+
+class Chapter(NamedTuple):
+    """A chapter's title, the questions it answers, its minutes, and how many of them are on the core path."""
+
+    title: str
+    questions: tuple[int, ...]
+    minutes: int
+    core: int
+
+
+#: The chapters in the order of the course.
+CHAPTERS: dict[str, Chapter] = {
+    "00": Chapter("Start here", (), 20, 20),
+    "01": Chapter("Why optimize, and how to measure it", (1, 2, 24, 25), 90, 45),
+    "02": Chapter("The Toolkit, and what is beyond it", (29, 30, 31), 75, 0),
+    "03": Chapter("Quantization from first principles", (3, 4, 7), 90, 60),
+    "04": Chapter("Post-training quantization", (6, 23, 32, 40, 41), 100, 55),
+    "05": Chapter("Quantization-aware training", (5, 20, 33), 80, 35),
+    "06": Chapter("Pruning", (8, 9, 10), 80, 40),
+    "07": Chapter("Sparsity", (12, 13, 14), 70, 0),
+    "08": Chapter("Weight sharing", (11,), 60, 0),
+    "09": Chapter("All together", (18, 19, 44), 80, 30),
+    "10": Chapter("Knowledge distillation", (15, 16, 17), 75, 30),
+    "11": Chapter("Transfer learning", (47, 48, 49), 75, 0),
+    "12": Chapter("TensorFlow Lite", (21, 22), 90, 40),
+    "13": Chapter("TensorFlow.js", (26, 27), 60, 0),
+    "14": Chapter("Microcontrollers", (42, 43), 70, 0),
+    "15": Chapter("Distributed training", (50,), 60, 0),
+    "16": Chapter("Federated learning", (35, 36, 37, 38), 90, 0),
+    "17": Chapter("TFX", (45, 46), 70, 0),
+    "18": Chapter("Choose and ship", (28, 34, 39), 80, 30),
 }
 
 
@@ -43,9 +54,9 @@ def texts() -> dict[int, str]:
 
 def chapter_of(number: int) -> str:
     """"03" for question 3."""
-    for chapter, (_, numbers) in CHAPTERS.items():
-        if number in numbers:
-            return chapter
+    for number_of_chapter, chapter in CHAPTERS.items():
+        if number in chapter.questions:
+            return number_of_chapter
     raise ValueError(f"there are questions 1 to 50; got {number!r}")
 
 
