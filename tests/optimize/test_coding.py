@@ -1,0 +1,57 @@
+"""Lossless coders and the entropy that bounds them."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from utils.optimize import coding
+
+
+@given(st.binary(max_size=2000), st.sampled_from(sorted(coding.METHODS)))
+def test_what_was_compressed_comes_back(content, method):
+    packed = coding.compress(content, method)
+    assert coding.decompress(packed, method) == content
+    assert coding.compress(content, method) == packed
+
+
+@pytest.mark.parametrize("method", sorted(coding.METHODS))
+def test_zeros_shrink_and_noise_does_not(method):
+    noise = np.random.default_rng(0).bytes(20_000)
+    assert len(coding.compress(bytes(20_000), method)) < 200
+    assert len(coding.compress(noise, method)) > 19_900
+
+
+@pytest.mark.parametrize("method", sorted(coding.METHODS))
+def test_damaged_bytes_are_refused_by_name(method):
+    packed = coding.compress(b"weights " * 200, method)
+    with pytest.raises(ValueError, match=f"no whole {method} stream"):
+        coding.decompress(packed[: len(packed) // 2], method)
+    with pytest.raises(ValueError, match=f"no whole {method} stream"):
+        coding.decompress(b"\x07not a stream at all", method)
+
+
+def test_wrong_arguments_say_what_to_pass():
+    with pytest.raises(ValueError, match="brotli"):
+        coding.compress(b"x", "zip")
+    with pytest.raises(TypeError, match="pass bytes"):
+        coding.compress("text")
+
+
+@pytest.mark.parametrize("values, bits", [
+    ([7, 7, 7, 7], 0), ([0, 1], 1), (list(range(256)), 8), ([0, 0, 0, 1], 0.811278), ([[0.5, 0.25], [0.25, 0.5]], 1),
+])
+def test_entropy_of_known_distributions(values, bits):
+    assert coding.entropy(np.array(values)) == pytest.approx(bits, abs=1e-6)
+
+
+def test_no_coder_beats_the_entropy_of_independent_values():
+    values = np.random.default_rng(1).choice(4, size=50_000, p=[0.7, 0.1, 0.1, 0.1]).astype(np.uint8)
+    least = coding.entropy(values) * values.size / 8
+    assert all(len(coding.compress(values.tobytes(), method)) > least for method in coding.METHODS)
+
+
+@pytest.mark.parametrize("values", [[], [0.1, float("nan")]])
+def test_entropy_refuses_what_has_none(values):
+    with pytest.raises(ValueError, match="values"):
+        coding.entropy(np.array(values))

@@ -1,0 +1,94 @@
+"""Magnitude pruning: the weights nearest to zero become zero.
+
+`prune_once` sets them to zero in one step, without training: what pruning does to a file can be seen with
+it alone.  What training can save afterwards is another question.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+
+import numpy as np
+import tf_keras
+
+#: Names of the weights that the Toolkit prunes; biases, normalization and depthwise kernels stay whole.
+PRUNABLE = ("kernel", "pointwise_kernel", "recurrent_kernel", "embeddings")
+
+__all__ = ["PRUNABLE", "prunable", "prune_once", "sparsity", "zero_smallest"]
+
+
+def prune_once(model: tf_keras.Model, target: float, *, scope: str = "layer") -> tf_keras.Model:
+    """A copy of `model` in which a share `target` of the prunable weights is zero: the smallest magnitudes.
+
+    Nothing is trained, and `model` stays as it is.
+
+    Args:
+        model: a built Sequential or functional tf_keras model.
+        target: share of zeros, from 0 up to but not including 1.
+        scope: "layer" gives each weight array the share `target`; "model" ranks all weights of the model
+            together, so that arrays with many small weights lose more (Han et al. 2015, arXiv 1506.02626,
+            prune by layer; Frankle and Carbin 2019, arXiv 1803.03635, compare both).
+
+    Raises:
+        TypeError: `model` is no tf_keras model.
+        ValueError: target or scope out of range, nothing to prune, or weights that are not finite.
+    """
+    _check(model)
+    if isinstance(target, bool) or not isinstance(target, numbers.Real) or not 0 <= target < 1:
+        raise ValueError(f"target is {target!r}; pass the share of zeros, from 0 to below 1, such as 0.8")
+    if scope not in ("layer", "model"):
+        raise ValueError(f"scope is {scope!r}; pass 'layer' or 'model'")
+    values, where = model.get_weights(), prunable(model)
+    if not where:
+        raise ValueError(f"the model {model.name!r} has no prunable weights, which are those named {PRUNABLE}")
+    chosen = [values[i] for i in where]
+    if not all(np.isfinite(array).all() for array in chosen):
+        raise ValueError(f"the model {model.name!r} has weights that are NaN or infinite; train it again")
+    for i, array in zip(where, _prune(chosen, float(target), scope), strict=True):
+        values[i] = array
+    copy = tf_keras.models.clone_model(model)
+    copy.set_weights(values)
+    return copy
+
+
+def zero_smallest(values: np.ndarray, target: float) -> np.ndarray:
+    """A copy of `values` with exactly round(target * size) zeros at the smallest magnitudes.
+
+    Of equal magnitudes the one that stands first goes first, so that the result is the same everywhere.
+    """
+    flat = np.array(values).reshape(-1)
+    smallest = np.argsort(np.abs(flat), kind="stable")[: round(target * flat.size)]
+    flat[smallest] = 0
+    return flat.reshape(np.shape(values))
+
+
+def sparsity(model: tf_keras.Model) -> float:
+    """Share of zeros among the prunable weights of `model`, from 0 to 1."""
+    _check(model)
+    values = model.get_weights()
+    arrays = [values[i] for i in prunable(model)]
+    total = sum(array.size for array in arrays)
+    return sum(int(np.count_nonzero(array == 0)) for array in arrays) / total if total else math.nan
+
+
+def prunable(model: tf_keras.Model) -> list[int]:
+    """Which of `model.get_weights()` pruning may touch: their positions in that list."""
+    return [i for i, weight in enumerate(model.weights) if weight.name.split("/")[-1].split(":")[0] in PRUNABLE]
+
+
+def _prune(arrays: list[np.ndarray], target: float, scope: str) -> list[np.ndarray]:
+    if scope == "layer":
+        return [zero_smallest(array, target) for array in arrays]
+    joined = zero_smallest(np.concatenate([array.reshape(-1) for array in arrays]), target)
+    ends = np.cumsum([array.size for array in arrays])[:-1]
+    return [part.reshape(array.shape) for part, array in zip(np.split(joined, ends), arrays, strict=True)]
+
+
+def _check(model: object) -> None:
+    if not isinstance(model, tf_keras.Model):
+        kind = type(model)
+        hint = " (a Keras 3 model: build it with tf_keras)" if kind.__module__.startswith("keras.") else ""
+        raise TypeError(f"model is a {kind.__module__}.{kind.__name__}{hint}; pass a tf_keras model")
+    if not model.built:
+        raise ValueError(f"the model {model.name!r} has no weights yet; give it an input shape, or call it once")
