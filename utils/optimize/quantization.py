@@ -1,0 +1,357 @@
+"""Affine quantization by hand, and TF Lite's converter with its options behind one word.
+
+    real ≈ scale · (q - zero_point),   q a whole number in [qmin, qmax]
+
+(Jacob et al. 2018, arXiv 1712.05877, eq. 1.)  Numbers are chosen as TF Lite's converter chooses them: activations
+asymmetric in [-128, 127], weights symmetric in [-127, 127] per channel, the range always containing 0,
+scales in float32.  What runs on these numbers is in `integer_kernels`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from utils.artifact import Artifact
+
+#: What `convert` can make of a model, in one line each.
+MODES = {
+    "float32": "nothing is quantized: the reference for all others",
+    "float16": "weights stored in 16-bit floats, computed in float32",
+    "dynamic": "weights int8, activations quantized while running, inputs and outputs float32",
+    "int8": "everything int8, inputs and outputs too; needs calibration",
+    "int8_float_io": "everything int8 inside, inputs and outputs float32; needs calibration",
+    "int16x8": "activations int16, weights int8, inputs and outputs float32; needs calibration",
+}
+
+
+# ---------------------------------------------------------------- numbers
+
+
+@dataclass(frozen=True)
+class Affine:
+    """How integers stand for real numbers: real = scale · (q - zero_point).
+
+    scale: positive float32, one number (per tensor) or one for each index of `axis` (per channel).
+    zero_point: the integer that means exactly 0.0; the same shape as scale.
+    qmin, qmax: the smallest and largest integer.  axis: None, or the axis that the channels are on.
+    """
+
+    scale: np.ndarray
+    zero_point: np.ndarray
+    qmin: int = -128
+    qmax: int = 127
+    axis: int | None = None
+
+    def __post_init__(self) -> None:
+        scale, zero = np.asarray(self.scale, np.float32), np.asarray(self.zero_point)
+        if not np.issubdtype(zero.dtype, np.integer):
+            raise TypeError(f"zero_point is {self.zero_point!r}; it must be a whole number, "
+                            "or 0.0 falls between two integers and cannot be represented exactly")
+        if not np.all(np.isfinite(scale)) or np.any(scale <= 0):
+            raise ValueError(f"scale is {self.scale!r}; it is the distance of two neighbours, so finite and above 0")
+        if self.qmin >= self.qmax:
+            raise ValueError(f"qmin {self.qmin} must be below qmax {self.qmax}")
+        if np.any(zero < self.qmin) or np.any(zero > self.qmax):
+            raise ValueError(f"zero_point {self.zero_point!r} must lie in [{self.qmin}, {self.qmax}]: "
+                             "a range without 0 cannot pad a picture or clamp at ReLU")
+        if (self.axis is None) != (scale.ndim == 0):
+            raise ValueError(f"scale has shape {scale.shape} and axis is {self.axis}; pass one scale and no axis, "
+                             "or a vector of scales and the axis of the channels")
+        object.__setattr__(self, "scale", scale)
+        object.__setattr__(self, "zero_point", np.broadcast_to(zero.astype(np.int64), scale.shape))
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The smallest numpy integer type that holds qmin and qmax."""
+        return np.dtype(np.int8 if self.qmin >= -128 and self.qmax <= 127 else np.int16
+                        if self.qmin >= -(2**15) and self.qmax < 2**15 else np.int32)
+
+    @property
+    def range(self) -> tuple[np.ndarray, np.ndarray]:
+        """The smallest and the largest real number that can be represented."""
+        return self.scale * (self.qmin - self.zero_point), self.scale * (self.qmax - self.zero_point)
+
+    def aligned(self, ndim: int) -> tuple[np.ndarray, np.ndarray]:
+        """Scale and zero point shaped to broadcast against an array of `ndim` axes."""
+        if self.axis is None:
+            return self.scale, self.zero_point
+        shape = [1] * ndim
+        shape[self.axis] = -1
+        return self.scale.reshape(shape), self.zero_point.reshape(shape)
+
+
+def choose(x: np.ndarray, bits: int = 8, *, symmetric: bool = False, axis: int | None = None,
+           narrow: bool | None = None) -> Affine:
+    """The scale and zero point that cover all of `x`.
+
+    x: real numbers.  bits: 2 to 16.  axis: None for one scale, or the axis whose channels get one each.
+    symmetric, narrow: see `from_range`.  Raises ValueError if x is empty or holds NaN or infinity.
+    """
+    x = _check_real(x)
+    others = None if axis is None else tuple(i for i in range(x.ndim) if i != axis % x.ndim)
+    return from_range(x.min(others), x.max(others), bits, symmetric=symmetric, narrow=narrow,
+                      axis=None if axis is None else axis % x.ndim)
+
+
+def from_range(low: float | np.ndarray, high: float | np.ndarray, bits: int = 8, *, symmetric: bool = False,
+               narrow: bool | None = None, axis: int | None = None) -> Affine:
+    """The scale and zero point that cover [low, high], widened to contain 0.
+
+    symmetric: zero point 0 and the same reach on both sides, which makes the integer product shorter;
+        half of the integers are wasted when all numbers have one sign.
+    narrow: leave out the lowest integer, as TF Lite does for weights ([-127, 127]); by default when symmetric.
+    A range of only 0 gets scale 1.
+    """
+    if not isinstance(bits, (int, np.integer)) or not 2 <= bits <= 16:
+        raise ValueError(f"bits is {bits!r}; pass a whole number from 2 to 16")
+    low, high = np.minimum(low, 0.0).astype(np.float64), np.maximum(high, 0.0).astype(np.float64)
+    if not np.all(np.isfinite(low) & np.isfinite(high)):
+        raise ValueError(f"the range [{low}, {high}] is not finite")
+    narrow = symmetric if narrow is None else narrow
+    qmin, qmax = -(2 ** (int(bits) - 1)) + bool(narrow), 2 ** (int(bits) - 1) - 1
+    if symmetric:
+        scale, zero = np.maximum(-low, high) / qmax, np.zeros(np.shape(low), np.int64)
+        return Affine(np.where(scale > 0, scale, 1.0), zero, qmin, qmax, axis)
+    scale = (high - low) / (qmax - qmin)
+    scale = np.where(scale > 0, scale, 1.0)
+    zero = np.clip(round_half_away(qmin - low / scale), qmin, qmax).astype(np.int64)
+    return Affine(scale, zero, qmin, qmax, axis)
+
+
+def quantize(x: np.ndarray, q: Affine) -> np.ndarray:
+    """Real numbers to integers: divide, round (ties away from zero, as C's `round`), shift, clamp.
+
+    x: any shape; with per-channel `q`, its axis must have as many entries as there are scales.
+    """
+    x = np.asarray(x)
+    scale, zero = q.aligned(x.ndim)
+    if q.axis is not None and x.shape[q.axis] != q.scale.size:
+        raise ValueError(f"axis {q.axis} of x has {x.shape[q.axis]} channels, the quantization has {q.scale.size}")
+    return np.clip(round_half_away(x / scale) + zero, q.qmin, q.qmax).astype(q.dtype)
+
+
+def dequantize(q_values: np.ndarray, q: Affine) -> np.ndarray:
+    """Integers to the float32 numbers that they stand for."""
+    q_values = np.asarray(q_values)
+    scale, zero = q.aligned(q_values.ndim)
+    return (q_values.astype(np.int64) - zero).astype(np.float32) * scale
+
+
+def fake_quantize(x: np.ndarray, q: Affine) -> np.ndarray:
+    """`x` after the round trip: float32 numbers that all lie on the integer grid."""
+    return dequantize(quantize(x, q), q)
+
+
+def round_half_away(x: np.ndarray) -> np.ndarray:
+    """Round to whole numbers, 0.5 up and -0.5 down, as C does.  `np.round` goes to the even neighbour instead."""
+    whole = np.trunc(x)
+    return whole + np.where(np.abs(x - whole) >= 0.5, np.sign(x), 0)
+
+
+# ---------------------------------------------------------------- errors
+
+
+def mse(x: np.ndarray, approximation: np.ndarray) -> float:
+    """Mean squared error, in the square of x's unit."""
+    return float(np.mean((np.asarray(x, np.float64) - approximation) ** 2))
+
+
+def sqnr_db(x: np.ndarray, approximation: np.ndarray) -> float:
+    """Signal to quantization noise ratio in decibels: 10 · log10(mean x² / mean error²); infinite without error."""
+    noise = mse(x, approximation)
+    signal = float(np.mean(np.asarray(x, np.float64) ** 2))
+    if signal == 0:
+        raise ValueError("the signal is all zeros, so there is no signal to noise ratio")
+    return float("inf") if noise == 0 else 10 * float(np.log10(signal / noise))
+
+
+def error_parts(x: np.ndarray, q: Affine) -> tuple[float, float]:
+    """(clipping, rounding): the mean squared error from values outside q's range and from those inside.
+
+    Their sum is the whole mean squared error.
+    """
+    x = _check_real(x).astype(np.float64)
+    low, high = q.range
+    shape = [-1 if i == q.axis else 1 for i in range(x.ndim)]
+    low, high = (np.reshape(edge, shape) if q.axis is not None else edge for edge in (low, high))
+    squared = (x - fake_quantize(x, q)) ** 2
+    outside = (x < low) | (x > high)
+    return float(np.sum(squared[outside]) / x.size), float(np.sum(squared[~outside]) / x.size)
+
+
+def best_clip(x: np.ndarray, bits: int = 8, *, symmetric: bool = False, candidates: int = 100) -> Affine:
+    """The range, a part of x's own, with the least mean squared error.
+
+    Tries `candidates` evenly spaced fractions of x's range and keeps the best, the whole range included:
+    never worse than `choose`.  At 8 bits little is gained; at 4 and fewer, much.
+    """
+    x = _check_real(x)
+    low, high = float(x.min()), float(x.max())
+    options = [from_range(part * low, part * high, bits, symmetric=symmetric)
+               for part in np.linspace(1, 0, candidates, endpoint=False)]
+    return min(options, key=lambda q: mse(x, fake_quantize(x, q)))
+
+
+def _check_real(x: np.ndarray) -> np.ndarray:
+    x = np.asarray(x)
+    if x.size == 0:
+        raise ValueError(f"cannot choose a range for an empty array of shape {x.shape}")
+    if not np.all(np.isfinite(x)):
+        raise ValueError(f"{np.count_nonzero(~np.isfinite(x))} of {x.size} values are NaN or infinite; "
+                         "find out where they come from before quantizing")
+    return x
+
+
+# ---------------------------------------------------------------- conversion
+
+
+def convert(model: Any, mode: str = "int8", calibration: Any = None, *, per_channel: bool = True,
+            input_range: tuple[float, float] | None = None) -> Artifact:
+    """A tf_keras model as a .tflite file, quantized in one of the `MODES`.
+
+    model: a built tf_keras model (Sequential, functional or subclassed), with fixed shapes but for the batch.
+    calibration: inputs as in training, an array of (n, ...) or a list of one for each input; 100 to 500
+        examples do.  Needed where activations are quantized, refused elsewhere, where it would be ignored.
+    per_channel: False gives every weight tensor one scale, dense layers too.
+    input_range: the range that the inputs had in training; calibration outside it is refused.  Without it,
+        whole numbers up to 255 are refused for a model that does not rescale its input.
+    Returns an Artifact of the format "tflite".  Nothing is printed.
+    Raises ValueError or TypeError that says what was passed and what to pass.
+    """
+    from utils.artifact import Artifact
+
+    _check_mode(mode)
+    _check_model(model)
+    samples = _check_calibration(model, mode, calibration, input_range)
+    return Artifact(_run_converter(model, mode, samples, per_channel), "tflite")
+
+
+def _run_converter(model: Any, mode: str, samples: list[np.ndarray] | None, per_channel: bool) -> bytes:
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    if mode != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter._experimental_disable_per_channel = not per_channel
+        converter._experimental_disable_per_channel_quantization_for_dense_layers = not per_channel
+    if mode == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if samples is not None:
+        converter.representative_dataset = lambda: ([x[i:i + 1] for x in samples] for i in range(len(samples[0])))
+        ops = tf.lite.OpsSet
+        converter.target_spec.supported_ops = [
+            ops.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8 if mode == "int16x8"
+            else ops.TFLITE_BUILTINS_INT8]
+    if mode == "int8":
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+    with quiet():
+        return converter.convert()
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the converter's remarks away: Python warnings, TensorFlow's logger, and what C++ writes to stderr.
+
+    If the block raises, what was written is shown, because it may hold the reason.
+    """
+    import tensorflow as tf
+
+    logger = tf.get_logger()
+    level = logger.level
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as written, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logger.setLevel("ERROR")
+        os.dup2(written.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            written.seek(0)
+            os.write(saved, written.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+            logger.setLevel(level)
+
+
+def _check_mode(mode: str) -> None:
+    if mode not in MODES:
+        near = difflib.get_close_matches(str(mode), MODES, 1, cutoff=0)
+        raise ValueError(f"no mode {mode!r}; did you mean {near[0]!r}? There are {', '.join(MODES)}")
+
+
+def _check_model(model: Any) -> None:
+    import tf_keras
+
+    if isinstance(model, tf_keras.Model):
+        if not model.built or not getattr(model, "inputs", None):
+            raise ValueError(f"{type(model).__name__} {model.name!r} has no known input shape yet. Call it once on a "
+                             "batch, or write it as a functional model with tf_keras.Input")
+        return
+    if any(base.__module__.partition(".")[0] == "keras" for base in type(model).__mro__):
+        raise TypeError("this is a Keras 3 model; the converter's quantization and the Toolkit work on Keras 2. Build it "
+                        "with tf_keras, or put `import utils` above `import tensorflow` and use tf.keras")
+    raise TypeError(f"convert takes a tf_keras model; got {type(model).__name__}")
+
+
+def _check_calibration(model: Any, mode: str, calibration: Any, input_range) -> list[np.ndarray] | None:
+    needed = mode in ("int8", "int8_float_io", "int16x8")
+    if not needed and calibration is not None:
+        raise ValueError(f"mode {mode!r} does not use calibration data; leave it out, or take mode 'int8'")
+    if not needed:
+        return None
+    if calibration is None:
+        raise ValueError(f"mode {mode!r} fixes the activations' ranges in advance, so it needs calibration=: "
+                         "some 100 to 500 inputs of the training set, prepared as in training")
+    samples = list(calibration) if isinstance(calibration, (list, tuple)) else [calibration]
+    if len(samples) != len(model.inputs):
+        raise ValueError(f"the model has {len(model.inputs)} inputs, calibration has {len(samples)}; "
+                         "pass one array, or a list of one array for each input")
+    samples = [_check_samples(x, wanted, model, input_range) for x, wanted in zip(samples, model.inputs, strict=True)]
+    if len({len(x) for x in samples}) > 1:
+        raise ValueError(f"the inputs' calibration arrays have {[len(x) for x in samples]} examples; pass as many of each")
+    return samples
+
+
+def _check_samples(x: Any, wanted: Any, model: Any, input_range) -> np.ndarray:
+    x = np.asarray(x)
+    shape = tuple(wanted.shape[1:])
+    if x.size == 0:
+        raise ValueError(f"calibration is empty (shape {x.shape}); pass some 100 to 500 inputs of shape {shape}")
+    if x.ndim != len(shape) + 1 or any(s not in (None, n) for n, s in zip(x.shape[1:], shape, strict=True)):
+        raise ValueError(f"calibration has shape {x.shape}; the model takes (n, {', '.join(map(str, shape))})")
+    if not np.all(np.isfinite(x)):
+        raise ValueError("calibration holds NaN or infinity; the ranges would be meaningless")
+    if wanted.dtype.is_floating:
+        _check_range(x, model, input_range)
+    return x.astype(wanted.dtype.as_numpy_dtype)
+
+
+def _check_range(x: np.ndarray, model: Any, input_range) -> None:
+    """Calibration on 0…255 for a model trained on 0…1 converts without a word and then predicts nonsense."""
+    low, high = float(x.min()), float(x.max())
+    if input_range is not None:
+        if low < input_range[0] or high > input_range[1]:
+            raise ValueError(f"calibration lies in [{low:g}, {high:g}], outside input_range {input_range}; prepare it "
+                             "exactly as the inputs were prepared in training")
+        return
+    prepares = any(type(layer).__name__ in ("Rescaling", "Normalization", "Embedding") for layer in model.layers)
+    if not prepares and x.ndim > 1 and low >= 0 and 16 < high <= 255 and np.array_equal(x, np.trunc(x)):
+        raise ValueError(f"calibration is whole numbers in [{low:g}, {high:g}], like raw pixels, and the model does not "
+                         "rescale its input. If it was trained on 0…1, pass x / 255; if really on 0…255, pass "
+                         "input_range=(0, 255)")
+
+
