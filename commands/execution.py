@@ -1,0 +1,177 @@
+"""Executes a notebook in a fresh kernel: progress by cell, a time limit for each, the culprit named."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from commands.chapters import shown
+from commands.environment import EXTRAS
+from commands.problem import Problem
+
+CELL_LIMIT = 300
+_LONGEST_SOCKET = 80  # a Unix socket's path has at most 104 bytes on macOS; the kernel appends to it
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@dataclass(frozen=True)
+class Executed:
+    """An executed notebook: the NotebookNode, seconds for each executed cell by execution count, seconds in all."""
+
+    notebook: object
+    cell_seconds: dict[int, float]
+    seconds: float
+
+
+def execute(
+    path: Path,
+    *,
+    seed: int | None = None,
+    fresh: bool = False,
+    keep_going: bool = False,
+    cell_limit: int = CELL_LIMIT,
+    variables: dict[str, str] | None = None,
+    progress: bool | None = None,
+    name: str | None = None,
+) -> Executed:
+    """Execute the notebook at `path` in a new kernel, in its own folder; nothing is written.
+
+    seed: COURSE_SEED of the kernel, None to inherit it.  fresh: train anew (COURSE_FRESH).
+    keep_going: record errors as outputs and go on, instead of raising Problem at the first.
+    cell_limit: seconds a cell may take.  variables: further environment variables of the kernel.
+    progress: a bar on stderr; None: if that is a terminal.  name: how messages call the notebook.
+    Raises Problem, naming the cell, if it fails, takes too long, or the kernel dies.
+    """
+    import nbformat
+
+    notebook = nbformat.read(path, as_version=4)
+    watch = _Watch(notebook, name or shown(path), progress)
+    kernel = kernel_of(notebook)
+    with tempfile.TemporaryDirectory(prefix="course-") as scratch, watch:
+        client = _client(notebook, kernel, path.parent, keep_going, cell_limit, watch)
+        _connect(client, Path(scratch))
+        environment = kernel_variables(seed, fresh, Path(scratch)) | (variables or {})
+        watch.guard(lambda: client.execute(env=environment), cell_limit)
+    return Executed(notebook, watch.cell_seconds, time.monotonic() - watch.began)
+
+
+def kernel_of(notebook) -> str:
+    """The kernel a notebook asks for: python3, or that of an extra environment."""
+    wanted = notebook.metadata.get("kernelspec", {}).get("name", "python3")
+    return wanted if wanted in EXTRAS else "python3"
+
+
+def kernel_variables(seed: int | None, fresh: bool, scratch: Path) -> dict[str, str]:
+    """The kernel's environment variables: as this process's, with the seed, without bars or the user's own start-up files."""
+    variables = dict(os.environ)
+    variables.update({"TQDM_DISABLE": "1", "COURSE_STORED": "1", "IPYTHONDIR": str(scratch / "ipython")})
+    if seed is not None:
+        variables["COURSE_SEED"] = str(seed)
+    if fresh:
+        variables["COURSE_FRESH"] = "1"
+    return variables
+
+
+def _client(notebook, kernel: str, folder: Path, keep_going: bool, cell_limit: int, watch: _Watch):
+    from nbclient import NotebookClient
+
+    if sys.platform == "win32":  # pyzmq needs the loop that can wait for sockets
+        import asyncio
+
+        asyncio.set_event_loop_policy(asyncio.WindowsSelectorEventLoopPolicy())
+    return NotebookClient(
+        notebook,
+        kernel_name=kernel,
+        timeout=cell_limit,
+        allow_errors=keep_going,
+        record_timing=False,
+        store_widget_state=False,
+        resources={"metadata": {"path": str(folder)}},
+        on_cell_execute=watch.cell_begins,
+        on_cell_executed=watch.cell_ends,
+    )
+
+
+def _connect(client, scratch: Path) -> None:
+    """Prefer a Unix socket: no port, and no warning of the kernel about unencrypted TCP."""
+    from jupyter_client.kernelspec import NoSuchKernel
+
+    try:
+        manager = client.create_kernel_manager()
+        manager.kernel_spec  # noqa: B018  raises if the kernel is not registered
+    except NoSuchKernel:
+        kernel = client.kernel_name
+        advice = f"add --with {kernel} to the command" if kernel in EXTRAS else "python course.py setup --fresh"
+        raise Problem(f"The kernel {kernel!r} is not there. To make it: {advice}.") from None
+    if os.name != "nt" and len(os.fsencode(scratch)) < _LONGEST_SOCKET:
+        manager.transport = "ipc"
+        manager.connection_file = str(scratch / "k.json")
+
+
+class _Watch:
+    """Knows which cell runs, for how long, and shows it."""
+
+    def __init__(self, notebook, name: str, progress: bool | None) -> None:
+        self.name, self.began = name, time.monotonic()
+        self.cell_seconds: dict[int, float] = {}
+        self._cells = notebook.cells
+        self._now: int | None = None
+        self._cell_began = self.began
+        self._count = 0
+        self._bar = _bar(name, sum(cell.cell_type == "code" for cell in notebook.cells), progress)
+
+    def __enter__(self) -> _Watch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def cell_begins(self, cell, cell_index: int) -> None:
+        self._now, self._cell_began = cell_index, time.monotonic()
+        self._count += 1
+
+    def cell_ends(self, cell, cell_index: int, execute_reply) -> None:
+        self.cell_seconds[self._count] = round(time.monotonic() - self._cell_began, 2)
+        self._bar.update()
+
+    def guard(self, work: Callable[[], object], cell_limit: int) -> None:
+        """Do `work`; turn what stops it into a Problem that names the cell."""
+        from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+        try:
+            work()
+        except CellTimeoutError:
+            raise Problem(
+                f"{self._where()} took longer than {cell_limit} seconds and was stopped. An endless loop? "
+                "If it needs the time, pass a larger --time-limit."
+            ) from None
+        except CellExecutionError as error:
+            raise Problem(f"{self._where()} raised {error.ename}: {_ANSI.sub('', error.evalue)}") from None
+        except DeadKernelError:
+            raise Problem(
+                f"{self._where()} killed its kernel: a crash in native code, or no memory left. "
+                "Close other programs and repeat; `python course.py doctor` shows how much memory is free."
+            ) from None
+        except RuntimeError as error:
+            if "Kernel died" not in str(error) and "died before" not in str(error):
+                raise
+            raise Problem(f"{self.name}: the kernel did not start ({error}). Mend it:  python course.py setup --fresh") from None
+
+    def _where(self) -> str:
+        if self._now is None:
+            return f"{self.name}: the start of the kernel"
+        lines = [line for line in self._cells[self._now].source.splitlines() if line.strip()]
+        return f"{self.name}, cell [{self._count}] ({lines[0].strip() if lines else 'empty'} …)"
+
+
+def _bar(name: str, cells: int, progress: bool | None):
+    from tqdm import tqdm
+
+    return tqdm(total=cells, desc=name, unit="cell", disable=None if progress is None else not progress,
+                leave=False, bar_format="{desc} {bar:20} {n_fmt}/{total_fmt} cells {elapsed}")

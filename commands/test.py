@@ -1,0 +1,61 @@
+"""Run the tests: pytest, as pyproject.toml sets it up, in the course's environment."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from commands import environment
+from commands.problem import Problem, nearest
+
+NEEDS_ENVIRONMENT = True
+PASSES_ON = True
+EXAMPLES = """
+  python course.py test                                   everything, notebooks included
+  python course.py test tests/test_measure.py             one file
+  python course.py test notebooks/03_quantization.ipynb   a chapter's stored outputs, compared cell by cell
+  python course.py test -k prune -x                       whatever pytest understands is passed on
+  python course.py test --with tfx                        also what needs the environment of chapter 17
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = f"{parser.prog} [--with tfx|tff] [PATH …] [pytest's own options]"
+    environment.with_argument(parser)
+
+
+def main(options: argparse.Namespace) -> int:
+    environment.ensure_extras(options.extras)
+    os.environ["COURSE_WITH"] = ",".join(options.extras)
+    given = [resolve(argument) for argument in options.rest]
+    if not environment.writable(environment.ROOT):
+        given += ["-p", "no:cacheprovider"]
+        os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", tempfile.mkdtemp(prefix="hypothesis-"))
+        sys.dont_write_bytecode = True
+    os.chdir(environment.ROOT)
+    import pytest
+
+    return int(pytest.main(given))
+
+
+def resolve(argument: str) -> str:
+    """A path as pytest needs it: typed relative to where the user is, or to the course's folder."""
+    path, colons, test = argument.partition("::")
+    if argument.startswith("-"):
+        return argument
+    for base in (Path.cwd(), environment.ROOT):
+        if (base / path).exists():
+            return f"{(base / path).resolve()}{colons}{test}"
+    if "/" in path or path.endswith((".py", ".ipynb")):
+        raise Problem(_no_such_file(path))
+    return argument  # the value of an option such as -k
+
+
+def _no_such_file(path: str) -> str:
+    root = environment.ROOT
+    files = [*root.glob("tests/**/*.py"), *root.glob("notebooks/*.ipynb"), *root.glob("solutions/*.ipynb")]
+    match = nearest(path, [file.relative_to(root).as_posix() for file in files])
+    return f"There is no file {path}." + (f" Did you mean {match}?" if match else "")
