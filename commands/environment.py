@@ -34,6 +34,9 @@ _ENTERED = os.environ.pop("COURSE_ENTERED", None) is not None
 _MACHINES = {"linux": ("x86_64", "aarch64"), "darwin": ("arm64",), "win32": ("amd64",)}
 
 
+_WIDE = sys.maxsize > 2**32
+
+
 def lock_path(name: str = "core") -> Path:
     """requirements/NAME.txt; a Problem if this lock does not exist (yet)."""
     path = lockfile.REQUIREMENTS / f"{name}.txt"
@@ -83,7 +86,7 @@ def python_of(place: Path) -> Path:
 def is_complete(place: Path, name: str = "core") -> bool:
     """Whether the environment in `place` holds exactly what the lock says, and was not moved since."""
     marker = _marker(place)
-    return marker.get(name) == lockfile.digest(lock_path(name)) and marker.get("folder") == str(place.resolve())
+    return _stayed(place, marker) and marker.get(name) == lockfile.digest(lock_path(name))
 
 
 def running_inside(name: str = "core") -> bool:
@@ -149,8 +152,8 @@ def base_python(name: str = "core") -> Path:
         if found:
             return found
     raise Problem(
-        f"--with {name} ({EXTRAS[name]}) needs Python {' or '.join(accepted)}; this is {platform.python_version()}, and no "
-        f"other was found. Install Python {accepted[-1]} so that `python{accepted[-1]}` starts it, and repeat the command."
+        f"--with {name} ({EXTRAS[name]}) needs Python {' or '.join(accepted)}; this is {platform.python_version()}, "
+        f"and no other was found. Install Python {accepted[-1]} so that `python{accepted[-1]}` starts it, then repeat."
     )
 
 
@@ -185,12 +188,17 @@ def _marker(place: Path) -> dict[str, str]:
     return content if isinstance(content, dict) else {}
 
 
+def _stayed(place: Path, marker: dict[str, str]) -> bool:
+    """A moved environment is no use: its scripts start with the path of the old one."""
+    return marker.get("folder") == str(place.resolve())
+
+
 def _build(place: Path, name: str, fresh: bool) -> None:
     _check_machine()
     _check_disk(place, name)
     marker = _marker(place)
     _refuse_foreign(place, marker)
-    kept = not fresh and name in marker and marker.get("folder") == str(place.resolve()) and python_of(place).exists()
+    kept = not fresh and name in marker and _stayed(place, marker) and python_of(place).exists()
     print(f"{'Updating' if kept else 'Making'} the environment in {place} (once; later starts take seconds)", flush=True)
     if kept:
         (place / STARTED).touch()
@@ -209,8 +217,8 @@ def _refuse_foreign(place: Path, marker: dict[str, str]) -> None:
     ours = marker or (place / STARTED).exists()
     if place.exists() and any(place.iterdir()) and not ours:
         raise Problem(
-            f"{place} exists, but the course did not make it. Rename or remove that folder and repeat the command; or, if "
-            "it is active and you want the course's packages in it:  python course.py setup --here"
+            f"{place} exists, but the course did not make it. Rename or remove that folder and repeat the command; or, "
+            "if it is active and you want the course's packages in it:  python course.py setup --here"
         )
 
 
@@ -256,7 +264,7 @@ def _install_uv(python: Path, outside: dict[str, str]) -> bool:
 
 
 def _installer_environment(python: Path) -> dict[str, str]:
-    """This process's variables, with pip's own settings (mirror, certificates) told to uv, which does not read them."""
+    """This process's variables, and pip's settings (mirror, certificates) told to uv, which does not read them."""
     outside = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "UV_SYSTEM_PYTHON")}
     answer = subprocess.run([python, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False)
     for key, value in uv_settings(answer.stdout).items():
@@ -309,11 +317,11 @@ def _remove(place: Path) -> None:
 
 def _check_machine() -> None:
     machines = _MACHINES.get(sys.platform, ())
-    if platform.machine().lower() not in machines or sys.maxsize < 2**32:
+    if platform.machine().lower() not in machines or not _WIDE:
         raise Problem(
             f"There is no TensorFlow for this machine ({sys.platform}, {platform.machine()}, "
-            f"{'64' if sys.maxsize > 2**32 else '32'}-bit Python). The course needs a 64-bit Python on Linux (x86_64, aarch64), macOS (arm64) or Windows (AMD64); "
-            "on other machines open it in Binder or in the dev container."
+            f"{64 if _WIDE else 32}-bit Python). The course needs a 64-bit Python on Linux (x86_64, aarch64), "
+            "macOS (arm64) or Windows (AMD64); on other machines open it in Binder or in the dev container."
         )
 
 

@@ -48,9 +48,7 @@ def execute(
     progress: a bar on stderr; None: if that is a terminal.  name: how messages call the notebook.
     Raises Problem, naming the cell, if it fails, takes too long, or the kernel dies.
     """
-    import nbformat
-
-    notebook = nbformat.read(path, as_version=4)
+    notebook = read(path)
     watch = _Watch(notebook, name or shown(path), progress)
     kernel = kernel_of(notebook)
     with tempfile.TemporaryDirectory(prefix="course-") as scratch, watch:
@@ -61,6 +59,16 @@ def execute(
     return Executed(notebook, watch.cell_seconds, time.monotonic() - watch.began)
 
 
+def read(path: Path):
+    """The notebook in a file.  Raises Problem if it is none."""
+    import nbformat
+
+    try:
+        return nbformat.read(path, as_version=4)
+    except (ValueError, AttributeError, nbformat.ValidationError) as error:
+        raise Problem(f"{path} is not a notebook ({error}). Restore it:  git checkout {path}") from None
+
+
 def kernel_of(notebook) -> str:
     """The kernel a notebook asks for: python3, or that of an extra environment."""
     wanted = notebook.metadata.get("kernelspec", {}).get("name", "python3")
@@ -68,7 +76,7 @@ def kernel_of(notebook) -> str:
 
 
 def kernel_variables(seed: int | None, fresh: bool, scratch: Path) -> dict[str, str]:
-    """The kernel's environment variables: as this process's, with the seed, without bars or the user's own start-up files."""
+    """The kernel's environment variables: this process's and the seed; no bars, none of the user's start-up files."""
     variables = dict(os.environ)
     variables.update({"TQDM_DISABLE": "1", "COURSE_STORED": "1", "IPYTHONDIR": str(scratch / "ipython")})
     if seed is not None:
@@ -102,6 +110,7 @@ def _connect(client, scratch: Path) -> None:
     """Prefer a Unix socket: no port, and no warning of the kernel about unencrypted TCP."""
     from jupyter_client.kernelspec import NoSuchKernel
 
+    os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # the environment's kernel, not one of that name at home
     try:
         manager = client.create_kernel_manager()
         manager.kernel_spec  # noqa: B018  raises if the kernel is not registered
@@ -161,7 +170,9 @@ class _Watch:
         except RuntimeError as error:
             if "Kernel died" not in str(error) and "died before" not in str(error):
                 raise
-            raise Problem(f"{self.name}: the kernel did not start ({error}). Mend it:  python course.py setup --fresh") from None
+            raise Problem(
+                f"{self.name}: the kernel did not start ({error}). To mend it:  python course.py setup --fresh"
+            ) from None
 
     def _where(self) -> str:
         if self._now is None:

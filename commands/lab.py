@@ -23,7 +23,7 @@ EXAMPLES = """
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-browser", action="store_true", help="print the address instead of opening it")
-    parser.add_argument("--port", type=int, help=f"this port and no other (default: the first free one from {FIRST_PORT})")
+    parser.add_argument("--port", type=int, help=f"this port and no other (else the first free one from {FIRST_PORT})")
     environment.with_argument(parser)
 
 
@@ -31,7 +31,8 @@ def main(options: argparse.Namespace) -> int:
     environment.ensure_extras(options.extras)
     port = choose_port(options.port)
     if not environment.writable(environment.ROOT):
-        print(f"– {environment.ROOT} is read-only: notebooks run, but changes cannot be saved. Copy it to keep your work.")
+        print(f"– {environment.ROOT} is read-only: notebooks run, but cannot be saved. Copy it to keep your work.")
+    os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # the course's kernel, not one of the same name at home
     from jupyterlab.labapp import main as lab
 
     sys.stdout.flush()

@@ -15,7 +15,7 @@ _SOURCES = re.compile(r"^# sources: sha256:([0-9a-f]{64})$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Entry:
-    """One locked package: `text` is the whole entry with its hashes, `marker` says where it belongs ('' = everywhere)."""
+    """One locked package: `text` is its whole entry with hashes, `marker` says where it belongs ('': everywhere)."""
 
     name: str
     version: str

@@ -29,7 +29,7 @@ class Lock:
         told = False
         while not _try_lock(self._file):
             if not told:
-                print(f"{self.busy} (process {self._owner()}). Waiting for it to end; Ctrl-C gives up.", file=sys.stderr)
+                print(f"{self.busy} (process {self._owner()}). Waiting for it; Ctrl-C gives up.", file=sys.stderr)
                 told = True
             time.sleep(0.3)
         self._file.truncate(0)
