@@ -17,10 +17,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def _whole_number(name: str, default: int) -> int:
     text = os.environ.get(name, str(default))
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError(f"the environment variable {name} is {text!r}; pass a whole number, such as {default}") from None
+    if not text.isdecimal() or int(text) < min(default, 1):
+        raise ValueError(f"the environment variable {name} is {text!r}; pass a whole number, such as {default}")
+    return int(text)
 
 
 #: The one seed of a run.  `course.py run --seeds 5` sets it; notebooks hand it on.
@@ -33,7 +32,6 @@ FRESH = os.environ.get("COURSE_FRESH", "") not in ("", "0")
 THREADS = _whole_number("COURSE_THREADS", 1)
 
 _TENSORFLOW_SETTINGS = {
-    "TF_USE_LEGACY_KERAS": "1",  # tf.keras is tf_keras (Keras 2): the Toolkit accepts no other
     "TF_CPP_MIN_LOG_LEVEL": "3",  # with the next line, TensorFlow starts without a word
     "TF_ENABLE_ONEDNN_OPTS": "0",  # oneDNN sums in another order and announces itself on stderr
     "TF_DETERMINISTIC_OPS": "1",  # the same seed gives the same weights, bit for bit, on one machine
@@ -49,6 +47,8 @@ def _settle_tensorflow() -> None:
             "TensorFlow was imported before utils, so tf.keras is Keras 3, which the Model Optimization "
             "Toolkit does not accept. Restart the kernel and put `import utils` above `import tensorflow`."
         )
+    # tf.keras is tf_keras (Keras 2), whatever the shell says: the Toolkit accepts no other.
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
     for name, value in _TENSORFLOW_SETTINGS.items():
         os.environ.setdefault(name, value)
 

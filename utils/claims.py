@@ -38,17 +38,27 @@ class Bound:
         limits = [self.below, self.above, self.low, self.high]
         if all(limit is None for limit in [*limits, self.equals]):
             raise ValueError("a claim without a bound cannot fail; pass below=, above=, between=(low, high) or equals=")
+        if self.equals is not None:
+            if any(limit is not None for limit in limits):
+                raise ValueError(f"equals={self.equals!r} stands alone; leave the other limits out")
+            _check_figure(self.equals, "equals")
         for limit in limits:
             if limit is not None and not _is_finite(limit):
                 raise ValueError(f"a bound of {limit!r} says nothing; pass a finite number")
         bottom = [b for b in (self.above, self.low) if b is not None]
         top = [b for b in (self.below, self.high) if b is not None]
-        if bottom and top and max(bottom) > min(top):
-            raise ValueError(f"no figure can satisfy {self}: the lower limit is above the upper one")
+        strict = (bool(bottom) and self.above == max(bottom)) or (bool(top) and self.below == min(top))
+        if bottom and top and (max(bottom) > min(top) or (strict and max(bottom) == min(top))):
+            raise ValueError(f"no figure can satisfy {self}: the lower limit is not below the upper one")
 
     def holds(self, figure: float | str | bool) -> bool:
+        """Whether `figure` lies within; TypeError for one of another kind than the limits."""
         if self.equals is not None:
+            if _kind(figure) is not _kind(self.equals):
+                raise TypeError(f"{figure!r} cannot be compared with {self.equals!r}; pass the same kind for both")
             return bool(figure == self.equals)
+        if _kind(figure) is not float:
+            raise TypeError(f"{figure!r} has no order; limits are for numbers, use equals= for {type(figure).__name__}")
         return all((
             self.below is None or figure < self.below,
             self.above is None or figure > self.above,
@@ -59,17 +69,17 @@ class Bound:
     def __str__(self) -> str:
         parts = []
         if self.equals is not None:
-            parts.append(f"equal to {format_figure(self.equals)}")
+            parts.append(f"equal to {_exactly(self.equals)}")
         if self.low is not None and self.high is not None:
-            parts.append(f"between {format_figure(self.low)} and {format_figure(self.high)}")
+            parts.append(f"between {_exactly(self.low)} and {_exactly(self.high)}")
         elif self.low is not None:
-            parts.append(f"at least {format_figure(self.low)}")
+            parts.append(f"at least {_exactly(self.low)}")
         elif self.high is not None:
-            parts.append(f"at most {format_figure(self.high)}")
+            parts.append(f"at most {_exactly(self.high)}")
         if self.above is not None:
-            parts.append(f"above {format_figure(self.above)}")
+            parts.append(f"above {_exactly(self.above)}")
         if self.below is not None:
-            parts.append(f"below {format_figure(self.below)}")
+            parts.append(f"below {_exactly(self.below)}")
         return " and ".join(parts)
 
     def stored(self) -> dict[str, float | str | bool]:
@@ -99,13 +109,15 @@ def claim(
     unit, digits: how the figure is printed: significant digits, unit behind it.
     """
     _check_id(id, sentence)
-    low, high = between if between is not None else (None, None)
+    _check_digits(digits)
+    low, high = _pair(between, "between") if between is not None else (None, None)
     bound = Bound(below=below, above=above, low=low, high=high, equals=equals)
     figure = _check_figure(measured, f"claim {id}")
-    text = f"{format_figure(figure, digits)}{' ' + unit if unit else ''}"
+    text = f"{format_figure(figure, digits)}{' ' + _plain_text(unit, 'unit') if unit else ''}"
     if not bound.holds(figure):
-        raise ClaimFailed(f"{id} is false here: {sentence!r}. Measured {text}; it must be {bound}.")
-    entry = {"kind": "claim", "id": id, "sentence": sentence, "measured": figure, "figure": text, "bound": bound.stored()}
+        raise ClaimFailed(f"{id} is false here: {sentence!r}. Measured {_exactly(figure)}; it must be {bound}.")
+    entry = {"kind": "claim", "id": id, "sentence": sentence, "measured": figure, "figure": text,
+             "bound": bound.stored()}
     _display(f"✔ {id}  {sentence}   {OPEN}{text}{CLOSE}", None, entry)
 
 
@@ -124,6 +136,8 @@ def show(
     digits: significant digits of floats.
     Raises ClaimFailed with row, column, figure and bound; ValueError for a bound on nothing.
     """
+    _check_digits(digits)
+    _plain_text(caption, "caption")
     columns = _check_rows(rows)
     limits = _check_bounds(bounds or {}, rows, columns)
     bounded: list[dict[str, object]] = []
@@ -135,14 +149,16 @@ def show(
 
 
 def format_figure(figure: float | str | bool, digits: int = 3) -> str:
-    """A figure for a reader: 26,032 or 0.262 or 1.2e-07; whole numbers are never shortened."""
+    """A figure for a reader: 26,032 or 0.262 or 1.20e-07; whole numbers are never shortened."""
+    if figure is None:
+        return "–"
     if isinstance(figure, str):
         return figure
     if isinstance(figure, (bool, _numpy_bool())):
         return "yes" if figure else "no"
     if isinstance(figure, numbers.Integral):
         return f"{int(figure):,}"
-    value = float(figure)
+    value = float(figure) + 0.0  # -0.0 becomes 0.0
     if value and not 1e-4 <= abs(value) < 1e6:
         return f"{value:.{digits - 1}e}"
     whole = len(str(int(abs(value)))) if abs(value) >= 1 else 0
@@ -152,25 +168,31 @@ def format_figure(figure: float | str | bool, digits: int = 3) -> str:
 def _cell(row, name, column, limits, digits, bounded) -> str:
     value = row[column]
     limit = limits.get((str(name), column), limits.get(column))
+    where = f"row {name!r}, column {column!r}"
     if limit is None:
-        return value if isinstance(value, str) else format_figure(value, digits)
-    figure = _check_figure(value, f"row {name!r}, column {column!r}")
+        return _plain_text(value if isinstance(value, str) else format_figure(value, digits), where)
+    figure = _check_figure(value, where)
     bound = Bound(low=limit[0], high=limit[1])
     text = format_figure(figure, digits)
     if not bound.holds(figure):
-        raise ClaimFailed(f"row {name!r}, column {column!r}: {text} is out of bounds; it must be {bound}.")
+        raise ClaimFailed(f"{where}: {_exactly(figure)} is out of bounds; it must be {bound}.")
     bounded.append({"row": str(name), "column": column, "measured": figure, "figure": text, "bound": bound.stored()})
     return f"{OPEN}{text}{CLOSE}"
 
 
 def _html_table(caption: str, columns: list[str], body: list[list[str]], rows) -> str:
-    from tabulate import tabulate
+    """HTML without padding: padding would depend on how many digits a bracketed figure has."""
+    words = {c: any(isinstance(row[c], str) for row in rows) for c in columns}
+    style = ['left' if words[c] else 'right' for c in columns]
+    head = "".join(_html_cell("th", name, side) for name, side in zip(columns, style, strict=True))
+    lines = ["".join(_html_cell("td", cell, side) for cell, side in zip(line, style, strict=True)) for line in body]
+    title = f"<caption>{html.escape(caption)}</caption>\n" if caption else ""
+    table_rows = "\n".join(f"<tr>{line}</tr>" for line in lines)
+    return f"<table>\n{title}<thead><tr>{head}</tr></thead>\n<tbody>\n{table_rows}\n</tbody>\n</table>"
 
-    numeric = ["left" if any(isinstance(row[c], str) for row in rows) else "right" for c in columns]
-    cells = [[html.escape(cell) for cell in line] for line in body]
-    table = tabulate(cells, [html.escape(c) for c in columns], tablefmt="unsafehtml",
-                     colalign=numeric, disable_numparse=True)
-    return table.replace("<table>", f"<table><caption>{html.escape(caption)}</caption>") if caption else str(table)
+
+def _html_cell(tag: str, text: str, side: str) -> str:
+    return f'<{tag} style="text-align: {side};">{html.escape(text)}</{tag}>'
 
 
 def _display(plain: str, rich: str | None, entry: dict[str, object]) -> None:
@@ -195,18 +217,40 @@ def _check_id(id: str, sentence: str) -> None:
         raise ValueError(f"a claim's id is 'Q23-bytes' or 'C00-map': a question or chapter, then words; got {id!r}")
     if not isinstance(sentence, str) or len(sentence.split()) < 3:
         raise ValueError(f"claim {id} needs a sentence; got {sentence!r}")
-    if OPEN in sentence or CLOSE in sentence:
-        raise ValueError(f"the sentence of claim {id} must not contain {OPEN} or {CLOSE}: they enclose what may vary")
+    _plain_text(sentence, f"the sentence of claim {id}")
     if _sentences.setdefault(id, sentence) != sentence:
         raise ValueError(f"claim {id} already says {_sentences[id]!r}; an id belongs to one sentence")
 
 
 def _check_figure(value: object, where: str) -> float | str | bool:
+    if hasattr(value, "numpy"):  # a TensorFlow scalar
+        value = value.numpy()
     if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
         value = value.item()
-    if isinstance(value, (bool, str)) or _is_finite(value):
+    if isinstance(value, str):
+        return _plain_text(value, where)
+    if isinstance(value, bool) or _is_finite(value):
         return value
     raise ValueError(f"{where}: measured must be one finite number, a bool or a string; got {value!r}")
+
+
+def _plain_text(text: object, where: str) -> str:
+    """`text` itself, if it cannot open or close what the comparison replaces."""
+    if not isinstance(text, str) or any(sign in text for sign in (OPEN, CLOSE, "\n")):
+        raise ValueError(f"{where} must be text in one line without {OPEN} and {CLOSE}, which enclose what may vary; "
+                         f"got {text!r}")
+    return text
+
+
+def _check_digits(digits: object) -> None:
+    if not isinstance(digits, int) or not 1 <= digits <= 15:
+        raise ValueError(f"digits is how many significant digits are printed, 1 to 15; got {digits!r}")
+
+
+def _pair(limits: object, where: str) -> tuple:
+    if not isinstance(limits, (tuple, list)) or len(limits) != 2:
+        raise ValueError(f"{where} is (low, high); got {limits!r}")
+    return tuple(limits)
 
 
 def _check_rows(rows) -> list[str]:
@@ -220,12 +264,16 @@ def _check_rows(rows) -> list[str]:
 
 
 def _check_bounds(bounds, rows, columns) -> dict:
+    """{column or (row, column): (low, high)} with row names as text, each naming something in the table."""
     names = {str(row[columns[0]]) for row in rows}
-    for key in bounds:
-        row, column = key if isinstance(key, tuple) else (None, key)
+    checked = {}
+    for key, limits in bounds.items():
+        row, column = _pair(key, "a bound's key") if isinstance(key, tuple) else (None, key)
+        row = None if row is None else str(row)
         if column not in columns or (row is not None and row not in names):
             raise ValueError(f"a bound for {key!r}, but the table has columns {columns} and rows {sorted(names)}")
-    return dict(bounds)
+        checked[column if row is None else (row, column)] = _pair(limits, f"the bound for {key!r}")
+    return checked
 
 
 def _is_finite(value: object) -> bool:
@@ -237,6 +285,18 @@ def _numpy_bool() -> type:
 
     numpy = sys.modules.get("numpy")
     return numpy.bool_ if numpy else bool
+
+
+def _kind(value: object) -> type:
+    """str, bool or float: what may be compared with what."""
+    if isinstance(value, str):
+        return str
+    return bool if isinstance(value, (bool, _numpy_bool())) else float
+
+
+def _exactly(value: object) -> str:
+    """A figure or limit in a message: enough digits to see on which side of a limit it lies."""
+    return f"{value:,.10g}" if _kind(value) is float else format_figure(value)
 
 
 def _plain(value):

@@ -16,7 +16,6 @@ _STYLE = {
     "grid.alpha": 0.3,
     "font.size": 10,
     "axes.titlesize": 11,
-    "legend.frameon": False,
 }
 
 
@@ -40,8 +39,12 @@ def show(fig, alt: str) -> None:
     The text is compared with the stored one, so it names no figure that differs between machines.
     Raises ValueError if the text is missing or if a plotted axis has no label (put the unit there).
     """
+    if not hasattr(fig, "savefig") or not hasattr(fig, "axes"):
+        raise TypeError(f"show() takes the figure that plots.figure() returns first; got {type(fig).__name__}")
     if not isinstance(alt, str) or len(alt.split()) < 5:
         raise ValueError(f"alt must say in a sentence what the picture shows; got {alt!r}")
+    if "⟦" in alt or "⟧" in alt:
+        raise ValueError(f"alt is compared word for word, so ⟦ and ⟧ have no place in it; got {alt!r}")
     _check_labels(fig)
     png = _png(fig)
     from IPython.display import display
@@ -55,14 +58,23 @@ def explore(draw: Callable, *, alt: str, **controls) -> None:
     controls: name=(low, start, high) for a slider, or name=[a, b, …] for a menu that starts at a.
     Where nobody can move a slider (stored outputs, tests), the picture of the start values is shown.
     """
-    start = {name: spec[1] if isinstance(spec, tuple) else spec[0] for name, spec in controls.items()}
-    if os.environ.get("COURSE_STORED"):
+    start = {name: _start(name, spec) for name, spec in controls.items()}
+    if os.environ.get("COURSE_STORED", "") not in ("", "0"):
         show(draw(**start), alt)
         return
     import ipywidgets
 
     ipywidgets.interact(lambda **values: show(draw(**values), alt),
                         **{name: _control(ipywidgets, name, spec) for name, spec in controls.items()})
+
+
+def _start(name: str, spec):
+    """The value that a control begins with; ValueError for one that has none."""
+    if isinstance(spec, list) and spec:
+        return spec[0]
+    if isinstance(spec, tuple) and len(spec) == 3 and spec[0] <= spec[1] <= spec[2] and spec[0] < spec[2]:
+        return spec[1]
+    raise ValueError(f"{name} must be (low, start, high) with low ≤ start ≤ high, or a list of choices; got {spec!r}")
 
 
 def _control(ipywidgets, name: str, spec):

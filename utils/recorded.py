@@ -52,16 +52,24 @@ def save(name: str, rows: Sequence[Mapping], *, command: str, depends: Iterable[
     depends: files whose change makes the result stale, relative to the repository.
     command: what anyone types to repeat it, such as `python course.py bench weights`.
     """
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name) or name == "claims":
+        raise ValueError(f"a result's name is lower-case letters, digits, - and _, and not 'claims'; got {name!r}")
     if not rows:
         raise ValueError(f"the benchmark {name!r} measured no rows; nothing was stored")
-    paths = sorted(Path(path).as_posix() for path in depends)
+    paths = sorted(_relative(path) for path in depends)
+    if not paths:
+        raise ValueError(f"the result {name!r} depends on no file, so nothing could make it stale; name its code")
     result = Recorded(name, [dict(row) for row in rows], command, paths, digest(paths), list(seeds), _made_on(), notes)
     stored = {key: value for key, value in asdict(result).items() if key != "source"}
     RESULTS.mkdir(parents=True, exist_ok=True)
     target = RESULTS / f"{name}.json"
+    text = json.dumps(stored, indent=1, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
     beside = target.with_suffix(f".{os.getpid()}.new")
-    beside.write_text(json.dumps(stored, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(beside, target)
+    try:
+        beside.write_text(text, encoding="utf-8")
+        os.replace(beside, target)
+    finally:
+        beside.unlink(missing_ok=True)
     return target
 
 
@@ -70,11 +78,11 @@ def load(name: str, folder: Path = RESULTS) -> Recorded:
     path = folder / f"{name}.json"
     if not path.is_file():
         there = sorted(p.stem for p in folder.glob("*.json"))
-        raise FileNotFoundError(f"no recorded result {name!r}; there are {there}. Benchmarks make them: course.py bench")
+        raise FileNotFoundError(f"no recorded result {name!r}; there are {there}. `course.py bench` makes them")
     try:
         return Recorded(**json.loads(path.read_text(encoding="utf-8")), source=path)
     except (json.JSONDecodeError, TypeError) as error:
-        raise ValueError(f"{path.name} is not a recorded result ({error}); make it again with course.py bench") from None
+        raise ValueError(f"{path.name} is not a recorded result ({error}); `course.py bench` makes it again") from None
 
 
 def show(name: str, columns: Sequence[str] | None = None, *, where: Mapping[str, object] | None = None,
@@ -107,6 +115,21 @@ def digest(paths: Iterable[str | Path], root: Path = ROOT) -> str:
             content = re.sub(rb"(?m)^\s*(#.*)?\r?\n", b"", content.replace(b"\r\n", b"\n"))
         total.update(path.encode() + b"\0" + hashlib.sha256(content).digest())
     return total.hexdigest()
+
+
+def _relative(path: str | Path) -> str:
+    """A path below the repository, as every machine writes it."""
+    inside = (ROOT / path).resolve()
+    if not inside.is_relative_to(ROOT):
+        raise ValueError(f"a recorded result can only depend on files of the repository; got {str(path)!r}")
+    return inside.relative_to(ROOT).as_posix()
+
+
+def _plain(value: object) -> object:
+    """Numbers and arrays of numpy as JSON knows them."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"a row holds {value!r}, a {type(value).__name__}; JSON knows numbers, text, lists and mappings")
 
 
 def _made_on() -> dict[str, object]:

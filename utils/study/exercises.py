@@ -11,6 +11,7 @@ import importlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 _NOTHING = ("RESUME", "NOP", "CACHE", "PRECALL", "COPY_FREE_VARS", "MAKE_CELL", "PUSH_NULL", "RETURN_GENERATOR")
 _registered: dict[str, Exercise] = {}
@@ -97,12 +98,14 @@ def find(id: str) -> Exercise:
         raise ValueError(f"an exercise's id is 'NN-k', such as '03-1'; got {id!r}")
     of_chapter = of(chapter[1])
     if id not in of_chapter:
-        raise ValueError(f"chapter {chapter[1]} has the exercises {sorted(of_chapter)}; got {id!r}")
+        raise ValueError(f"chapter {chapter[1]} has the exercises {list(of_chapter)}; got {id!r}")
     return of_chapter[id]
 
 
 def of(chapter: str) -> dict[str, Exercise]:
     """All exercises of chapter "NN", by id, in order."""
+    if not re.fullmatch(r"\d\d", str(chapter)):
+        raise ValueError(f"a chapter is two digits, such as '03'; got {chapter!r}")
     name = f"utils.study.checks.ch{chapter}"
     try:
         importlib.import_module(name)
@@ -110,7 +113,12 @@ def of(chapter: str) -> dict[str, Exercise]:
         if error.name != name:
             raise
         raise ValueError(f"chapter {chapter} has no exercises") from None
-    return {id: _registered[id] for id in sorted(_registered) if id.startswith(f"{chapter}-")}
+    return {id: _registered[id] for id in sorted(_registered, key=_number) if id.startswith(f"{chapter}-")}
+
+
+def _number(id: str) -> tuple[int, int]:
+    chapter, exercise = id.split("-")
+    return int(chapter), int(exercise)
 
 
 def require(condition: object, message: str) -> None:
@@ -120,7 +128,7 @@ def require(condition: object, message: str) -> None:
 
 
 def is_stub(answer: object) -> bool:
-    """True for `...`, None, a collection with `...` in it, and a function without a body of its own."""
+    """True for `...`, None, a collection with `...` in it, and a function whose body is still to be written."""
     if answer is ... or answer is None:
         return True
     if isinstance(answer, (tuple, list)):
@@ -131,10 +139,19 @@ def is_stub(answer: object) -> bool:
 
 
 def _has_no_body(function: Callable) -> bool:
-    """Only a docstring, `...`, `pass` or `raise NotImplementedError`: what is left just returns None."""
+    """Only a docstring, `...`, `pass` or `raise NotImplementedError`; or a line `name = ...` or `return ...`."""
     steps = [step for step in dis.get_instructions(function) if step.opname not in _NOTHING]
+    if any(_leaves_gap(step, following) for step, following in pairwise([*steps, None])):
+        return True
     if any(step.argval == "NotImplementedError" for step in steps):
         return any(step.opname == "RAISE_VARARGS" for step in steps) and len(steps) <= 5
     returns = [step for step in steps if step.opname not in ("LOAD_CONST", "RETURN_VALUE", "RETURN_CONST")]
     constants = [step.argval for step in steps if step.opname in ("LOAD_CONST", "RETURN_CONST")]
     return not returns and all(value is None for value in constants)
+
+
+def _leaves_gap(step: dis.Instruction, following: dis.Instruction | None) -> bool:
+    """`...` is stored in a name or returned: the reader has not filled this line yet."""
+    if step.argval is not ... or not step.opname.startswith(("LOAD_CONST", "RETURN_CONST")):
+        return False
+    return following is None or following.opname.startswith(("STORE_FAST", "STORE_DEREF", "RETURN"))

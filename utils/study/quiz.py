@@ -21,7 +21,12 @@ def load(chapter: str, folder: Path = FOLDER) -> list[dict]:
     path = folder / f"{chapter}.json"
     if not path.is_file():
         raise ValueError(f"no quiz for chapter {chapter!r}; there are {sorted(p.stem for p in folder.glob('*.json'))}")
-    questions = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        questions = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path.name} is not JSON: {error}") from None
+    if not isinstance(questions, list) or not questions:
+        raise ValueError(f"{path.name} must hold a list of questions; got {type(questions).__name__} {questions!r:.60}")
     for number, question in enumerate(questions, 1):
         _check(question, f"{path.name}, question {number}")
     return questions
@@ -49,6 +54,8 @@ def _fixed_names(chapter: str):
 
 
 def _check(question: dict, where: str) -> None:
+    if not isinstance(question, dict):
+        raise ValueError(f"{where} must be a mapping with question, type and answers; got {question!r:.60}")
     missing = {"question", "type", "answers"} - set(question)
     if missing:
         raise ValueError(f"{where} lacks {sorted(missing)}")
@@ -56,6 +63,6 @@ def _check(question: dict, where: str) -> None:
         raise ValueError(f"{where} has type {question['type']!r}; use multiple_choice, many_choice or numeric")
     right = [answer for answer in question["answers"] if answer.get("correct")]
     if not right or (question["type"] == "multiple_choice" and len(right) != 1):
-        raise ValueError(f"{where} has {len(right)} right answers; multiple_choice needs exactly one, others at least one")
+        raise ValueError(f"{where} has {len(right)} right answers; multiple_choice needs one, others at least one")
     if not all(answer.get("feedback") for answer in question["answers"]):
         raise ValueError(f"{where} has an answer without feedback; say why it is right or wrong")

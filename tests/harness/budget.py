@@ -1,0 +1,40 @@
+"""How long each part of the tests may take.  docs/decisions/0004-time-budget.md has the reasoning.
+
+Seconds are those of one of two slow cores with two notebooks side by side, the start of the kernel and
+the import of TensorFlow (up to 20 s) included.
+"""
+
+from __future__ import annotations
+
+WALL = 30 * 60  #: seconds in which all tests end
+WORKERS = 2  #: notebooks and test modules run side by side
+RESERVE = 0.1  #: share of the time for collecting tests and for the last notebook that runs alone
+
+CHAPTER = 85
+SOLUTIONS = 40
+UNIT_TESTS = 720  #: all test modules together, of both workers
+
+#: Chapters that need more or less than CHAPTER.  What one gets, others give: the sum is tested.
+OTHERS: dict[str, int] = {
+    "00": 45,  # trains nothing
+    "03": 75,  # integer arithmetic in numpy
+    "05": 110,  # quantization-aware training, several times
+    "15": 110,  # starts worker processes that import TensorFlow again
+    "16": 100,  # thirty rounds of federated training
+}
+
+#: Notebooks that have an environment of their own, and time beyond WALL.
+OWN_ENVIRONMENT: dict[str, int] = {"16b": 300, "17": 300}
+
+
+def of_notebook(folder: str, stem: str) -> int:
+    """Seconds that the notebook `notebooks/NN_topic.ipynb` or its solutions may take."""
+    chapter = stem.split("_")[0]
+    if chapter in OWN_ENVIRONMENT:
+        return OWN_ENVIRONMENT[chapter]
+    return SOLUTIONS if folder == "solutions" else OTHERS.get(chapter, CHAPTER)
+
+
+def planned(chapters: list[str]) -> int:
+    """Seconds of all workers together for these chapters, their solutions and the unit tests."""
+    return UNIT_TESTS + sum(of_notebook("notebooks", c) + of_notebook("solutions", c) for c in chapters)
