@@ -199,7 +199,7 @@ def _build(place: Path, name: str, fresh: bool) -> None:
     marker = _marker(place)
     _refuse_foreign(place, marker)
     kept = not fresh and name in marker and _stayed(place, marker) and python_of(place).exists()
-    print(f"{'Updating' if kept else 'Making'} the environment in {place} (once; later starts take seconds)", flush=True)
+    print(f"{'Updating' if kept else 'Making'} the environment in {place} (later starts take seconds)", flush=True)
     if kept:
         (place / STARTED).touch()
         (place / MARKER).unlink()

@@ -7,9 +7,11 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from commands.chapters import shown
 from commands.environment import EXTRAS
@@ -51,11 +53,11 @@ def execute(
     notebook = read(path)
     watch = _Watch(notebook, name or shown(path), progress)
     kernel = kernel_of(notebook)
-    with tempfile.TemporaryDirectory(prefix="course-") as scratch, watch:
+    with _scratch() as scratch, (scratch / "words").open("w+b") as words, watch:
         client = _client(notebook, kernel, path.parent, keep_going, cell_limit, watch)
-        _connect(client, Path(scratch))
-        environment = kernel_variables(seed, fresh, Path(scratch)) | (variables or {})
-        watch.guard(lambda: client.execute(env=environment), cell_limit)
+        _connect(client, scratch)
+        environment = kernel_variables(seed, fresh, scratch) | (variables or {})
+        watch.guard(lambda: client.execute(env=environment, stdout=words, stderr=words), cell_limit, words)
     return Executed(notebook, watch.cell_seconds, time.monotonic() - watch.began)
 
 
@@ -84,6 +86,13 @@ def kernel_variables(seed: int | None, fresh: bool, scratch: Path) -> dict[str, 
     if fresh:
         variables["COURSE_FRESH"] = "1"
     return variables
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder for the kernel's socket, its own messages and its settings."""
+    with tempfile.TemporaryDirectory(prefix="course-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
 
 
 def _client(notebook, kernel: str, folder: Path, keep_going: bool, cell_limit: int, watch: _Watch):
@@ -149,8 +158,8 @@ class _Watch:
         self.cell_seconds[self._count] = round(time.monotonic() - self._cell_began, 2)
         self._bar.update()
 
-    def guard(self, work: Callable[[], object], cell_limit: int) -> None:
-        """Do `work`; turn what stops it into a Problem that names the cell."""
+    def guard(self, work: Callable[[], object], cell_limit: int, words: BinaryIO) -> None:
+        """Do `work`; turn what stops it into a Problem that names the cell.  `words`: what the kernel printed."""
         from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
         try:
@@ -166,19 +175,29 @@ class _Watch:
             raise Problem(
                 f"{self._where()} killed its kernel: a crash in native code, or no memory left. "
                 "Close other programs and repeat; `python course.py doctor` shows how much memory is free."
+                f"{_last(words)}"
             ) from None
         except RuntimeError as error:
             if "Kernel died" not in str(error) and "died before" not in str(error):
                 raise
             raise Problem(
                 f"{self.name}: the kernel did not start ({error}). To mend it:  python course.py setup --fresh"
+                f"{_last(words)}"
             ) from None
 
     def _where(self) -> str:
         if self._now is None:
             return f"{self.name}: the start of the kernel"
-        lines = [line for line in self._cells[self._now].source.splitlines() if line.strip()]
-        return f"{self.name}, cell [{self._count}] ({lines[0].strip() if lines else 'empty'} …)"
+        lines = [line.strip() for line in self._cells[self._now].source.splitlines()]
+        code = [line for line in lines if line and not line.startswith("#")]
+        return f"{self.name}, cell [{self._count}] ({code[0] if code else 'empty'} …)"
+
+
+def _last(words: BinaryIO, lines: int = 5) -> str:
+    """The last lines that the kernel's process itself printed, for a message; often they say why it died."""
+    words.seek(0)
+    said = words.read().decode("utf-8", "replace").strip().splitlines()[-lines:]
+    return "\nIts last words:\n" + "\n".join(f"    {line}" for line in said) if said else ""
 
 
 def _bar(name: str, cells: int, progress: bool | None):

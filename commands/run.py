@@ -48,7 +48,7 @@ def main(options: argparse.Namespace) -> int:
     if options.check:
         return _each(paths, lambda path: check(path, options))
     if not environment.writable(environment.ROOT):
-        raise Problem(f"{environment.ROOT} is read-only: nothing can be stored. `run --check` compares without writing.")
+        raise Problem(f"{environment.ROOT} is read-only: nothing can be stored. `run --check` compares without it.")
     with Lock(environment.ROOT / ".cache/run.lock", "Another `course.py run` is writing the notebooks"):
         result = _each(paths, lambda path: store(path, options))
     _print_times({shown(path) for path in paths})
