@@ -1,0 +1,56 @@
+"""The fifty questions are all there, and each belongs to one chapter."""
+
+from __future__ import annotations
+
+import pytest
+
+from utils import ROOT
+from utils.study import questions
+
+
+def test_there_are_fifty_and_each_ends_like_a_question():
+    texts = questions.texts()
+    assert list(texts) == list(range(1, 51))
+    assert len(set(texts.values())) == 50
+    assert all(text == text.strip() and text[-1] in "?." for text in texts.values())
+
+
+def test_each_belongs_to_exactly_one_chapter():
+    numbers = [n for chapter in questions.CHAPTERS.values() for n in chapter.questions]
+    assert sorted(numbers) == list(range(1, 51))
+    assert list(questions.CHAPTERS) == [f"{n:02d}" for n in range(19)]
+
+
+def test_each_takes_some_minutes_and_the_core_path_six_hours():
+    assert all(0 <= c.core <= c.minutes <= 120 and c.minutes > 0 for c in questions.CHAPTERS.values())
+    assert 5.5 * 60 <= sum(c.core for c in questions.CHAPTERS.values()) <= 6.5 * 60
+
+
+@pytest.mark.parametrize("number, chapter", [(1, "01"), (3, "03"), (50, "15"), (39, "18"), (38, "16")])
+def test_chapter_of(number, chapter):
+    assert questions.chapter_of(number) == chapter
+
+
+@pytest.mark.parametrize("number", [0, 51, "3", None])
+def test_other_numbers_are_refused(number):
+    with pytest.raises(ValueError, match="1 to 50"):
+        questions.chapter_of(number)
+
+
+def test_heading_is_word_for_word():
+    assert questions.heading(3) == "Q3 · Explain the concept of quantization in TensorFlow Model Optimization."
+
+
+@pytest.mark.parametrize("damage", [lambda t: t.replace("\n7. ", "\n77. "), lambda t: t.replace("\n50. ", "\n"),
+                                    lambda t: ""])
+def test_a_damaged_list_is_noticed(tmp_path, monkeypatch, damage):
+    (tmp_path / "interview").mkdir()
+    text = (ROOT / "interview" / "questions.md").read_text(encoding="utf-8")
+    (tmp_path / "interview" / "questions.md").write_text(damage(text), encoding="utf-8")
+    monkeypatch.setattr(questions, "ROOT", tmp_path)
+    questions.texts.cache_clear()
+    try:
+        with pytest.raises(ValueError, match="1 to 50"):
+            questions.texts()
+    finally:
+        questions.texts.cache_clear()
