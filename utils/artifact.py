@@ -247,7 +247,7 @@ def _replace(path: Path, content: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-        os.chmod(beside, 0o644)  # mkstemp makes it private
+        Path(beside).chmod(0o644)  # mkstemp makes it private
         os.replace(beside, path)
     except BaseException:
         Path(beside).unlink(missing_ok=True)

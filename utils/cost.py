@@ -1,0 +1,348 @@
+"""What one inference costs before anyone measures it: multiply-accumulates, energy, money.
+
+These are estimates from counts.  They say what a design needs, not what a machine takes: that is measured
+(`utils/latency.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+# --- multiply-accumulates -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LayerMacs:
+    """Multiply-accumulates of one call of one layer, for one example."""
+
+    name: str
+    kind: str
+    macs: int
+
+
+class MacsError(ValueError):
+    """Something in the model cannot be counted; the message names the layer."""
+
+
+def macs(model: Any, input_shape: Sequence[int] | None = None) -> int:
+    """Multiply-accumulates of one example through a tf_keras model.
+
+    Counted are matrix products and convolutions: a dense layer has inputs × outputs, a convolution output
+    positions × kernel × input channels of a group × output channels.  Not counted, as is usual: additions of
+    biases, activations, pooling, normalization, element-wise products.  Zeros of 'same' padding count as if they
+    were multiplied.
+
+    Args:
+        model: tf_keras model with built weights: Sequential, Functional, nested, or subclassed and called once.
+        input_shape: one example's shape without the batch axis, for models with axes of unknown length.
+
+    Raises:
+        TypeError: if `model` is not a tf_keras model.
+        MacsError: if a shape is unknown or an operation cannot be counted.
+    """
+    return sum(layer.macs for layer in macs_by_layer(model, input_shape))
+
+
+def macs_by_layer(model: Any, input_shape: Sequence[int] | None = None) -> tuple[LayerMacs, ...]:
+    """The terms of `macs` in the order of the calls; a layer that is called twice stands there twice."""
+    import tensorflow as tf
+
+    specs = _input_specs(model, input_shape)
+    recorder = _Recorder()
+    with tf.Graph().as_default(), recorder.listening():
+        inputs = [tf.compat.v1.placeholder(dtype, shape) for shape, dtype in specs]
+        model(_as_the_model_takes_it(model, inputs), training=False)
+    return tuple(recorder.layers)
+
+
+def _input_specs(model: Any, input_shape: Sequence[int] | None) -> list[tuple[tuple[int, ...], Any]]:
+    """Shape with a batch of 1, and type, of each input."""
+    import tf_keras
+
+    if not isinstance(model, tf_keras.Model):
+        raise TypeError(f"macs takes a tf_keras model, not {type(model).__module__}.{type(model).__name__}")
+    declared = getattr(model, "inputs", None)
+    if not declared and input_shape is None:
+        raise MacsError(f"the inputs of {model.name!r} are unknown; call it once or pass input_shape=")
+    if input_shape is not None and declared and len(declared) > 1:
+        raise MacsError(f"{model.name!r} has {len(declared)} inputs; input_shape= serves models with one")
+    if input_shape is not None:
+        return [((1, *(int(size) for size in input_shape)), declared[0].dtype if declared else "float32")]
+    for tensor in declared:
+        if None in tuple(tensor.shape)[1:]:
+            raise MacsError(f"input {tensor.name!r} has shape {tuple(tensor.shape)}; pass input_shape= with numbers")
+    return [((1, *tuple(tensor.shape)[1:]), tensor.dtype) for tensor in declared]
+
+
+def _as_the_model_takes_it(model: Any, inputs: list[Any]) -> Any:
+    """One tensor, or tensors in the structure (list or dict) in which the model was made."""
+    import tensorflow as tf
+
+    if len(inputs) == 1 and not isinstance(getattr(model, "input", None), (dict, list)):
+        return inputs[0]
+    return tf.nest.pack_sequence_as(model.input, inputs)
+
+
+class _Recorder:
+    """Listens to every call of a layer and counts the operations that it adds to the graph.
+
+    Counting the graph instead of knowing each layer's formula covers every layer made of known operations:
+    attention, wrappers of the Toolkit, Lambda, a reader's own.  Recurrent layers are loops in the graph;
+    they are one step of their cell times the steps.
+    """
+
+    def __init__(self) -> None:
+        self.layers: list[LayerMacs] = []
+        self._inside: list[int] = []  # for each open call: operations already counted in it
+        self._in_recurrent = False
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Put the ear at `tf_keras.layers.Layer.__call__`, through which every call of every layer goes."""
+        import tf_keras
+
+        original = tf_keras.layers.Layer.__call__
+
+        def heard(layer: Any, *args: Any, **kwargs: Any) -> Any:
+            return self._heard(original, layer, args, kwargs)
+
+        tf_keras.layers.Layer.__call__ = heard
+        try:
+            yield
+        finally:
+            tf_keras.layers.Layer.__call__ = original
+
+    def _heard(self, original: Callable[..., Any], layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        import tensorflow as tf
+
+        if self._in_recurrent:
+            return original(layer, *args, **kwargs)
+        graph = tf.compat.v1.get_default_graph()
+        start, place = len(graph.get_operations()), len(self.layers)
+        recurrent = _is_recurrent(layer)
+        self._inside.append(0)
+        self._in_recurrent = recurrent
+        try:
+            outputs = original(layer, *args, **kwargs)
+        finally:
+            self._in_recurrent = False
+            below = self._inside.pop()
+        if recurrent:
+            own = _recurrent_macs(layer, args[0] if args else kwargs["inputs"])
+        else:
+            own = sum(_operation_macs(op, layer.name) for op in graph.get_operations()[start:]) - below
+        if own:
+            self.layers.insert(place, LayerMacs(layer.name, type(layer).__name__, own))
+        if self._inside:
+            self._inside[-1] += own + below
+        return outputs
+
+
+def _is_recurrent(layer: Any) -> bool:
+    import tf_keras
+
+    return isinstance(layer, (tf_keras.layers.RNN, tf_keras.layers.ConvLSTM1D, tf_keras.layers.ConvLSTM2D,
+                              tf_keras.layers.ConvLSTM3D))  # fmt: skip
+
+
+def _recurrent_macs(layer: Any, inputs: Any) -> int:
+    """One step of the cell, counted in a graph of its own, times the number of steps."""
+    import tensorflow as tf
+
+    sequence = inputs[0] if isinstance(inputs, (list, tuple)) else inputs
+    shape = tuple(sequence.shape)
+    time = 0 if getattr(layer, "time_major", False) else 1
+    if None in shape:
+        raise MacsError(f"layer {layer.name!r} runs over shape {shape}; pass input_shape= with the number of steps")
+    with tf.Graph().as_default() as graph:
+        whole = tf.compat.v1.placeholder(sequence.dtype, shape)
+        step = tf.gather(whole, 0, axis=time)
+        layer.cell.call(step, tf.nest.flatten(layer.get_initial_state(whole)), **_not_training(layer.cell))
+        return shape[time] * sum(_operation_macs(op, layer.name) for op in graph.get_operations())
+
+
+def _not_training(cell: Any) -> dict[str, bool]:
+    import inspect
+
+    return {"training": False} if "training" in inspect.signature(cell.call).parameters else {}
+
+
+def _operation_macs(op: Any, layer: str) -> int:
+    """Multiply-accumulates of one graph operation."""
+    if op.type in _COUNTERS:
+        return _COUNTERS[op.type](op, layer)
+    if op.type in ("PartitionedCall", "StatefulPartitionedCall"):
+        return _function_macs(op, "f", layer)
+    if op.type in ("If", "StatelessIf"):
+        return max(_function_macs(op, branch, layer) for branch in ("then_branch", "else_branch"))
+    if op.type in ("While", "StatelessWhile", "Case", "StatelessCase", "XlaConvV2", "XlaDotV2") or "FFT" in op.type:
+        raise MacsError(f"layer {layer!r} uses the operation {op.type}, whose multiply-accumulates cannot be counted")
+    return 0
+
+
+def _function_macs(op: Any, attribute: str, layer: str) -> int:
+    """Of a function that the graph calls; the outer graph keeps its body as a graph too."""
+    name = op.get_attr(attribute).name
+    found = op.graph._get_function(name)
+    body = getattr(found, "graph", None)
+    if body is None:
+        raise MacsError(f"layer {layer!r} calls the function {name!r}, whose operations cannot be looked at")
+    return sum(_operation_macs(inner, layer) for inner in body.get_operations())
+
+
+def _sizes(tensor: Any, layer: str) -> list[int]:
+    if tensor.shape.rank is None or None in tuple(tensor.shape):
+        raise MacsError(
+            f"layer {layer!r} makes a tensor of shape {tensor.shape}: its size is unknown; pass input_shape= with "
+            "numbers, or give the layer fixed shapes"
+        )
+    return list(tensor.shape)
+
+
+def _conv(op: Any, layer: str) -> int:
+    """Output values × weights of one output channel (spatial × input channels of a group)."""
+    return math.prod(_sizes(op.outputs[0], layer)) * math.prod(_sizes(op.inputs[1], layer)[:-1])
+
+
+def _depthwise(op: Any, layer: str) -> int:
+    """Output values × kernel height × kernel width; the filter is (height, width, channels, multiplier)."""
+    return math.prod(_sizes(op.outputs[0], layer)) * math.prod(_sizes(op.inputs[1], layer)[:2])
+
+
+def _transposed_conv(op: Any, layer: str) -> int:
+    """Input values × kernel × output channels: each input value is multiplied with the kernel once.
+
+    The filter is (…, output channels, input channels), and the third input is what is convolved.
+    """
+    return math.prod(_sizes(op.inputs[2], layer)) * math.prod(_sizes(op.inputs[1], layer)[:-1])
+
+
+def _matmul(op: Any, layer: str) -> int:
+    rows = _sizes(op.inputs[0], layer)
+    attribute = "transpose_a" if op.type == "MatMul" else "adj_x"
+    inner = rows[-2] if op.get_attr(attribute) else rows[-1]
+    return math.prod(_sizes(op.outputs[0], layer)) * inner
+
+
+def _einsum(op: Any, layer: str) -> int:
+    """The product of the lengths of all labels; with one operand nothing is multiplied."""
+    terms = op.get_attr("equation").decode().split("->")[0].split(",")
+    if len(terms) == 1:
+        return 0
+    lengths: dict[str, int] = {}
+    for term, tensor in zip(terms, op.inputs, strict=True):
+        sizes = _sizes(tensor, layer)
+        if "..." in term:
+            head, tail = term.split("...")
+            extra = len(sizes) - len(head) - len(tail)
+            term = head + "".join(f"{number}" for number in range(extra)) + tail
+        for label, size in zip(term, sizes, strict=True):
+            lengths[label] = max(size, lengths.get(label, 1))
+    return math.prod(lengths.values())
+
+
+_COUNTERS: dict[str, Callable[[Any, str], int]] = {
+    "Conv2D": _conv,
+    "Conv3D": _conv,
+    "Conv": _conv,
+    "DepthwiseConv2dNative": _depthwise,
+    "Conv2DBackpropInput": _transposed_conv,
+    "Conv3DBackpropInputV2": _transposed_conv,
+    "MatMul": _matmul,
+    "BatchMatMul": _matmul,
+    "BatchMatMulV2": _matmul,
+    "BatchMatMulV3": _matmul,
+    "Einsum": _einsum,
+}
+
+
+# --- energy ---------------------------------------------------------------------------------------------
+
+#: Horowitz, "Computing's energy problem (and what we can do about it)", ISSCC 2014, figure 1.1.9: 45 nm, 0.9 V.
+#: Picojoules of one multiplication and one addition.  An 8-bit product is added to a 32-bit sum.
+PICOJOULES_PER_MAC = {"float32": 3.7 + 0.9, "float16": 1.1 + 0.4, "int32": 3.1 + 0.1, "int8": 0.2 + 0.1}
+
+#: The same source: picojoules to read 64 bits, smallest and largest (caches of 8 kB and of 1 MB; DRAM).
+PICOJOULES_PER_64_BITS = {"cache": (10.0, 100.0), "dram": (1300.0, 2600.0)}
+
+
+@dataclass(frozen=True)
+class Energy:
+    """An estimate of the energy of one inference, in joules."""
+
+    low: float
+    high: float
+    arithmetic: float
+
+    @property
+    def memory(self) -> tuple[float, float]:
+        """Joules for moving the bytes, low and high."""
+        return self.low - self.arithmetic, self.high - self.arithmetic
+
+
+def energy_per_inference(macs: int, bytes_moved: int, dtype: str = "float32", memory: str = "dram") -> Energy:
+    """Estimate joules for arithmetic and memory traffic from published figures for 45 nm.
+
+    E = MACs · E(multiply + add) + bytes / 8 · E(64 bits), with Horowitz's table (ISSCC 2014).  It leaves out fetching
+    and decoding instructions, leakage and the rest of the device, so a processor uses several times more; newer
+    chips use less for each operation.  Ratios between two models are worth more than the figures.
+
+    Args:
+        macs: multiply-accumulates, at least 0.
+        bytes_moved: bytes read and written: at least the parameters once, if they do not stay in a cache.
+        dtype: "float32", "float16", "int32" or "int8", of the multiplied numbers.
+        memory: "dram", or "cache" if everything fits on the chip.
+
+    Returns:
+        Energy, from the smallest to the largest figure of the memory.
+    """
+    for name, value in (("macs", macs), ("bytes_moved", bytes_moved)):
+        _check_number(name, value)
+    _check_choice("dtype", dtype, PICOJOULES_PER_MAC)
+    _check_choice("memory", memory, PICOJOULES_PER_64_BITS)
+    arithmetic = macs * PICOJOULES_PER_MAC[dtype] * 1e-12
+    low, high = (bytes_moved / 8 * each * 1e-12 for each in PICOJOULES_PER_64_BITS[memory])
+    return Energy(arithmetic + low, arithmetic + high, arithmetic)
+
+
+# --- money ----------------------------------------------------------------------------------------------
+
+
+def cost_per_million(seconds: float, price_per_core_hour: float, *, cores: int = 1, utilization: float = 1.0) -> float:
+    """Price of a million inferences on rented processors, in the currency of the price.
+
+    10⁶ · seconds · cores / 3600 · price / utilization
+
+    Args:
+        seconds: of one inference, measured on such a core; above 0.
+        price_per_core_hour: what the provider asks for a core and hour.
+        cores: that one inference keeps busy.
+        utilization: share of the paid time in which requests arrive, in (0, 1].
+    """
+    _check_number("seconds", seconds)
+    _check_number("price_per_core_hour", price_per_core_hour)
+    if seconds == 0:
+        raise ValueError("seconds=0; pass the measured time of one inference")
+    if isinstance(cores, bool) or not isinstance(cores, int) or cores < 1:
+        raise ValueError(f"cores={cores!r}; pass a whole number from 1")
+    if not 0 < utilization <= 1:
+        raise ValueError(f"utilization={utilization!r}; pass a share above 0, at most 1")
+    return 1e6 * seconds * cores / 3600 * price_per_core_hour / utilization
+
+
+def _check_number(name: str, value: Any) -> None:
+    import numbers
+
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name}={value!r}; pass a number")
+    if not math.isfinite(value) or value < 0:
+        raise ValueError(f"{name}={value!r}; pass a finite number, at least 0")
+
+
+def _check_choice(name: str, value: str, choices: Any) -> None:
+    if value not in choices:
+        raise ValueError(f"{name}={value!r} is unknown; pass one of {', '.join(map(repr, choices))}")
