@@ -190,7 +190,8 @@ def average_pool(x: np.ndarray, size: tuple[int, int], x_q: Affine, *, strides: 
     return np.clip(np.sign(total) * magnitude, low, high).astype(x.dtype)
 
 
-def add(a: np.ndarray, b: np.ndarray, a_q: Affine, b_q: Affine, y_q: Affine, activation: str | None = None) -> np.ndarray:
+def add(a: np.ndarray, b: np.ndarray, a_q: Affine, b_q: Affine, y_q: Affine,
+        activation: str | None = None) -> np.ndarray:
     """Two int8 tensors of different scales: both are first brought to twice the larger scale.
 
     20 extra bits (`<< 20`) keep what the two roundings would lose.

@@ -248,7 +248,7 @@ def _run_converter(model: Any, mode: str, samples: list[np.ndarray] | None, per_
     if mode == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if samples is not None:
-        converter.representative_dataset = lambda: ([x[i:i + 1] for x in samples] for i in range(len(samples[0])))
+        converter.representative_dataset = lambda: _one_by_one(samples, model)
         ops = tf.lite.OpsSet
         converter.target_spec.supported_ops = [
             ops.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8 if mode == "int16x8"
@@ -257,6 +257,13 @@ def _run_converter(model: Any, mode: str, samples: list[np.ndarray] | None, per_
         converter.inference_input_type = converter.inference_output_type = tf.int8
     with quiet():
         return converter.convert()
+
+
+def _one_by_one(samples: list[np.ndarray], model: Any) -> Iterator[Any]:
+    """Calibration in batches of one; several inputs by name, because the converter may reorder them."""
+    for i in range(len(samples[0])):
+        one = [x[i:i + 1] for x in samples]
+        yield one if len(one) == 1 else dict(zip(model.input_names, one, strict=True))
 
 
 @contextlib.contextmanager
@@ -297,14 +304,24 @@ def _check_model(model: Any) -> None:
     import tf_keras
 
     if isinstance(model, tf_keras.Model):
-        if not model.built or not getattr(model, "inputs", None):
+        if not _inputs(model):
             raise ValueError(f"{type(model).__name__} {model.name!r} has no known input shape yet. Call it once on a "
                              "batch, or write it as a functional model with tf_keras.Input")
         return
     if any(base.__module__.partition(".")[0] == "keras" for base in type(model).__mro__):
-        raise TypeError("this is a Keras 3 model; the converter's quantization and the Toolkit work on Keras 2. Build it "
-                        "with tf_keras, or put `import utils` above `import tensorflow` and use tf.keras")
+        raise TypeError("this is a Keras 3 model; the converter's quantization and the Toolkit work on Keras 2. "
+                        "Build it with tf_keras, or put `import utils` above `import tensorflow` and use tf.keras")
     raise TypeError(f"convert takes a tf_keras model; got {type(model).__name__}")
+
+
+def _inputs(model: Any) -> list[Any]:
+    """Shape and dtype of each input; a subclassed model knows them once it has been called."""
+    if getattr(model, "inputs", None):
+        return list(model.inputs)
+    import tensorflow as tf
+
+    called_with = model.save_spec()
+    return [] if called_with is None else tf.nest.flatten(called_with[0])
 
 
 def _check_calibration(model: Any, mode: str, calibration: Any, input_range) -> list[np.ndarray] | None:
@@ -317,12 +334,14 @@ def _check_calibration(model: Any, mode: str, calibration: Any, input_range) -> 
         raise ValueError(f"mode {mode!r} fixes the activations' ranges in advance, so it needs calibration=: "
                          "some 100 to 500 inputs of the training set, prepared as in training")
     samples = list(calibration) if isinstance(calibration, (list, tuple)) else [calibration]
-    if len(samples) != len(model.inputs):
-        raise ValueError(f"the model has {len(model.inputs)} inputs, calibration has {len(samples)}; "
+    inputs = _inputs(model)
+    if len(samples) != len(inputs):
+        raise ValueError(f"the model has {len(inputs)} inputs, calibration has {len(samples)}; "
                          "pass one array, or a list of one array for each input")
-    samples = [_check_samples(x, wanted, model, input_range) for x, wanted in zip(samples, model.inputs, strict=True)]
+    samples = [_check_samples(x, wanted, model, input_range) for x, wanted in zip(samples, inputs, strict=True)]
     if len({len(x) for x in samples}) > 1:
-        raise ValueError(f"the inputs' calibration arrays have {[len(x) for x in samples]} examples; pass as many of each")
+        raise ValueError(f"the inputs' calibration arrays have {[len(x) for x in samples]} examples; "
+                         "pass as many of each")
     return samples
 
 
@@ -350,8 +369,8 @@ def _check_range(x: np.ndarray, model: Any, input_range) -> None:
         return
     prepares = any(type(layer).__name__ in ("Rescaling", "Normalization", "Embedding") for layer in model.layers)
     if not prepares and x.ndim > 1 and low >= 0 and 16 < high <= 255 and np.array_equal(x, np.trunc(x)):
-        raise ValueError(f"calibration is whole numbers in [{low:g}, {high:g}], like raw pixels, and the model does not "
-                         "rescale its input. If it was trained on 0…1, pass x / 255; if really on 0…255, pass "
+        raise ValueError(f"calibration is whole numbers in [{low:g}, {high:g}], like raw pixels, and the model does "
+                         "not rescale its input. If it was trained on 0…1, pass x / 255; if really on 0…255, pass "
                          "input_range=(0, 255)")
 
 

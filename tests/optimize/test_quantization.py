@@ -1,0 +1,318 @@
+"""Affine quantization keeps its promises on random numbers, and `convert` on many kinds of models and mistakes."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+from utils.optimize import quantization as q
+
+SEEDS = range(6)
+
+
+def numbers(seed: int, shape=(7, 5, 4)) -> np.ndarray:
+    """Random numbers of a random scale, offset and shape of distribution."""
+    rng = np.random.default_rng(seed)
+    draw = [rng.normal, rng.laplace, rng.uniform][seed % 3]
+    return (draw(size=shape) * 10 ** rng.uniform(-3, 3) + rng.normal()).astype(np.float32)
+
+
+# ---------------------------------------------------------------- numbers
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("axis", [None, 0, -1])
+@pytest.mark.parametrize("bits", [2, 4, 8, 12])
+def test_round_trip_error_is_at_most_half_a_step(seed, symmetric, axis, bits):
+    x = numbers(seed)
+    chosen = q.choose(x, bits, symmetric=symmetric, axis=axis)
+    step, _ = chosen.aligned(x.ndim)
+    # An asymmetric zero point is rounded too, which shifts both ends of the range by up to half a step.
+    allowed = 0.5 if symmetric else 1.0
+    assert np.all(np.abs(x - q.fake_quantize(x, chosen)) <= step * allowed * (1 + 1e-4))
+    low, high = (edge.reshape(step.shape) for edge in chosen.range)
+    inside = (x >= low) & (x <= high)
+    assert np.all(np.abs(x - q.fake_quantize(x, chosen))[inside] <= (step * 0.5001 * np.ones_like(x))[inside])
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("bits", [2, 3, 8, 16])
+def test_zero_is_exact_even_if_the_numbers_are_far_from_it(seed, bits):
+    x = np.abs(numbers(seed)) + 5
+    for chosen in (q.choose(x, bits), q.choose(-x, bits), q.choose(x, bits, symmetric=True, axis=1)):
+        zeros = np.zeros_like(x)
+        assert np.array_equal(q.fake_quantize(zeros, chosen), zeros)
+        assert np.array_equal(q.quantize(zeros, chosen), np.broadcast_to(chosen.aligned(x.ndim)[1], x.shape))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_quantization_is_monotone_and_the_round_trip_idempotent(seed):
+    x = np.sort(numbers(seed).ravel())
+    chosen = q.choose(x, 5)
+    once = q.fake_quantize(x, chosen)
+    assert np.all(np.diff(q.quantize(x, chosen).astype(int)) >= 0)
+    assert np.array_equal(q.fake_quantize(once, chosen), once)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("bits", [3, 8])
+def test_per_channel_is_no_worse_than_per_tensor_when_channels_differ(seed, bits):
+    channels = np.random.default_rng(seed).normal(size=(64, 64)) * 2.0 ** np.arange(64)[None, ::-1] ** 0.5
+    per_tensor = q.fake_quantize(channels, q.choose(channels, bits, symmetric=True))
+    per_channel = q.fake_quantize(channels, q.choose(channels, bits, symmetric=True, axis=1))
+    assert q.mse(channels, per_channel) < q.mse(channels, per_tensor)
+
+
+def test_each_bit_gives_six_decibels():
+    x = np.random.default_rng().uniform(-1, 1, 200_000)
+    ratios = [q.sqnr_db(x, q.fake_quantize(x, q.choose(x, bits))) for bits in range(3, 13)]
+    assert np.all(np.abs(np.diff(ratios) - 20 * np.log10(2)) < 0.7)
+
+
+def test_numbers_are_those_of_the_textbook():
+    chosen = q.from_range(-1.0, 3.0, 8)
+    assert float(chosen.scale) == pytest.approx(4 / 255)
+    assert int(chosen.zero_point) == -64  # -128 + 1 / (4 / 255) = -64.25
+    symmetric = q.from_range(-1.0, 3.0, 8, symmetric=True)
+    assert (float(symmetric.scale), int(symmetric.zero_point), symmetric.qmin) == (pytest.approx(3 / 127), 0, -127)
+    assert q.from_range(-1, 1, 4, symmetric=True, narrow=False).qmin == -8
+    assert q.from_range(-1, 1, 4, narrow=True).qmin == -7
+
+
+@pytest.mark.parametrize(("bits", "expected"), [(2, np.int8), (8, np.int8), (9, np.int16), (16, np.int16)])
+def test_integers_have_the_smallest_type(bits, expected):
+    assert q.quantize([0.1, -0.2], q.from_range(-1, 1, bits)).dtype == expected
+
+
+def test_ties_go_away_from_zero_unlike_numpys():
+    assert list(q.round_half_away(np.array([0.5, -0.5, 1.5, 2.5, -2.5, 2.4]))) == [1, -1, 2, 3, -3, 2]
+    just_below = np.float32(0.49999997)
+    assert q.round_half_away(just_below) == 0  # adding 0.5 in float32 would give 1
+    assert int(q.quantize(2.5, q.Affine(1.0, 0))) == 3
+
+
+def test_a_constant_zero_array_is_kept():
+    for symmetric in (False, True):
+        chosen = q.choose(np.zeros((3, 2)), symmetric=symmetric, axis=1)
+        assert np.array_equal(q.fake_quantize(np.zeros((3, 2)), chosen), np.zeros((3, 2)))
+
+
+def test_values_outside_the_range_saturate():
+    chosen = q.from_range(-1, 1)
+    assert list(q.quantize([-9.0, 9.0], chosen)) == [-128, 127]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_clipping_and_rounding_add_up_to_the_whole_error(seed):
+    x = numbers(seed)
+    for chosen in (q.from_range(np.quantile(x, 0.1), np.quantile(x, 0.9), 4), q.choose(x, 4, axis=0)):
+        clipping, rounding = q.error_parts(x, chosen)
+        assert clipping + rounding == pytest.approx(q.mse(x, q.fake_quantize(x, chosen)))
+    assert clipping < 1e-3 * rounding  # the whole range: nothing but the ends' rounding lies outside
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_best_clip_is_never_worse_and_at_few_bits_better(seed, symmetric):
+    x = np.random.default_rng(seed).laplace(size=20_000)
+    gain = {}
+    for bits in (3, 8):
+        whole = q.mse(x, q.fake_quantize(x, q.choose(x, bits, symmetric=symmetric)))
+        gain[bits] = whole / q.mse(x, q.fake_quantize(x, q.best_clip(x, bits, symmetric=symmetric)))
+    assert gain[8] >= 1
+    assert gain[3] > 1.5
+
+
+def test_sqnr_of_a_perfect_and_of_no_signal():
+    assert q.sqnr_db([1.0, 2.0], [1.0, 2.0]) == float("inf")
+    with pytest.raises(ValueError, match="all zeros"):
+        q.sqnr_db([0.0], [1.0])
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda: q.choose(np.array([])), "empty array"),
+    (lambda: q.choose([1.0, np.nan]), "1 of 2 values are NaN"),
+    (lambda: q.choose([np.inf]), "infinite"),
+    (lambda: q.choose([1.0], bits=1), "from 2 to 16"),
+    (lambda: q.choose([1.0], bits=8.0), "whole number"),
+    (lambda: q.from_range(-np.inf, 1), "not finite"),
+    (lambda: q.Affine(0.0, 0), "above 0"),
+    (lambda: q.Affine(1.0, 300), "must lie in"),
+    (lambda: q.Affine(1.0, 0, 5, 5), "below qmax"),
+    (lambda: q.Affine([1.0, 2.0], 0), "axis"),
+    (lambda: q.quantize(np.ones((3, 4)), q.Affine([1.0, 2.0], [0, 0], axis=1)), "4 channels"),
+])
+def test_bad_numbers_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_a_zero_point_that_is_no_whole_number_is_refused():
+    with pytest.raises(TypeError, match="whole number"):
+        q.Affine(1.0, 0.5)
+
+
+# ---------------------------------------------------------------- conversion
+
+
+@pytest.fixture(scope="module")
+def keras():
+    import tf_keras
+
+    return tf_keras
+
+
+@pytest.fixture(scope="module")
+def small(keras):
+    """A convolution, a dense layer of three units, and pictures for it."""
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential([keras.layers.Input((8, 8, 2)), keras.layers.Conv2D(16, 3, activation="relu"),
+                              keras.layers.Flatten(), keras.layers.Dense(32, activation="relu"), keras.layers.Dense(3)])
+    return model, np.random.default_rng(0).random((64, 8, 8, 2), dtype=np.float32)
+
+
+def run(content: bytes, x: np.ndarray) -> np.ndarray:
+    """The interpreter's answer in real numbers."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    interpreter = Interpreter(model_content=content, experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
+    detail, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    interpreter.resize_tensor_input(detail["index"], x.shape)
+    interpreter.allocate_tensors()
+    if detail["dtype"] != np.float32:
+        x = q.quantize(x, q.Affine(np.float32(detail["quantization"][0]), int(detail["quantization"][1])))
+    interpreter.set_tensor(detail["index"], x)
+    interpreter.invoke()
+    y = interpreter.get_tensor(result["index"])
+    scale, zero_point = result["quantization"]
+    return y if y.dtype == np.float32 else (y.astype(np.float32) - zero_point) * scale
+
+
+@pytest.mark.parametrize(("mode", "tolerance"), [("float32", 1e-5), ("float16", 3e-3), ("dynamic", 0.05),
+                                                 ("int8", 0.08), ("int8_float_io", 0.08), ("int16x8", 0.02)])
+def test_every_mode_stays_near_the_model_and_says_nothing(small, mode, tolerance, capfd):
+    model, x = small
+    calibration = x if mode in ("int8", "int8_float_io", "int16x8") else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made = q.convert(model, mode, calibration)
+    assert made.format == "tflite"
+    wanted = model.predict(x, verbose=0)
+    assert np.abs(run(made.content, x) - wanted).max() < tolerance * np.abs(wanted).max()
+    printed = capfd.readouterr()
+    assert "fully_quantize" not in printed.err and "Assets" not in printed.out + printed.err
+
+
+def test_the_modes_differ_in_bytes_and_in_what_goes_in_and_out(small):
+    from utils.optimize.integer_kernels import read_graph
+
+    model, x = small
+    made = {mode: q.convert(model, mode, x if "int" in mode else None).content
+            for mode in ("float32", "float16", "dynamic", "int8", "int8_float_io", "int16x8")}
+    size = {mode: len(content) for mode, content in made.items()}
+    assert size["int8"] < size["float16"] < size["float32"]
+    assert size["dynamic"] < 0.5 * size["float32"]
+    ends = {mode: read_graph(content) for mode, content in made.items()}
+    types = {mode: (g.tensors[g.inputs[0]].dtype.name, g.tensors[g.outputs[0]].dtype.name) for mode, g in ends.items()}
+    assert types.pop("int8") == ("int8", "int8")
+    assert set(types.values()) == {("float32", "float32")}
+
+
+def test_per_channel_false_gives_every_weight_one_scale(small):
+    from utils.optimize.integer_kernels import read_graph
+
+    model, x = small
+
+    def scales(per_channel):
+        graph = read_graph(q.convert(model, "int8", x, per_channel=per_channel).content)
+        return [t.quantization.scale.size for t in graph.tensors if t.value is not None and t.dtype == np.int8]
+
+    assert sorted(scales(True)) == [3, 16, 32]
+    assert scales(False) == [1, 1, 1]
+
+
+def test_our_scales_are_the_converters(small):
+    """The weights' scale and integers come out as the converter's, bit for bit; so does the input's range."""
+    from utils.optimize.integer_kernels import read_graph
+
+    model, x = small
+    graph = read_graph(q.convert(model, "int8", x).content)
+    stored = next(t for t in graph.tensors if t.shape == (32, 576))
+    kernel = model.layers[2].get_weights()[0].T
+    ours = q.choose(kernel, symmetric=True, axis=0)
+    assert np.allclose(ours.scale, stored.quantization.scale, rtol=1e-6)
+    assert np.mean(q.quantize(kernel, stored.quantization) != stored.value) < 1e-3
+    source = graph.tensors[graph.inputs[0]].quantization
+    assert float(source.scale) == pytest.approx(float(q.choose(x).scale), rel=1e-5)
+    assert int(source.zero_point) == int(q.choose(x).zero_point)
+
+
+def test_other_kinds_of_models_convert(keras):
+    L = keras.layers
+    rng = np.random.default_rng(3)
+    one, two = L.Input((6,)), L.Input((4,))
+    several = keras.Model([one, two], [L.Dense(3)(L.Concatenate()([one, two])), L.Dense(2)(one)])
+    nested = keras.Sequential([L.Input((6,)), keras.Sequential([L.Input((6,)), L.Dense(5)]), L.Dense(2)])
+
+    class Subclassed(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = L.Dense(4)
+
+        def call(self, x):
+            return self.dense(x)
+
+    subclassed = Subclassed()
+    with pytest.raises(ValueError, match="no known input shape"):
+        q.convert(subclassed, "dynamic")
+    subclassed(np.zeros((1, 6), np.float32))
+    x = rng.random((20, 6), dtype=np.float32)
+    assert q.convert(several, "int8_float_io", [x, x[:, :4]]).content[4:8] == b"TFL3"
+    for model in (nested, subclassed):
+        assert np.abs(run(q.convert(model, "int8", x).content, x) - model.predict(x, verbose=0)).max() < 0.2
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ({"mode": "int-8"}, "did you mean 'int8'"),
+    ({"mode": "flaot16"}, "did you mean 'float16'"),
+    ({"mode": "int8"}, "needs calibration="),
+    ({"mode": "int16x8", "calibration": None}, "needs calibration="),
+    ({"mode": "dynamic", "calibration": np.zeros((2, 8, 8, 2))}, "does not use calibration"),
+    ({"calibration": np.zeros((0, 8, 8, 2))}, "empty"),
+    ({"calibration": []}, "0"),
+    ({"calibration": np.full((2, 8, 8, 2), np.nan)}, "NaN"),
+    ({"calibration": np.zeros((2, 8, 8, 3))}, "has shape"),
+    ({"calibration": np.zeros((8, 8, 2))}, "has shape"),
+    ({"calibration": [np.zeros((2, 8, 8, 2))] * 2}, "1 inputs, calibration has 2"),
+    ({"calibration": np.arange(256).repeat(2).reshape(4, 8, 8, 2)}, "like raw pixels"),
+    ({"calibration": np.full((2, 8, 8, 2), 3.0), "input_range": (0, 1)}, "outside input_range"),
+])
+def test_bad_conversions_are_refused(small, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        q.convert(small[0], **arguments)
+
+
+def test_raw_pixels_are_accepted_when_they_are_meant(small):
+    raw = np.arange(256, dtype=np.float32).repeat(2).reshape(4, 8, 8, 2)
+    assert q.convert(small[0], "int8", raw, input_range=(0, 255)).content[4:8] == b"TFL3"
+
+
+def test_models_of_other_kinds_are_refused():
+    import keras
+
+    with pytest.raises(TypeError, match="Keras 3"):
+        q.convert(keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2)]), "float32")
+    with pytest.raises(TypeError, match="got str"):
+        q.convert("model.h5", "float32")
+
+
+def test_what_was_kept_away_is_shown_when_the_conversion_fails(capfd):
+    import os
+
+    with pytest.raises(RuntimeError), q.quiet():
+        os.write(2, b"the reason")
+        raise RuntimeError
+    assert "the reason" in capfd.readouterr().err
