@@ -65,7 +65,7 @@ def _input_specs(model: Any, input_shape: Sequence[int] | None) -> list[tuple[tu
 
     if not isinstance(model, tf_keras.Model):
         raise TypeError(f"macs takes a tf_keras model, not {type(model).__module__}.{type(model).__name__}")
-    declared = getattr(model, "inputs", None)
+    declared = model.inputs or _specs_of_the_first_call(model)
     if not declared and input_shape is None:
         raise MacsError(f"the inputs of {model.name!r} are unknown; call it once or pass input_shape=")
     if input_shape is not None and declared and len(declared) > 1:
@@ -78,13 +78,24 @@ def _input_specs(model: Any, input_shape: Sequence[int] | None) -> list[tuple[tu
     return [((1, *tuple(tensor.shape)[1:]), tensor.dtype) for tensor in declared]
 
 
+def _specs_of_the_first_call(model: Any) -> list[Any]:
+    """A subclassed model remembers the shapes of its first call."""
+    import tensorflow as tf
+
+    if not model.built:
+        return []
+    saved = model.save_spec()
+    return [] if saved is None else tf.nest.flatten(saved[0][0])
+
+
 def _as_the_model_takes_it(model: Any, inputs: list[Any]) -> Any:
     """One tensor, or tensors in the structure (list or dict) in which the model was made."""
     import tensorflow as tf
 
-    if len(inputs) == 1 and not isinstance(getattr(model, "input", None), (dict, list)):
-        return inputs[0]
-    return tf.nest.pack_sequence_as(model.input, inputs)
+    if model.inputs:
+        return tf.nest.pack_sequence_as(model.input, inputs)
+    saved = model.save_spec() if model.built else None
+    return inputs[0] if saved is None else tf.nest.pack_sequence_as(saved[0][0], inputs)
 
 
 class _Recorder:
@@ -97,7 +108,7 @@ class _Recorder:
 
     def __init__(self) -> None:
         self.layers: list[LayerMacs] = []
-        self._inside: list[int] = []  # for each open call: operations already counted in it
+        self._inside: list[set[int]] = []  # for each open call: which operations belong to the calls in it
         self._in_recurrent = False
 
     @contextlib.contextmanager
@@ -124,21 +135,23 @@ class _Recorder:
         graph = tf.compat.v1.get_default_graph()
         start, place = len(graph.get_operations()), len(self.layers)
         recurrent = _is_recurrent(layer)
-        self._inside.append(0)
+        self._inside.append(set())
         self._in_recurrent = recurrent
         try:
             outputs = original(layer, *args, **kwargs)
         finally:
             self._in_recurrent = False
             below = self._inside.pop()
+        operations = graph.get_operations()
         if recurrent:
             own = _recurrent_macs(layer, args[0] if args else kwargs["inputs"])
         else:
-            own = sum(_operation_macs(op, layer.name) for op in graph.get_operations()[start:]) - below
+            mine = (op for number, op in enumerate(operations[start:], start) if number not in below)
+            own = sum(_operation_macs(op, layer.name) for op in mine)
         if own:
             self.layers.insert(place, LayerMacs(layer.name, type(layer).__name__, own))
         if self._inside:
-            self._inside[-1] += own + below
+            self._inside[-1].update(range(start, len(operations)))
         return outputs
 
 

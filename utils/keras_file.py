@@ -128,6 +128,11 @@ class Runner:
         import tensorflow as tf
 
         self.model = _load(content)
+        if not self.model.inputs:
+            raise ArtifactError(
+                f"the model {self.model.name!r} is subclassed and does not say what it takes; build it with the "
+                "Functional API, or convert it to another format"
+            )
         self.inputs = {tensor.name.split(":")[0]: tensor for tensor in self.model.inputs}
         self._call = tf.function(lambda x: self.model(x, training=False), reduce_retracing=True, autograph=False)
 
@@ -148,14 +153,14 @@ class Runner:
 
         batch = self._checked(x)
         tensors = [tf.constant(batch[name]) for name in self.inputs]
-        argument = tensors[0] if len(tensors) == 1 else tensors
+        argument = tf.nest.pack_sequence_as(self.model.input, tensors)
         return lambda: tf.nest.map_structure(lambda tensor: tensor.numpy(), self._call(argument))
 
     def _invoke(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         import tensorflow as tf
 
         ordered = [tf.constant(batch[name]) for name in self.inputs]
-        outputs = self._call(ordered[0] if len(ordered) == 1 else ordered)
+        outputs = self._call(tf.nest.pack_sequence_as(self.model.input, ordered))
         if not isinstance(outputs, dict):
             outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
             outputs = dict(zip(_unique(self.model.output_names), outputs, strict=True))

@@ -241,7 +241,7 @@ def _memory_of_child(_: bytes, folder: str, format: str) -> tuple[int, int]:
         importlib.import_module(module)
     with np.load(Path(folder, "x.npz"), allow_pickle=False) as file:
         arrays = {name[1:]: file[name] for name in file.files}
-    x = arrays[""] if "" in arrays else arrays
+    x = arrays.get("", arrays)
     baseline = _resident()
     _forget_peak()
     Artifact(Path(folder, "artifact").read_bytes(), format, trusted=True).predict(x)

@@ -180,9 +180,12 @@ class File:
 
 
 def parameters(content: bytes) -> dict[str, np.ndarray]:
-    """The parameters of a .tflite file, zero points subtracted so that a stored zero is 0."""
+    """The parameters of a .tflite file, zero points subtracted so that a stored zero is 0.
+
+    Of a sparse constant the values are right and their places are not.
+    """
     return {
-        f"{tensor.subgraph}/{tensor.index}/{tensor.name}": _centred(values, tensor)
+        f"{tensor.subgraph}/{tensor.index}/{tensor.name}": _centred(values.reshape(tensor.shape), tensor)
         for tensor, values in File(content).constants()
     }
 
