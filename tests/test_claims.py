@@ -30,8 +30,11 @@ def outputs(monkeypatch) -> list[SimpleNamespace]:
     """What a notebook would show: data and metadata of each output."""
     shown = []
     monkeypatch.setattr(IPython, "get_ipython", lambda: SimpleNamespace(kernel=True))
-    monkeypatch.setattr(IPython.display, "display",
-                        lambda data, raw, metadata: shown.append(SimpleNamespace(data=data, metadata=metadata)))
+    monkeypatch.setattr(
+        IPython.display,
+        "display",
+        lambda data, raw, metadata: shown.append(SimpleNamespace(data=data, metadata=metadata)),
+    )
     return shown
 
 
@@ -44,26 +47,42 @@ def sanitized(text: str) -> str:
 
 # ---------------------------------------------------------------- bounds
 
-@pytest.mark.parametrize("bound, inside, outside", [
-    (Bound(below=0.3), 0.2999, 0.3),
-    (Bound(above=0.3), 0.3001, 0.3),
-    (Bound(low=1, high=2), 1, 0.999),
-    (Bound(low=1, high=2), 2, 2.001),
-    (Bound(above=0, high=5), 5, 0),
-    (Bound(low=0, below=5), 0, 5),
-    (Bound(equals=3), 3, 4),
-    (Bound(equals=True), True, False),
-    (Bound(equals="int8"), "int8", "int16"),
-])
+
+@pytest.mark.parametrize(
+    "bound, inside, outside",
+    [
+        (Bound(below=0.3), 0.2999, 0.3),
+        (Bound(above=0.3), 0.3001, 0.3),
+        (Bound(low=1, high=2), 1, 0.999),
+        (Bound(low=1, high=2), 2, 2.001),
+        (Bound(above=0, high=5), 5, 0),
+        (Bound(low=0, below=5), 0, 5),
+        (Bound(equals=3), 3, 4),
+        (Bound(equals=True), True, False),
+        (Bound(equals="int8"), "int8", "int16"),
+    ],
+)
 def test_bound_holds_inside_only(bound, inside, outside):
     assert bound.holds(inside) is True
     assert bound.holds(outside) is False
 
 
-@pytest.mark.parametrize("limits", [
-    {}, {"below": math.nan}, {"above": math.inf}, {"below": "1"}, {"low": 2, "high": 1}, {"above": 1, "below": 1},
-    {"above": 1, "high": 1}, {"low": 1, "below": 1}, {"equals": 1, "below": 2}, {"equals": math.nan}, {"above": 2, "high": 1},
-])
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {},
+        {"below": math.nan},
+        {"above": math.inf},
+        {"below": "1"},
+        {"low": 2, "high": 1},
+        {"above": 1, "below": 1},
+        {"above": 1, "high": 1},
+        {"low": 1, "below": 1},
+        {"equals": 1, "below": 2},
+        {"equals": math.nan},
+        {"above": 2, "high": 1},
+    ],
+)
 def test_bound_that_cannot_work_is_refused(limits):
     with pytest.raises(ValueError, match=r"pass|satisfy|alone|measured"):
         Bound(**limits)
@@ -73,8 +92,16 @@ def test_one_point_is_a_bound():
     assert Bound(low=1, high=1).holds(1.0)
 
 
-@pytest.mark.parametrize("bound, figure", [(Bound(below=1), "small"), (Bound(below=1), True), (Bound(equals=True), 1),
-                                           (Bound(equals="1"), 1), (Bound(equals=1), "1")])
+@pytest.mark.parametrize(
+    "bound, figure",
+    [
+        (Bound(below=1), "small"),
+        (Bound(below=1), True),
+        (Bound(equals=True), 1),
+        (Bound(equals="1"), 1),
+        (Bound(equals=1), "1"),
+    ],
+)
 def test_another_kind_is_not_compared(bound, figure):
     with pytest.raises(TypeError, match=r"same kind|equals="):
         bound.holds(figure)
@@ -86,23 +113,49 @@ def test_bound_agrees_with_its_stored_form(a, b, figure):
     assert Bound(**bound.stored()).holds(figure) == (min(a, b) <= figure <= max(a, b))
 
 
-@pytest.mark.parametrize("bound, text", [
-    (Bound(below=0.3), "below 0.3"), (Bound(above=0.12345), "above 0.12345"), (Bound(low=1, high=2), "between 1 and 2"),
-    (Bound(low=1), "at least 1"), (Bound(high=26032), "at most 26,032"), (Bound(equals=True), "equal to yes"),
-    (Bound(above=0, below=1), "above 0 and below 1"),
-])
+@pytest.mark.parametrize(
+    "bound, text",
+    [
+        (Bound(below=0.3), "below 0.3"),
+        (Bound(above=0.12345), "above 0.12345"),
+        (Bound(low=1, high=2), "between 1 and 2"),
+        (Bound(low=1), "at least 1"),
+        (Bound(high=26032), "at most 26,032"),
+        (Bound(equals=True), "equal to yes"),
+        (Bound(above=0, below=1), "above 0 and below 1"),
+    ],
+)
 def test_bound_reads_as_a_sentence(bound, text):
     assert str(bound) == text
 
 
 # ---------------------------------------------------------------- figures
 
-@pytest.mark.parametrize("figure, digits, text", [
-    (26032, 3, "26,032"), (0.26234, 3, "0.262"), (1.2e-7, 3, "1.20e-07"), (0.0, 3, "0"), (-0.0, 3, "0"), (12.345, 3, "12.3"),
-    (999.9, 3, "1,000"), (0.99996, 3, "1"), (12345.6, 3, "12,346"), (2.5e6, 3, "2.50e+06"), (-3.14159, 4, "-3.142"),
-    (1e-4, 2, "0.0001"), (5.0, 1, "5"), (True, 3, "yes"), (np.bool_(False), 3, "no"), ("int8", 3, "int8"), (None, 3, "–"),
-    (np.float32(0.1), 3, "0.1"), (np.int64(1234567), 3, "1,234,567"),
-])
+
+@pytest.mark.parametrize(
+    "figure, digits, text",
+    [
+        (26032, 3, "26,032"),
+        (0.26234, 3, "0.262"),
+        (1.2e-7, 3, "1.20e-07"),
+        (0.0, 3, "0"),
+        (-0.0, 3, "0"),
+        (12.345, 3, "12.3"),
+        (999.9, 3, "1,000"),
+        (0.99996, 3, "1"),
+        (12345.6, 3, "12,346"),
+        (2.5e6, 3, "2.50e+06"),
+        (-3.14159, 4, "-3.142"),
+        (1e-4, 2, "0.0001"),
+        (5.0, 1, "5"),
+        (True, 3, "yes"),
+        (np.bool_(False), 3, "no"),
+        ("int8", 3, "int8"),
+        (None, 3, "–"),
+        (np.float32(0.1), 3, "0.1"),
+        (np.int64(1234567), 3, "1,234,567"),
+    ],
+)
 def test_figures_for_readers(figure, digits, text):
     assert format_figure(figure, digits) == text
 
@@ -115,6 +168,7 @@ def test_a_printed_figure_is_the_figure(value, digits):
 
 # ---------------------------------------------------------------- claims
 
+
 def test_claim_prints_outside_of_notebooks(capsys):
     claim("Q23-bytes", SENTENCE, measured=0.262, below=0.3, unit="of float32")
     assert capsys.readouterr().out == f"✔ Q23-bytes  {SENTENCE}   ⟦0.262 of float32⟧\n"
@@ -124,14 +178,26 @@ def test_claim_carries_figure_and_bound(outputs):
     claim("Q23-bytes", SENTENCE, measured=np.float64(0.26234), below=0.3)
     assert outputs[0].data == {"text/plain": f"✔ Q23-bytes  {SENTENCE}   ⟦0.262⟧"}
     assert outputs[0].metadata["course"] == {
-        "kind": "claim", "id": "Q23-bytes", "sentence": SENTENCE, "measured": 0.26234, "figure": "0.262",
-        "bound": {"below": 0.3}}
+        "kind": "claim",
+        "id": "Q23-bytes",
+        "sentence": SENTENCE,
+        "measured": 0.26234,
+        "figure": "0.262",
+        "bound": {"below": 0.3},
+    }
 
 
-@pytest.mark.parametrize("measured, bound", [
-    (0.3, {"below": 0.3}), (0.3, {"above": 0.3}), (0.9, {"between": (1, 2)}), (3, {"equals": 4}), (False, {"equals": True}),
-    ("int8", {"equals": "int16"}),
-])
+@pytest.mark.parametrize(
+    "measured, bound",
+    [
+        (0.3, {"below": 0.3}),
+        (0.3, {"above": 0.3}),
+        (0.9, {"between": (1, 2)}),
+        (3, {"equals": 4}),
+        (False, {"equals": True}),
+        ("int8", {"equals": "int16"}),
+    ],
+)
 def test_a_false_claim_raises_and_shows_nothing(outputs, measured, bound):
     with pytest.raises(ClaimFailed, match=r"Q1-x is false here: .*Measured .*it must be"):
         claim("Q1-x", SENTENCE, measured=measured, **bound)
@@ -143,8 +209,9 @@ def test_failure_shows_on_which_side(outputs):
         claim("Q1-x", SENTENCE, measured=0.3000001, below=0.3)
 
 
-@pytest.mark.parametrize("measured", [
-    math.nan, math.inf, None, [1.0], np.zeros(2), np.zeros((1, 1)), object(), "a⟧b", "two\nlines", 1 + 2j])
+@pytest.mark.parametrize(
+    "measured", [math.nan, math.inf, None, [1.0], np.zeros(2), np.zeros((1, 1)), object(), "a⟧b", "two\nlines", 1 + 2j]
+)
 def test_no_figure_no_claim(outputs, measured):
     with pytest.raises(ValueError, match=r"Q1-x.*got"):
         claim("Q1-x", SENTENCE, measured=measured, above=-1)
@@ -174,8 +241,17 @@ def test_sentences(sentence):
         claim("Q1-x", sentence, measured=1, above=0)
 
 
-@pytest.mark.parametrize("wrong", [{"between": 0.5}, {"between": (1, 2, 3)}, {"above": 0, "digits": 0},
-                                   {"above": 0, "digits": 2.5}, {"above": 0, "unit": "⟧"}, {"between": (None, None)}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"between": 0.5},
+        {"between": (1, 2, 3)},
+        {"above": 0, "digits": 0},
+        {"above": 0, "digits": 2.5},
+        {"above": 0, "unit": "⟧"},
+        {"between": (None, None)},
+    ],
+)
 def test_bad_arguments_say_what_to_pass(wrong):
     with pytest.raises(ValueError, match=r"got|pass"):
         claim("Q1-x", SENTENCE, measured=1, **wrong)
@@ -190,17 +266,23 @@ def test_an_id_belongs_to_one_sentence(outputs):
 
 # ---------------------------------------------------------------- tables
 
-ROWS = [{"format": "float32", "bytes": 426964, "accuracy": 0.9123}, {"format": "int8", "bytes": 113160, "accuracy": 0.9087}]
+ROWS = [
+    {"format": "float32", "bytes": 426964, "accuracy": 0.9123},
+    {"format": "int8", "bytes": 113160, "accuracy": 0.9087},
+]
 
 
 def test_table_brackets_only_what_is_bounded(outputs):
     show(ROWS, {"accuracy": (0.85, 0.95)}, caption="Two files")
-    assert outputs[0].data["text/plain"] == ("Two files\nformat | bytes | accuracy\nfloat32 | 426,964 | ⟦0.912⟧\n"
-                                             "int8 | 113,160 | ⟦0.909⟧")
+    assert outputs[0].data["text/plain"] == (
+        "Two files\nformat | bytes | accuracy\nfloat32 | 426,964 | ⟦0.912⟧\nint8 | 113,160 | ⟦0.909⟧"
+    )
     assert "<caption>Two files</caption>" in outputs[0].data["text/html"]
     bounded = outputs[0].metadata["course"]["bounded"]
-    assert [(b["row"], b["column"], b["figure"]) for b in bounded] == [("float32", "accuracy", "0.912"),
-                                                                     ("int8", "accuracy", "0.909")]
+    assert [(b["row"], b["column"], b["figure"]) for b in bounded] == [
+        ("float32", "accuracy", "0.912"),
+        ("int8", "accuracy", "0.909"),
+    ]
     assert bounded[0]["bound"] == {"low": 0.85, "high": 0.95}
 
 
@@ -217,7 +299,9 @@ def test_row_names_may_be_numbers(outputs):
 @pytest.mark.parametrize("rich", ["text/plain", "text/html"])
 def test_only_brackets_differ_when_only_bounded_figures_do(outputs, rich):
     for accuracy in (0.9, 0.87654321, 0.1234):
-        show([{"format": "a <b>", "accuracy": accuracy}, {"format": "c", "accuracy": 1}], {"accuracy": (0, 1)}, digits=5)
+        show(
+            [{"format": "a <b>", "accuracy": accuracy}, {"format": "c", "accuracy": 1}], {"accuracy": (0, 1)}, digits=5
+        )
     texts = {output.data[rich] for output in outputs}
     assert len(texts) == 3 and len({sanitized(text) for text in texts}) == 1
 
@@ -240,12 +324,23 @@ def test_a_figure_out_of_bounds_is_named(outputs):
     assert outputs == []
 
 
-@pytest.mark.parametrize("rows, bounds", [
-    ([], {}), ([{"a": 1}, {"b": 2}], {}), ([{"a": 1, "b": 2}, {"b": 2, "a": 1}], {}), (ROWS, {"speed": (0, 1)}),
-    (ROWS, {("int4", "bytes"): (0, 1)}), (ROWS, {"bytes": (None, None)}), (ROWS, {"bytes": 5}), (ROWS, {"bytes": (1, 2, 3)}),
-    (ROWS, {("int8", "bytes", "x"): (0, 1)}), ([{"a": "x", "b": math.nan}], {"b": (0, 1)}), ([{"a": "⟦1⟧"}], {}),
-    ([{"a": "x", "b": None}], {"b": (0, 1)}),
-])
+@pytest.mark.parametrize(
+    "rows, bounds",
+    [
+        ([], {}),
+        ([{"a": 1}, {"b": 2}], {}),
+        ([{"a": 1, "b": 2}, {"b": 2, "a": 1}], {}),
+        (ROWS, {"speed": (0, 1)}),
+        (ROWS, {("int4", "bytes"): (0, 1)}),
+        (ROWS, {"bytes": (None, None)}),
+        (ROWS, {"bytes": 5}),
+        (ROWS, {"bytes": (1, 2, 3)}),
+        (ROWS, {("int8", "bytes", "x"): (0, 1)}),
+        ([{"a": "x", "b": math.nan}], {"b": (0, 1)}),
+        ([{"a": "⟦1⟧"}], {}),
+        ([{"a": "x", "b": None}], {"b": (0, 1)}),
+    ],
+)
 def test_tables_refuse_what_cannot_be_checked(rows, bounds):
     with pytest.raises(ValueError, match=r"got|has|bound|pass"):
         show(rows, bounds)

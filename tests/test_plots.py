@@ -17,8 +17,11 @@ ALT = "Error falls by six decibels with every bit"
 @pytest.fixture
 def outputs(monkeypatch) -> list[SimpleNamespace]:
     shown = []
-    monkeypatch.setattr(IPython.display, "display",
-                        lambda data, raw, metadata: shown.append(SimpleNamespace(data=data, metadata=metadata)))
+    monkeypatch.setattr(
+        IPython.display,
+        "display",
+        lambda data, raw, metadata: shown.append(SimpleNamespace(data=data, metadata=metadata)),
+    )
     return shown
 
 
@@ -80,7 +83,7 @@ def test_a_second_scale_needs_its_own_label(outputs):
     figure = drawn()
     twin = figure.axes[0].twinx()
     twin.plot([1, 2])
-    with pytest.raises(ValueError, match="axes 1 .* no y label"):
+    with pytest.raises(ValueError, match=r"axes 1 .* no y label"):
         plots.show(figure, ALT)
 
 
@@ -114,7 +117,9 @@ def test_figure_has_the_size_and_axes_asked_for():
 def test_stored_outputs_show_the_start(outputs, monkeypatch, stored):
     monkeypatch.setenv("COURSE_STORED", stored)
     seen = []
-    plots.explore(lambda **values: seen.append(values) or drawn(), alt=ALT, bits=(2, 8, 16), kind=["per tensor", "per channel"])
+    plots.explore(
+        lambda **values: seen.append(values) or drawn(), alt=ALT, bits=(2, 8, 16), kind=["per tensor", "per channel"]
+    )
     assert seen == [{"bits": 8, "kind": "per tensor"}] and len(outputs) == 1
 
 

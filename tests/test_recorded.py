@@ -24,8 +24,11 @@ def repository(tmp_path, monkeypatch):
 
 
 def save(name: str = "sizes", rows=({"model": "cnn", "bytes": 7}, {"model": "mlp", "bytes": 9}), **changed):
-    return recorded.save(name, rows, **({"command": "python course.py bench sizes", "depends": ["code.py", "data.npz"],
-                                         "seeds": [0, 1]} | changed))
+    return recorded.save(
+        name,
+        rows,
+        **({"command": "python course.py bench sizes", "depends": ["code.py", "data.npz"], "seeds": [0, 1]} | changed),
+    )
 
 
 def test_what_was_saved_is_loaded(repository):
@@ -46,16 +49,19 @@ def test_no_path_of_this_machine_is_stored(repository):
         save(depends=["../elsewhere.py"])
 
 
-@pytest.mark.parametrize("change, is_stale", [
-    (lambda r: None, False),
-    (lambda r: (r / "code.py").write_text("x = 2\n"), True),
-    (lambda r: (r / "code.py").write_text("# a remark\n\nx = 1\n"), False),
-    (lambda r: (r / "code.py").write_bytes(b"x = 1\r\n"), False),
-    (lambda r: (r / "code.py").write_text("x = 1  # a remark\n"), True),
-    (lambda r: (r / "data.npz").write_bytes(b"weighty"), True),
-    (lambda r: (r / "data.npz").write_bytes(b"# weights\n"), True),
-    (lambda r: (r / "code.py").unlink(), True),
-])
+@pytest.mark.parametrize(
+    "change, is_stale",
+    [
+        (lambda r: None, False),
+        (lambda r: (r / "code.py").write_text("x = 2\n"), True),
+        (lambda r: (r / "code.py").write_text("# a remark\n\nx = 1\n"), False),
+        (lambda r: (r / "code.py").write_bytes(b"x = 1\r\n"), False),
+        (lambda r: (r / "code.py").write_text("x = 1  # a remark\n"), True),
+        (lambda r: (r / "data.npz").write_bytes(b"weighty"), True),
+        (lambda r: (r / "data.npz").write_bytes(b"# weights\n"), True),
+        (lambda r: (r / "code.py").unlink(), True),
+    ],
+)
 def test_stale_when_what_it_depends_on_changes(repository, change, is_stale):
     save()
     change(repository)
@@ -77,11 +83,20 @@ def test_numpy_figures_are_stored_as_figures(repository):
     assert recorded.load("sizes").rows == [{"a": 0.5, "b": 3, "c": True, "d": [0, 1]}]
 
 
-@pytest.mark.parametrize("wrong, error", [
-    ({"rows": []}, ValueError), ({"rows": [{"a": float("nan")}]}, ValueError), ({"rows": [{"a": object()}]}, TypeError),
-    ({"depends": []}, ValueError), ({"depends": ["gone.py"]}, FileNotFoundError), ({"name": "../x"}, ValueError),
-    ({"name": "Sizes"}, ValueError), ({"name": "claims"}, ValueError), ({"name": ""}, ValueError),
-])
+@pytest.mark.parametrize(
+    "wrong, error",
+    [
+        ({"rows": []}, ValueError),
+        ({"rows": [{"a": float("nan")}]}, ValueError),
+        ({"rows": [{"a": object()}]}, TypeError),
+        ({"depends": []}, ValueError),
+        ({"depends": ["gone.py"]}, FileNotFoundError),
+        ({"name": "../x"}, ValueError),
+        ({"name": "Sizes"}, ValueError),
+        ({"name": "claims"}, ValueError),
+        ({"name": ""}, ValueError),
+    ],
+)
 def test_refused_and_the_old_result_stays(repository, wrong, error):
     before = save().read_bytes()
     with pytest.raises(error):

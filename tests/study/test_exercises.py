@@ -37,15 +37,18 @@ def test_right():
     assert grade("98-2", lambda x: x + x).state == "right"
 
 
-@pytest.mark.parametrize("answer, message", [
-    (lambda x: x * x, "doubling is not squaring"),
-    (lambda x: 2, "something else than a float"),
-    (lambda x: 3 * x, "twice"),
-    (lambda x: x / 0, "stopped with ZeroDivisionError"),
-    (lambda: 2, "stopped with TypeError"),
-    ("a string", "stopped with TypeError"),
-    (0, "stopped with TypeError"),
-])
+@pytest.mark.parametrize(
+    "answer, message",
+    [
+        (lambda x: x * x, "doubling is not squaring"),
+        (lambda x: 2, "something else than a float"),
+        (lambda x: 3 * x, "twice"),
+        (lambda x: x / 0, "stopped with ZeroDivisionError"),
+        (lambda: 2, "stopped with TypeError"),
+        ("a string", "stopped with TypeError"),
+        (0, "stopped with TypeError"),
+    ],
+)
 def test_wrong_answers_are_told_why(answer, message):
     verdict = grade("98-2", answer)
     assert verdict.state == "wrong" and message in verdict.message
@@ -85,9 +88,26 @@ def _gap(x):
     return factor * x
 
 
-@pytest.mark.parametrize("stub", [_docstring_only, _dots, _pass, _not_implemented, _not_implemented_said, _returns_none,
-                                  _returns_dots, _gap, lambda x: ..., ..., None, (1, ...), [...], {"scale": ...}],
-                         ids=lambda stub: getattr(stub, "__name__", str(stub)))
+@pytest.mark.parametrize(
+    "stub",
+    [
+        _docstring_only,
+        _dots,
+        _pass,
+        _not_implemented,
+        _not_implemented_said,
+        _returns_none,
+        _returns_dots,
+        _gap,
+        lambda x: ...,
+        ...,
+        None,
+        (1, ...),
+        [...],
+        {"scale": ...},
+    ],
+    ids=lambda stub: getattr(stub, "__name__", str(stub)),
+)
 def test_stubs_are_not_attempted(stub):
     assert is_stub(stub)
     assert grade("98-10", stub).state == "not attempted"
@@ -111,16 +131,33 @@ def _two():
     return 2
 
 
-@pytest.mark.parametrize("answer", [_uses_dots, _raises_something, _prints, _two, lambda x: x, len, np.zeros(3), 0, "",
-                                    False, (1, 2), (np.zeros(2), np.ones(2)), {"a": np.zeros(2)}, [], float])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        _uses_dots,
+        _raises_something,
+        _prints,
+        _two,
+        lambda x: x,
+        len,
+        np.zeros(3),
+        0,
+        "",
+        False,
+        (1, 2),
+        (np.zeros(2), np.ones(2)),
+        {"a": np.zeros(2)},
+        [],
+        float,
+    ],
+)
 def test_attempts_are_not_stubs(answer):
     assert not is_stub(answer)
 
 
 def test_a_method_can_be_a_stub():
     class Answer:
-        def empty(self):
-            ...
+        def empty(self): ...
 
         def full(self):
             return self
@@ -171,10 +208,17 @@ def test_exercises_come_in_their_order():
     assert list(exercises.of("98")) == ["98-2", "98-10"]
 
 
-@pytest.mark.parametrize("id, message", [
-    ("98-3", r"has the exercises \['98-2', '98-10'\]"), ("3-1", "'NN-k'"), ("98", "'NN-k'"), (98, "'NN-k'"),
-    ("97-1", "chapter 97 has no exercises"), ("../x", "'NN-k'"),
-])
+@pytest.mark.parametrize(
+    "id, message",
+    [
+        ("98-3", r"has the exercises \['98-2', '98-10'\]"),
+        ("3-1", "'NN-k'"),
+        ("98", "'NN-k'"),
+        (98, "'NN-k'"),
+        ("97-1", "chapter 97 has no exercises"),
+        ("../x", "'NN-k'"),
+    ],
+)
 def test_unknown_ids_are_answered(id, message):
     with pytest.raises(ValueError, match=message):
         check(id, ...)
@@ -186,8 +230,10 @@ def test_a_chapter_is_two_digits(chapter):
         exercises.of(chapter)
 
 
-@pytest.mark.parametrize("id, hints", [("98-1", ("one", "two")), ("98-1", ("a", "b", " ")), ("98-1", ("a", "b", 3)),
-                                       ("981", HINTS), ("98-", HINTS)])
+@pytest.mark.parametrize(
+    "id, hints",
+    [("98-1", ("one", "two")), ("98-1", ("a", "b", " ")), ("98-1", ("a", "b", 3)), ("981", HINTS), ("98-", HINTS)],
+)
 def test_registering_needs_an_id_and_three_hints(id, hints):
     with pytest.raises(ValueError, match=r"three hints|'NN-k'"):
         exercise(id, "title", hints)

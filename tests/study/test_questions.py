@@ -41,8 +41,9 @@ def test_heading_is_word_for_word():
     assert questions.heading(3) == "Q3 · Explain the concept of quantization in TensorFlow Model Optimization."
 
 
-@pytest.mark.parametrize("damage", [lambda t: t.replace("\n7. ", "\n77. "), lambda t: t.replace("\n50. ", "\n"),
-                                    lambda t: ""])
+@pytest.mark.parametrize(
+    "damage", [lambda t: t.replace("\n7. ", "\n77. "), lambda t: t.replace("\n50. ", "\n"), lambda t: ""]
+)
 def test_a_damaged_list_is_noticed(tmp_path, monkeypatch, damage):
     (tmp_path / "interview").mkdir()
     text = (ROOT / "interview" / "questions.md").read_text(encoding="utf-8")

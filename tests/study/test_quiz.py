@@ -10,9 +10,14 @@ import pytest
 
 from utils.study import quiz
 
-GOOD = {"question": "How many bytes has an int8 weight?", "type": "multiple_choice",
-        "answers": [{"answer": "1", "correct": True, "feedback": "Eight bits."},
-                    {"answer": "8", "correct": False, "feedback": "Those are bits."}]}
+GOOD = {
+    "question": "How many bytes has an int8 weight?",
+    "type": "multiple_choice",
+    "answers": [
+        {"answer": "1", "correct": True, "feedback": "Eight bits."},
+        {"answer": "8", "correct": False, "feedback": "Those are bits."},
+    ],
+}
 
 
 @pytest.fixture
@@ -20,6 +25,7 @@ def store(tmp_path):
     def write(content, name="03"):
         (tmp_path / f"{name}.json").write_text(content if isinstance(content, str) else json.dumps(content))
         return tmp_path
+
     return write
 
 
@@ -43,16 +49,21 @@ def without(key):
 RIGHT = GOOD["answers"][0]
 
 
-@pytest.mark.parametrize("question, message", [
-    (without("question"), "lacks"), (without("type"), "lacks"), (without("answers"), "lacks"),
-    (changed(type="essay"), "has type 'essay'"),
-    (changed(answers=[]), "0 right answers"),
-    (changed(answers=[GOOD["answers"][1]]), "0 right answers"),
-    (changed(answers=[RIGHT, RIGHT]), "2 right answers"),
-    (changed(answers=[RIGHT, {"answer": "8", "correct": False}]), "without feedback"),
-    (changed(answers=[RIGHT, {"answer": "8", "correct": False, "feedback": ""}]), "without feedback"),
-    ("How many?", "must be a mapping"),
-])
+@pytest.mark.parametrize(
+    "question, message",
+    [
+        (without("question"), "lacks"),
+        (without("type"), "lacks"),
+        (without("answers"), "lacks"),
+        (changed(type="essay"), "has type 'essay'"),
+        (changed(answers=[]), "0 right answers"),
+        (changed(answers=[GOOD["answers"][1]]), "0 right answers"),
+        (changed(answers=[RIGHT, RIGHT]), "2 right answers"),
+        (changed(answers=[RIGHT, {"answer": "8", "correct": False}]), "without feedback"),
+        (changed(answers=[RIGHT, {"answer": "8", "correct": False, "feedback": ""}]), "without feedback"),
+        ("How many?", "must be a mapping"),
+    ],
+)
 def test_a_question_that_does_not_work_is_named(store, question, message):
     with pytest.raises(ValueError, match=rf"03\.json, question 2 .*{message}"):
         quiz.load("03", store([GOOD, question]))
