@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import utils  # noqa: F401  (settles Keras 2 before TensorFlow is imported)
 import tensorflow as tf
 import tf_keras
+
+import utils  # noqa: F401  (settles Keras 2 before TensorFlow is imported)
 
 Builder = Callable[[], tf_keras.Model]
 _K = tf_keras.layers

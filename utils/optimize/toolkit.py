@@ -18,7 +18,6 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,11 +25,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-
-import utils  # noqa: F401  (settles Keras 2 before TensorFlow is imported)
 import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
+
+import utils  # noqa: F401  (settles Keras 2 before TensorFlow is imported)
 
 __all__ = [
     "TECHNIQUES",
@@ -44,6 +43,8 @@ __all__ = [
     "layers_of",
     "operators",
     "quiet",
+    "require_built",
+    "shortened",
     "what_it_added",
 ]
 
@@ -99,16 +100,16 @@ def what_it_added(model: tf_keras.Model, wrapped: tf_keras.Model) -> Difference:
         TypeError: one of the two is no tf_keras model.
         ValueError: one of the two is not built, so it has no variables yet.
     """
-    _require_built(model, "model")
-    _require_built(wrapped, "wrapped")
+    require_built(model, "model")
+    require_built(wrapped, "wrapped")
     plain = {layer.name: layer for layer in model.layers}
     wrappers, added, gone = {}, [], []
     for holder in wrapped.layers:
-        inner = getattr(holder, "layer", None)
+        ours = type(holder).__module__.startswith("tensorflow_model_optimization")  # Keras has wrappers of its own
+        inner = getattr(holder, "layer", None) if ours else None
         name = inner.name if inner is not None else _without_prefix(holder.name, plain)
-        if inner is not None or name not in plain:
-            if not isinstance(holder, tf_keras.layers.InputLayer):
-                wrappers[name] = type(holder).__name__
+        if ours or (name not in plain and not isinstance(holder, tf_keras.layers.InputLayer)):
+            wrappers[name] = type(holder).__name__
         before = Counter(map(_signature, plain.pop(name).weights)) if name in plain else Counter()
         after = Counter(map(_signature, holder.weights))
         added += [_row(name, holder, s) for s in (after - before).elements()]
@@ -136,7 +137,7 @@ def _row(layer: str, holder: object, signature: tuple[str, tuple[int, ...], str]
     return Added(layer, type(holder).__name__, name, shape, dtype, size)
 
 
-def _require_built(model: object, what: str) -> None:
+def require_built(model: object, what: str) -> None:
     if not isinstance(model, tf_keras.Model):
         raise TypeError(
             f"`{what}` is a {type(model).__module__}.{type(model).__name__}; pass a tf_keras model. "
@@ -179,7 +180,7 @@ def quiet():
     sys.stderr.flush()
     saved = os.dup(2)
     try:
-        with open(os.devnull, "w") as nowhere, warnings.catch_warnings(), contextlib.redirect_stdout(nowhere):
+        with Path(os.devnull).open("w") as nowhere, warnings.catch_warnings(), contextlib.redirect_stdout(nowhere):
             os.dup2(nowhere.fileno(), 2)
             warnings.simplefilter("ignore")
             absl.logging.set_verbosity(absl.logging.ERROR)
@@ -226,7 +227,7 @@ def flattened(model: tf_keras.Model) -> tf_keras.Model:
     The Toolkit refuses models inside models.  The new model *shares* its layers and weights with the
     old one.  A subclassed model must have been called once, and must be written with layers only.
     """
-    _require_built(model, "model")
+    require_built(model, "model")
     try:
         inputs = [tf_keras.Input(t.shape[1:], dtype=t.dtype) for t in model.inputs]
     except (AttributeError, TypeError):
@@ -293,7 +294,9 @@ def keras_2(model) -> tf_keras.Model:
         raise TypeError(f"`model` is a {type(model).__module__}.{type(model).__name__}; pass a Keras 3 model")
     graph = model._functional if isinstance(model, keras.Sequential) else model
     if not isinstance(graph, keras.Model) or not hasattr(graph, "_run_through_graph"):
-        raise ValueError("only built Sequential and functional models can be rebuilt; call the model once, or rewrite it")
+        raise ValueError(
+            "only built Sequential and functional models can be rebuilt; call the model once, or rewrite it"
+        )
     inputs = [tf_keras.Input(t.shape[1:], dtype=t.dtype, name=t.name) for t in graph.inputs]
     made: dict[int, tf_keras.layers.Layer] = {}
 
@@ -707,7 +710,7 @@ def layers_of(model: tf_keras.Model) -> dict[str, Callable[[], tf_keras.Model]]:
     in `model`.  A BatchNormalization keeps the layer before it, because it is quantized only together
     with a convolution.
     """
-    _require_built(model, "model")
+    require_built(model, "model")
     return {
         layer.name: _alone(layer) for layer in model.layers if not isinstance(layer, tf_keras.layers.InputLayer)
     }
