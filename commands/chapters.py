@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from commands.lockfile import ROOT
-from commands.problem import Problem, unknown
+from commands.problem import Problem, nearest
 
 CHAPTERS, SOLUTIONS = "notebooks", "solutions"
 
@@ -54,5 +54,8 @@ def _find_one(name: str, chapters: list[Path], answers: list[Path]) -> list[Path
     topics = {path.stem.partition("_")[2]: path.stem for path in chapters}
     if stem in topics:
         return [path for path in chapters if path.stem == topics[stem]]
-    raise unknown("chapter", name, [word for path in chapters for word in (number(path), path.stem)],
-                  "Name a chapter by its number (03), its file's name or its path.")
+    words = {word: path.stem for path in chapters for word in (number(path), path.stem, path.stem.partition("_")[2])}
+    match = nearest(padded, words)
+    hint = f" Did you mean {words[match]}?" if match else ""
+    known = " ".join(path.stem for path in chapters)
+    raise Problem(f"There is no chapter {name!r}.{hint}\nKnown, by number, name or path: {known}")

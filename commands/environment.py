@@ -28,7 +28,7 @@ MARKER = "course-environment.json"
 STARTED = "course-environment.started"
 #: The locks beside core, each with its own environment and kernel: chapters 17 and 16b.
 EXTRAS = {"tfx": "chapter 17, TensorFlow Extended", "tff": "chapter 16b, TensorFlow Federated"}
-_GIGABYTES = {"core": 4, "tfx": 5, "tff": 5}
+GIGABYTES = {"core": 4, "tfx": 5, "tff": 5}
 #: True when course.py was started by `enter`.  Taken out of the variables, so that it ends here.
 _ENTERED = os.environ.pop("COURSE_ENTERED", None) is not None
 _MACHINES = {"linux": ("x86_64", "aarch64"), "darwin": ("arm64",), "win32": ("amd64",)}
@@ -133,7 +133,7 @@ def install_here() -> None:
     """Install the core lock into the running environment: conda, Binder, a container."""
     prefix = Path(sys.prefix)
     _refuse_system_python()
-    _check_machine()
+    check_machine()
     (prefix / MARKER).unlink(missing_ok=True)
     _fill(Path(sys.executable), "core", ["install", "--no-deps", "--break-system-packages"])
     _finish(prefix, Path(sys.executable), "core")
@@ -194,7 +194,7 @@ def _stayed(place: Path, marker: dict[str, str]) -> bool:
 
 
 def _build(place: Path, name: str, fresh: bool) -> None:
-    _check_machine()
+    check_machine()
     _check_disk(place, name)
     marker = _marker(place)
     _refuse_foreign(place, marker)
@@ -315,7 +315,8 @@ def _remove(place: Path) -> None:
         ) from error
 
 
-def _check_machine() -> None:
+def check_machine() -> None:
+    """Raise Problem if no TensorFlow wheel fits this machine or this Python."""
     machines = _MACHINES.get(sys.platform, ())
     if platform.machine().lower() not in machines or not _WIDE:
         raise Problem(
@@ -328,9 +329,9 @@ def _check_machine() -> None:
 def _check_disk(place: Path, name: str) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(place.parent).free / 1e9
-    if free < _GIGABYTES[name] and not place.exists():
+    if free < GIGABYTES[name] and not place.exists():
         raise Problem(
-            f"The environment needs about {_GIGABYTES[name]} GB; on the disk of {place.parent} {free:.1f} GB are free. "
+            f"The environment needs about {GIGABYTES[name]} GB; on the disk of {place.parent} {free:.1f} GB are free. "
             "Free some space, or move the course to a larger disk, and repeat the command."
         )
 

@@ -6,11 +6,10 @@ Killed half-way, each notebook is either old or new. A failing chapter keeps its
 from __future__ import annotations
 
 import argparse
-import platform
 import sys
 from pathlib import Path
 
-from commands import chapters, compare, environment, execution, ledger, seeds
+from commands import chapters, checkup, compare, environment, execution, ledger, seeds
 from commands.chapters import shown
 from commands.locks import Lock
 from commands.normalize import normalize, traces_of_machine
@@ -130,21 +129,11 @@ def _store_times(path: Path, done: execution.Executed) -> None:
         "cells": len(done.cell_seconds),
         "slowest_cell": slowest,
         "slowest_seconds": round(done.cell_seconds.get(slowest, 0), 1),
-        "cpu": cpu_name(),
+        "cpu": checkup.cpu_name(),
     }
     others = [old for old in ledger.read_json(TIMES, []) if old["notebook"] != row["notebook"]]
     others = [old for old in others if (environment.ROOT / old["notebook"]).exists()]
     ledger.write_json(TIMES, sorted([*others, row], key=lambda entry: entry["notebook"]))
-
-
-def cpu_name() -> str:
-    """What this machine calls its processor; run times mean little without it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def _print_times(names: set[str]) -> None:
