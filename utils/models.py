@@ -101,7 +101,7 @@ def depthwise_cnn(
     keras, start, inputs = _begin(input_shape, num_classes, seed, smallest=8)
     x = _conv_bn(inputs, 16, 3, 2, next(start), "stem")
     x = keras.layers.ReLU(6.0, name="stem_relu6")(x)
-    for block, (filters, stride) in enumerate([(32, 1), (64, 2), (64, 1), (128, 2), (128, 1)], 1):
+    for block, (filters, stride) in enumerate([(32, 2), (64, 1), (64, 1), (128, 2), (128, 1)], 1):
         x = keras.layers.DepthwiseConv2D(
             3, stride, "same", use_bias=False, depthwise_initializer=next(start), name=f"depthwise_{block}"
         )(x)
