@@ -53,3 +53,17 @@ def test_a_page_with_an_unknown_claim_is_named(tmp_path):
     (tmp_path / "data" / "results" / "claims.json").write_text("[]", encoding="utf-8")
     with pytest.raises(KeyError, match=r"README\.md.*Q9-nothing"):
         quotes.refresh_pages(tmp_path)
+
+
+def test_the_map_links_the_chapters_that_are_there(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "03_first_principles.ipynb").touch()
+    lines = quotes.chapter_map(tmp_path).splitlines()
+    assert len(lines) == 2 + 19
+    assert "| 03 | [Quantization from first principles](notebooks/03_first_principles.ipynb) | Q3 Q4 Q7 | 90 |" in lines
+    assert "| 06 | Pruning | Q8 Q9 Q10 | 80 |" in lines
+
+
+def test_the_map_replaces_only_what_is_between_its_comments():
+    assert quotes.with_map("a\n<!--map-->\nold\n<!--/map-->\nb", "new") == "a\n<!--map-->\nnew\n<!--/map-->\nb"
+    assert quotes.with_map("no map here", "new") == "no map here"

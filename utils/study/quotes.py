@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from utils import ROOT
+from utils.study.questions import CHAPTERS
 
 LEDGER = ROOT / "data" / "results" / "claims.json"
 _ID = r"[QC]\d{1,2}-[a-z0-9-]+"
@@ -52,14 +53,30 @@ def pages(root: Path = ROOT) -> list[Path]:
     return [root / "README.md", *sorted((root / "interview").glob("q*.md")), *sorted((root / "docs").rglob("*.md"))]
 
 
+def chapter_map(root: Path = ROOT) -> str:
+    """The chapters as a Markdown table; those whose notebook is there are links."""
+    lines = ["| chapter | title | questions | minutes |", "| --- | --- | --- | ---: |"]
+    for number, chapter in CHAPTERS.items():
+        notebook = next(iter(sorted((root / "notebooks").glob(f"{number}_*.ipynb"))), None)
+        title = f"[{chapter.title}](notebooks/{notebook.name})" if notebook else chapter.title
+        asked = " ".join(f"Q{n}" for n in chapter.questions) or "the map of all fifty"
+        lines.append(f"| {number} | {title} | {asked} | {chapter.minutes} |")
+    return "\n".join(lines)
+
+
+def with_map(text: str, table: str) -> str:
+    """`text` with `table` between its two comments `<!--map-->` and `<!--/map-->`."""
+    return re.sub(r"(?s)(<!--map-->\n).*?(<!--/map-->)", lambda match: f"{match[1]}{table}\n{match[2]}", text)
+
+
 def refresh_pages(root: Path = ROOT) -> list[Path]:
-    """Fill the quotes of all pages; returns those that changed."""
+    """Fill the quotes and the map of all pages; returns those that changed."""
     figures = ledger(root / "data" / "results" / "claims.json")
     changed = []
     for page in pages(root):
         before = page.read_text(encoding="utf-8")
         try:
-            after = refresh(before, figures)
+            after = with_map(refresh(before, figures), chapter_map(root))
         except KeyError as error:
             raise KeyError(f"{page.relative_to(root)}: {error.args[0]}") from None
         if after != before:
