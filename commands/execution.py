@@ -71,6 +71,12 @@ def read(path: Path):
         raise Problem(f"{path} is not a notebook ({error}). Restore it:  git checkout {path}") from None
 
 
+def was_run(notebook) -> bool:
+    """Whether every code cell of a stored notebook has been executed."""
+    code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+    return all(cell.get("execution_count") for cell in code)
+
+
 def kernel_of(notebook) -> str:
     """The kernel a notebook asks for: python3, or that of an extra environment."""
     wanted = notebook.metadata.get("kernelspec", {}).get("name", "python3")

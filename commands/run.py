@@ -57,6 +57,8 @@ def main(options: argparse.Namespace) -> int:
 def check(path: Path, options: argparse.Namespace) -> bool:
     """Execute and compare; True if everything outside of brackets is as stored."""
     stored = execution.read(path)
+    if not execution.was_run(stored):
+        raise Problem(f"{shown(path)} was never run to its end. Store its outputs:  python course.py run {path.stem}")
     done = execution.execute(path, fresh=options.fresh, cell_limit=options.time_limit)
     differing = compare.differences(stored, done.notebook)
     for position, lines in differing.items():

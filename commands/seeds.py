@@ -94,7 +94,7 @@ def _complaints(stored, notebook, seed: int) -> list[str]:
     broken = {i: o for i, cell in enumerate(code, 1) for o in cell.outputs if o.output_type == "error"}
     said = [f"✘ seed {seed}, code cell {i}: {error.ename}: {error.evalue}" for i, error in broken.items()
             if error.ename != "ClaimFailed" or "is false here" not in error.evalue]
-    if not any(cell.get("execution_count") for cell in stored.cells if cell.cell_type == "code"):
+    if not execution.was_run(stored):
         return said
     for position, lines in compare.differences(stored, notebook).items():
         if position not in broken:

@@ -1,0 +1,254 @@
+"""`run` executes real notebooks in real kernels: what it stores, compares, counts and refuses."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from commands import chapters, compare, environment, execution, ledger, run, seeds
+from commands.normalize import cell_id, normalize, traces_of_machine
+from commands.problem import Problem
+
+WIDGET = "application/vnd.jupyter.widget"
+CLAIM = """
+def claim(id, value, below):
+    from IPython.display import display
+    if value >= below:
+        raise type("ClaimFailed", (AssertionError,), {})(
+            f"{id} is false here: 'It is small'. Measured {value}; it must be below {below}.")
+    entry = dict(kind="claim", id=id, sentence="It is small", measured=value, figure=str(value))
+    entry["bound"] = dict(below=below)
+    display({"text/plain": f"✔ {id}  It is small   ⟦{value}⟧"}, raw=True, metadata={"course": entry})
+"""
+
+
+def options(**given) -> argparse.Namespace:
+    standard = {"chapters": [], "solutions": False, "check": False, "seeds": None, "fresh": False, "time_limit": 60,
+                "extras": []}
+    return argparse.Namespace(**{**standard, **given})
+
+
+@pytest.fixture
+def course(tmp_path, monkeypatch):
+    """A course of its own in a folder; `course(name, *sources)` adds a notebook and gives its path."""
+    root = tmp_path / "Übung kurs"
+    (root / "notebooks").mkdir(parents=True)
+    (root / "solutions").mkdir()
+    for module in (chapters, environment, ledger):
+        monkeypatch.setattr(module, "ROOT", root)
+    monkeypatch.setattr(chapters.notebooks, "__defaults__", (chapters.CHAPTERS, root))
+    monkeypatch.setattr(chapters.find, "__kwdefaults__", {"solutions": False, "root": root})
+    monkeypatch.setattr(chapters.shown, "__defaults__", (root,))
+    monkeypatch.setattr(ledger.read, "__defaults__", (root / "data/results/claims.json",))
+    monkeypatch.setattr(ledger, "PATH", root / "data/results/claims.json")
+    monkeypatch.setattr(run, "TIMES", root / "data/results/run_times.json")
+
+    def add(name: str, *sources: str, folder: str = "notebooks") -> Path:
+        path = root / folder / f"{name}.ipynb"
+        cells = [new_markdown_cell("# A chapter"), *(new_code_cell(source) for source in sources)]
+        nbformat.write(new_notebook(cells=cells), path)
+        return path
+
+    return add
+
+
+def test_run_stores_outputs_ledger_and_times(course):
+    seeded = "import os\nclaim('Q3-small', int(os.environ['COURSE_SEED']) + 1, 5)"
+    path = course("03_small", CLAIM, seeded, "print('end')")
+    assert run.main(options()) == 0
+    notebook = nbformat.read(path, as_version=4)
+    assert [cell.execution_count for cell in notebook.cells if cell.cell_type == "code"] == [1, 2, 3]
+    assert ledger.read() == [{
+        "id": "Q3-small", "question": "Q3", "sentence": "It is small", "bound": {"below": 5}, "figure": "1",
+        "notebook": "notebooks/03_small.ipynb", "cell": 2,
+    }]
+    times, = json.loads(run.TIMES.read_text("utf-8"))
+    assert times["notebook"] == "notebooks/03_small.ipynb" and times["cells"] == 3 and times["seconds"] > 0
+    first = path.read_bytes()
+    assert run.main(options()) == 0
+    assert path.read_bytes() == first, "a second run must change nothing"
+    assert "execution" not in json.dumps([cell.metadata for cell in notebook.cells])
+    assert sorted(p.name for p in path.parent.iterdir()) == [path.name], "no sockets, no half-written files"
+
+
+def test_check_names_what_differs_and_changes_nothing(course, capsys):
+    path = course("03_small", CLAIM, "claim('Q3-small', 1, 5)", "print('stored word')")
+    run.main(options())
+    text = path.read_text("utf-8").replace("⟦1⟧", "⟦2⟧")
+    path.write_text(text, encoding="utf-8")
+    assert run.main(options(check=True)) == 0, "a figure in brackets may differ"
+    path.write_text(text.replace('"stored word\\n"', '"other word\\n"'), encoding="utf-8")
+    before = path.read_bytes()
+    capsys.readouterr()
+    assert run.main(options(check=True)) == 1
+    said = capsys.readouterr().out
+    assert "code cell 3" in said and "-stdout: other word" in said and "+stdout: stored word" in said
+    assert path.read_bytes() == before
+
+
+def test_check_wants_a_notebook_that_was_run(course, capsys):
+    course("03_small", "x = 1")
+    assert run.main(options(check=True)) == 1
+    assert "never run" in capsys.readouterr().err
+
+
+def test_seeds_count_how_often_a_claim_held(course):
+    source = "import os\nassert os.environ['COURSE_FRESH'] == '1'\nclaim('Q3-seed', int(os.environ['COURSE_SEED']), 2)"
+    path = course("03_small", CLAIM, source, "1 / 0")
+    before = path.read_bytes()
+    records, complaints = seeds.try_seeds(path, 3, 60)
+    assert records["Q3-seed"].figures == ["0", "1", "2"] and records["Q3-seed"].failed == [2]
+    assert any("held 2 of 3   0 … 1 … 2   failed with seed 2" in line for line in seeds.table(records, 3))
+    assert [c for c in complaints if "ZeroDivisionError" in c], "an error that is no claim is no success"
+    assert path.read_bytes() == before
+
+
+def test_seeds_notice_what_changes_outside_of_brackets(course):
+    path = course("03_small", "import os\nprint(os.environ['COURSE_SEED'])")
+    run.main(options())
+    complaints = seeds.try_seeds(path, 2, 60)[1]
+    assert complaints == ["✘ seed 1, code cell 1 changed outside of brackets:", "    -stdout: 0", "    +stdout: 1"]
+
+
+@pytest.mark.parametrize(("source", "limit", "sentence"), [
+    ("# forever\nwhile True:\n    pass", 1, r"cell \[2\] \(while True: …\) took longer than 1 seconds"),
+    ("import os\nos._exit(1)", 60, r"cell \[2\] \(import os …\) killed its kernel"),
+    ("1 / 0", 60, r"cell \[2\] \(1 / 0 …\) raised ZeroDivisionError: division by zero"),
+], ids=["endless", "dies", "fails"])
+def test_the_culprit_is_named_and_the_notebook_stays(course, capsys, source, limit, sentence):
+    path = course("03_small", "print('first')", source)
+    before = path.read_bytes()
+    with pytest.raises(Problem, match=sentence):
+        execution.execute(path, cell_limit=limit)
+    assert path.read_bytes() == before
+
+
+def test_one_failing_chapter_does_not_stop_the_next(course, capsys):
+    bad, good = course("01_bad", "1 / 0"), course("02_good", "print(2)")
+    before = bad.read_bytes()
+    assert run.main(options()) == 1
+    assert bad.read_bytes() == before
+    assert nbformat.read(good, as_version=4).cells[1].outputs[0].text == "2\n"
+    assert "notebooks/01_bad.ipynb" in capsys.readouterr().err
+
+
+def test_a_path_of_this_machine_is_not_stored(course, capsys):
+    path = course("03_small", "from pathlib import Path\nprint(Path.home() / 'x')")
+    before = path.read_bytes()
+    assert run.main(options()) == 1
+    assert "path of this machine" in capsys.readouterr().err and path.read_bytes() == before
+
+
+def test_a_read_only_clone_is_refused_before_work_but_checked(course, monkeypatch):
+    course("03_small", "print(1)")
+    run.main(options())
+    monkeypatch.setattr(environment, "writable", lambda _: False)
+    with pytest.raises(Problem, match="read-only"):
+        run.main(options())
+    assert run.main(options(check=True)) == 0
+
+
+@pytest.mark.parametrize("wrong", [{"seeds": 0}, {"seeds": 2, "check": True}, {"time_limit": 0}])
+def test_contradictions_are_refused(wrong):
+    with pytest.raises(Problem, match="--"):
+        run.main(options(**wrong))
+
+
+def test_what_is_no_notebook_is_a_sentence(course):
+    path = course("03_small")
+    path.write_text("half a noteb", encoding="utf-8")
+    with pytest.raises(Problem, match="is not a notebook"):
+        execution.execute(path)
+
+
+# ---- without kernels
+
+@pytest.mark.parametrize("name", ["3", "03", "03_small", "small", "notebooks/03_small.ipynb"])
+def test_chapters_by_number_name_and_path(course, name):
+    path = course("03_small")
+    course("16b_federated_tff")
+    answer = course("03_small", folder="solutions")
+    assert chapters.find([name]) == [path]
+    assert chapters.find([name], solutions=True) == [path, answer]
+    assert chapters.find([str(answer)]) == [answer]
+    assert [chapters.number(p) for p in chapters.find([])] == ["03", "16b"]
+    assert chapters.find(["16b", "3", "03"]) == [chapters.find(["16b"])[0], path]
+
+
+@pytest.mark.parametrize(("name", "meant"), [("03_smal", "03_small"), ("33", "03_small"), ("smll", "03_small")])
+def test_an_unknown_chapter_gets_the_nearest(course, name, meant):
+    course("03_small")
+    with pytest.raises(Problem, match=f"Did you mean {meant}"):
+        chapters.find([name])
+
+
+def test_cell_ids_follow_the_source_and_are_unique():
+    taken: set[str] = set()
+    first, second = cell_id("code", "x = 1", taken), cell_id("code", "x = 1", taken)
+    assert second == f"{first}-2"
+    assert cell_id("code", "x = 1", set()) == first != cell_id("markdown", "x = 1", set())
+
+
+def test_normalizing_leaves_nothing_of_the_machine_and_repeats():
+    cell = new_code_cell("x", execution_count=1, metadata={"execution": {"iopub.execute_input": "2026"}, "tags": ["a"]})
+    cell.outputs = [new_output("stream", name="stdout", text="a\n"), new_output("stream", name="stdout", text="b\n"),
+                    new_output("display_data", data={"text/plain": "w", f"{WIDGET}-view+json": {}})]
+    notebook = new_notebook(cells=[cell])
+    notebook.metadata.update(kernelspec={"name": "mine", "display_name": "Mine"}, widgets=1,
+                             language_info={"name": "python", "version": "3.11.7"})
+    normalize(notebook)
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert "version" not in notebook.metadata.language_info and "widgets" not in notebook.metadata
+    assert cell.metadata == {"tags": ["a"]}
+    assert [output.get("text") for output in cell.outputs] == ["a\nb\n", None]
+    assert list(cell.outputs[1].data) == ["text/plain"]
+    once = nbformat.writes(notebook)
+    assert nbformat.writes(normalize(notebook)) == once
+    nbformat.validate(notebook)
+
+
+def test_machine_paths_are_found_in_text_and_html():
+    cell = new_code_cell("x", execution_count=4)
+    cell.outputs = [new_output("display_data", data={"text/html": "<b>/opt/course/data/x.npz</b> /opt/courses"})]
+    assert traces_of_machine(new_notebook(cells=[cell]), Path("/opt/course")) == [(4, "/opt/course/data/x.npz")]
+
+
+@pytest.mark.parametrize(("old", "new", "differ"), [
+    ("✔ a ⟦0.262⟧", "✔ a ⟦0.3⟧", False),
+    ("✔ a ⟦0.262⟧", "✔ b ⟦0.262⟧", True),
+    ("0.262", "0.263", True),
+    ("a ⟦1⟧ b ⟦2⟧", "a ⟦3⟧ c ⟦4⟧", True),
+])
+def test_only_brackets_may_differ(old, new, differ):
+    def notebook(text):
+        cell = new_code_cell("x")
+        png = new_output("display_data", data={"image/png": text, "text/plain": text})
+        cell.outputs = [png]
+        return new_notebook(cells=[cell])
+
+    assert bool(compare.differences(notebook(old), notebook(new))) is differ
+
+
+def test_the_ledger_replaces_what_was_executed_and_keeps_the_rest():
+    def entry(id, notebook, figure="1"):
+        return {"id": id, "notebook": notebook, "cell": 1, "figure": figure}
+
+    old = [entry("Q2-a", "n/02"), entry("Q2-gone", "n/02"), entry("Q10-b", "n/10"), entry("Q5-x", "n/removed")]
+    new = [entry("Q2-a", "n/02", "2"), entry("C00-z", "n/02")]
+    book = ledger.merged(old, new, {"n/02"}, {"n/02", "n/10"})
+    assert [(e["id"], e["figure"]) for e in book] == [("Q2-a", "2"), ("Q10-b", "1"), ("C00-z", "1")]
+    with pytest.raises(Problem, match="Q10-b is made twice: in n/10"):
+        ledger.merged(old, [entry("Q10-b", "n/02")], {"n/02"}, {"n/02", "n/10"})
+
+
+@pytest.mark.parametrize(("figures", "text"), [
+    (["0.3", "0.1", "0.2"], "0.1 … 0.2 … 0.3"), (["1,200 bytes", "900 bytes"], "900 bytes … 1,200 bytes … 1,200 bytes"),
+    (["yes", "yes"], "yes"), (["yes", "no"], "yes / no"),
+])
+def test_spread_of_figures(figures, text):
+    assert seeds.spread(figures) == text
