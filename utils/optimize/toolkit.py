@@ -32,10 +32,12 @@ import tf_keras
 import utils  # noqa: F401  (settles Keras 2 before TensorFlow is imported)
 
 __all__ = [
+    "MARKS",
     "TECHNIQUES",
     "Added",
     "Difference",
     "Support",
+    "as_table",
     "example_input",
     "flattened",
     "keras_2",
@@ -44,6 +46,7 @@ __all__ = [
     "operators",
     "quiet",
     "require_built",
+    "says",
     "shortened",
     "what_it_added",
 ]
@@ -51,8 +54,8 @@ __all__ = [
 #: What the Toolkit puts before a layer's name when it wraps it.
 _PREFIXES = ("prune_low_magnitude_", "cluster_", "quant_", "quantize_annotate_")
 
-#: The words a cell of the table can say.
-OUTCOMES = ("yes", "part", "no effect", "nothing to do", "refused")
+#: What a cell of the table can say, and its mark in `as_table`.
+MARKS = {"yes": "✔", "part": "◐", "no effect": "○", "nothing to do": "·", "refused": "✘"}
 
 
 # --------------------------------------------------------------------------- what was added
@@ -343,7 +346,7 @@ def _plain_config(value):
 # --------------------------------------------------------------------------- the techniques, each with its proof
 
 
-#: What trying a technique on a model gives: one of OUTCOMES, and what was seen.
+#: What trying a technique on a model gives: a key of MARKS, and what was seen.
 Seen = tuple[str, str]
 
 _SPARSITY = 0.5
@@ -367,7 +370,7 @@ def _share(done: Mapping[str, str], total: int) -> Seen:
         return "nothing to do", "no weight matrix"
     text = ", ".join(f"{name} {what}" for name, what in done.items())
     if not done:
-        return "no effect", f"none of {total} weight {'matrix' if total == 1 else 'matrices'} changed"
+        return "no effect", "no weight matrix changed"
     return ("yes" if len(done) == total else "part"), text + ("" if len(done) == total else f"; {len(done)} of {total}")
 
 
@@ -623,7 +626,7 @@ class Support:
 
     layer: str
     technique: str
-    outcome: str  #: one of OUTCOMES
+    outcome: str  #: a key of MARKS
     evidence: str  #: what was seen, or the refusal's own words, shortened
     way_out: str = ""  #: what worked instead, tried; "" when none was needed
 
@@ -671,11 +674,22 @@ def _try(row: str, build: Callable[[], tf_keras.Model], technique: str) -> Suppo
     outcome, evidence = _attempt(TECHNIQUES[technique], build)
     if outcome not in ("refused", "no effect", "part"):
         return Support(row, technique, outcome, evidence)
+    half_way = ""
     for label, way in _WAYS_OUT[technique].items():
         other, seen = _attempt(way, build)
-        if other == "yes" or (other == "part" and outcome != "part"):
+        if other == "yes":
             return Support(row, technique, outcome, evidence, f"{label} → {seen}")
-    return Support(row, technique, outcome, evidence)
+        if other == "part" and outcome != "part" and not half_way:
+            half_way = f"{label} → {seen}"
+    return Support(row, technique, outcome, evidence, half_way)
+
+
+def as_table(cells: Iterable[Support]) -> list[dict[str, str]]:
+    """The table for a reader: one row a layer, one column a technique, the outcome's mark in each cell."""
+    rows: dict[str, dict[str, str]] = {}
+    for cell in cells:
+        rows.setdefault(cell.layer, {"layer": cell.layer})[cell.technique] = MARKS[cell.outcome]
+    return list(rows.values())
 
 
 def _attempt(technique: Callable[[tf_keras.Model], Seen], build: Callable[[], tf_keras.Model]) -> Seen:
@@ -685,6 +699,16 @@ def _attempt(technique: Callable[[tf_keras.Model], Seen], build: Callable[[], tf
             return technique(build())
     except Exception as error:  # the point is to learn what the Toolkit says, whatever class it raises
         return "refused", shortened(error)
+
+
+def says(door: Callable, model: object) -> str:
+    """What `door(model)` answers: "accepted", or its error, shortened."""
+    try:
+        with quiet():
+            door(model)
+    except Exception as error:  # whatever it raises is the answer
+        return shortened(error)
+    return "accepted"
 
 
 def shortened(error: BaseException, limit: int = 110) -> str:

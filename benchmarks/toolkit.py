@@ -1,0 +1,115 @@
+"""Try every layer of utils/optimize/layers.py through every technique, and time what lies below the Toolkit.
+
+    python course.py bench toolkit            # both tables, about ten minutes
+    python course.py bench toolkit layers     # data/results/toolkit_layers.json
+    python course.py bench toolkit below      # data/results/toolkit_below.json
+
+`layers` is exact: another machine gives the same words.  `below` is times, of the machine it names: XLA,
+bfloat16 and oneDNN against plain TensorFlow, for each shared network, medians of runs that take turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import utils  # noqa: E402
+from utils import recorded  # noqa: E402
+
+BATCH = 32
+SOURCES = ["utils/optimize/toolkit.py", "utils/optimize/layers.py"]
+
+
+def record_layers() -> None:
+    from tqdm import tqdm
+
+    from utils.optimize.layers import LAYERS
+    from utils.optimize.toolkit import layer_support
+
+    rows = []
+    for name, build in (bar := tqdm(LAYERS.items())):
+        bar.set_description(name)
+        rows += [asdict(cell) for cell in layer_support({name: build})]
+    recorded.save("toolkit_layers", rows, command="python course.py bench toolkit layers",
+                  depends=["benchmarks/toolkit.py", *SOURCES], seeds=[0],
+                  notes="way_out is the first that worked; an empty one means that none was needed or none worked.")
+
+
+def record_below() -> None:
+    """XLA and bfloat16 in one process; oneDNN is chosen when TensorFlow starts, so it needs two."""
+    rows = []
+    for name in ("mlp", "lenet5", "depthwise_cnn", "residual_cnn"):
+        rows.append({"network": name, "batch": BATCH, **_in_process(name), "oneDNN": _onednn(name)})
+        print(rows[-1], flush=True)
+    recorded.save("toolkit_below", rows, command="python course.py bench toolkit below",
+                  depends=["benchmarks/toolkit.py", "utils/optimize/graph.py", "utils/models.py"],
+                  seeds=[0], notes="time as a multiple of plain TensorFlow's; above 1 is slower. One thread.")
+
+
+def _in_process(name: str) -> dict[str, float]:
+    import tensorflow as tf
+
+    from utils import models
+    from utils.latency import latency
+    from utils.optimize.graph import forward, with_policy
+
+    model = models.ARCHITECTURES[name](seed=0)
+    x = tf.constant(np.random.default_rng(0).random((BATCH, 28, 28, 1), dtype=np.float32))
+    kinds = {"plain": forward(model), "XLA": forward(model, compiled=True), "bfloat16": forward(with_policy(model))}
+    times = latency({k: lambda f=f: f(x).numpy() for k, f in kinds.items()}, rounds=30, warmup=3)
+    return {kind: round(times[kind].median / times["plain"].median, 2) for kind in ("XLA", "bfloat16")}
+
+
+def _onednn(name: str) -> float:
+    """Median over three pairs of processes that take turns."""
+    ratios = []
+    for _ in range(3):
+        seconds = {}
+        for switch in ("0", "1"):
+            done = subprocess.run(
+                [sys.executable, __file__, "child", name], capture_output=True, text=True, check=True,
+                env=os.environ | {"TF_ENABLE_ONEDNN_OPTS": switch},
+            )
+            seconds[switch] = json.loads(done.stdout.splitlines()[-1])
+        ratios.append(seconds["1"] / seconds["0"])
+    return round(float(np.median(ratios)), 2)
+
+
+def _child(name: str) -> None:
+    import tensorflow as tf
+
+    from utils import models
+    from utils.latency import latency
+    from utils.optimize.graph import forward
+
+    call = forward(models.ARCHITECTURES[name](seed=0))
+    x = tf.constant(np.random.default_rng(0).random((BATCH, 28, 28, 1), dtype=np.float32))
+    print(json.dumps(latency({"it": lambda: call(x).numpy()}, rounds=30, warmup=5)["it"].median))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="?", choices=["all", "layers", "below", "child"], default="all")
+    parser.add_argument("network", nargs="?", default="", help=argparse.SUPPRESS)
+    chosen = parser.parse_args(arguments)
+    if chosen.what == "child":
+        return _child(chosen.network)
+    if chosen.what in ("all", "layers"):
+        record_layers()
+    if chosen.what in ("all", "below"):
+        record_below()
+    return None
+
+
+if __name__ == "__main__":
+    assert utils.ROOT  # `utils` settles how TensorFlow starts, before anything imports it
+    main()

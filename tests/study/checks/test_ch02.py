@@ -1,0 +1,97 @@
+"""The checks of chapter 02 accept right answers and name the misconception of wrong ones."""
+
+import numpy as np
+import pytest
+
+from utils.study.exercises import grade, hint
+
+
+def right_mask(weights, sparsity):
+    m = np.abs(weights)
+    return m >= np.sort(m, axis=None)[-max(round(m.size * (1 - sparsity)), 1)]
+
+
+def right_bytes(shape, technique, clusters):
+    n = int(np.prod(shape))
+    return 4 * n + 12 if technique == "pruning" else 8 * n + 4 * clusters
+
+
+def right_quantizer(model, refused, *, mark=True, apply=True, copy=True):
+    import tensorflow_model_optimization as tfmot
+    import tf_keras
+
+    def change(layer):
+        if (type(layer).__name__ in refused) == mark:
+            return layer.__class__.from_config(layer.get_config())
+        return tfmot.quantization.keras.quantize_annotate_layer(layer)
+
+    marked = tf_keras.models.clone_model(model, clone_function=change)
+    if copy:
+        marked.set_weights(model.get_weights())
+    return tfmot.quantization.keras.quantize_apply(marked) if apply else marked
+
+
+def by_value(weights, sparsity):
+    return weights >= np.sort(weights, axis=None)[-max(round(weights.size * (1 - sparsity)), 1)]
+
+
+def by_row(weights, sparsity):
+    return np.stack([right_mask(row, sparsity) for row in weights])
+
+
+def none_survives(weights, sparsity):
+    m = np.abs(weights)
+    keep = round(m.size * (1 - sparsity))
+    return m >= (np.sort(m, axis=None)[-keep] if keep else np.inf)
+
+
+def one_bit(shape, technique, clusters):
+    return int(np.prod(shape)) / 8 if technique == "pruning" else right_bytes(shape, technique, clusters)
+
+
+def code_book(shape, technique, clusters):
+    n = int(np.prod(shape))
+    return right_bytes(shape, technique, clusters) if technique == "pruning" else n * int(np.ceil(np.log2(clusters))) / 8
+
+
+def stub(*_):
+    ...
+
+
+@pytest.mark.parametrize(("id", "answer"), [("02-1", right_mask), ("02-2", right_bytes), ("02-3", right_quantizer)])
+def test_right(id, answer):
+    assert grade(id, answer).state == "right", grade(id, answer).message
+
+
+@pytest.mark.parametrize("id", ["02-1", "02-2", "02-3"])
+def test_stub(id):
+    assert grade(id, stub).state == "not attempted"
+
+
+@pytest.mark.parametrize(("id", "answer", "words"), [
+    ("02-1", by_value, "sorted by value"),
+    ("02-1", by_row, "one for the whole matrix"),
+    ("02-1", none_survives, "always keeps one"),
+    ("02-1", lambda w, s: ~right_mask(w, s), "upside down"),
+    ("02-1", lambda w, s: right_mask(w, s).ravel(), "shape"),
+    ("02-2", one_bit, "one bit in theory"),
+    ("02-2", lambda s, t, c: 4 * int(np.prod(s)), "threshold"),
+    ("02-2", code_book, "while training the index is int64"),
+    ("02-2", lambda s, t, c: right_bytes(s, t, c) - (4 * c if t == "clustering" else 0), "centroids are missing"),
+    ("02-3", lambda m, r: right_quantizer(m, r, apply=False), "only marked"),
+    ("02-3", lambda m, r: right_quantizer(m, r, copy=False), "fresh weights"),
+    ("02-3", lambda m, r: m, "not wrapped"),
+    ("02-3", lambda m, r: None if r else m, "return a tf_keras model"),
+    ("02-3", lambda m, r: __import__("tensorflow_model_optimization").quantization.keras.quantize_model(m), "stopped with"),
+])
+def test_wrong(id, answer, words):
+    verdict = grade(id, answer)
+    assert verdict.state == "wrong"
+    assert words in verdict.message
+
+
+@pytest.mark.parametrize("id", ["02-1", "02-2", "02-3"])
+def test_hints(id, capsys):
+    for number in (1, 2, 3):
+        hint(id, number)
+    assert capsys.readouterr().out.count("Hint") == 3
