@@ -1,0 +1,105 @@
+"""How an interview answer is written.  Rules take its text and return complaints that say what to do."""
+
+from __future__ import annotations
+
+import re
+
+import yaml
+
+from utils.study import questions, quotes
+
+FIELDS = ("id", "question", "level", "chapter", "claims", "sources")
+LEVELS = ("basic", "intermediate", "advanced")
+SECTIONS = ("Thirty seconds", "Three minutes", "What they ask next", "Red flags", "Rubric")
+WORDS = {"Thirty seconds": (40, 110), "Three minutes": (250, 600)}
+_FIGURE = re.compile(r"(?<![\w.,#–-])\d[\d,]*(?:\.\d+)?(?:e[+-]\d+)?(?![\w.,]*\w)")
+
+
+def front_matter(text: str) -> dict:
+    """The fields between the first two lines `---`; ValueError if there are none."""
+    found = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
+    fields = yaml.safe_load(found[1]) if found else None
+    if not isinstance(fields, dict):
+        raise ValueError(f"the file starts with front matter: lines `---`, then {', '.join(FIELDS)}, then `---`")
+    return fields
+
+
+def fields_right(text: str, name: str) -> list[str]:
+    """id, exact question, level, chapter and sources; the file is called after its id."""
+    try:
+        fields = front_matter(text)
+    except (ValueError, yaml.YAMLError) as error:
+        return [str(error)]
+    wrong = [f"front matter lacks `{field}`" for field in FIELDS if not fields.get(field)]
+    if wrong:
+        return wrong
+    number = re.fullmatch(r"Q([1-9]|[1-4]\d|50)", str(fields["id"]))
+    if not number:
+        return [f"id is Q1 to Q50; got {fields['id']!r}"]
+    n = int(number[1])
+    if not re.match(rf"q0?{n}\b", name):
+        wrong.append(f"the answer to {fields['id']} is the file q{n:02d}.md; this is {name}")
+    if fields["question"] != questions.texts()[n]:
+        wrong.append(f"the question is, word for word: {questions.texts()[n]}")
+    if str(fields["chapter"]).zfill(2) != questions.chapter_of(n):
+        wrong.append(f"chapter is {questions.chapter_of(n)}; got {fields['chapter']!r}")
+    if fields["level"] not in LEVELS:
+        wrong.append(f"level is one of {', '.join(LEVELS)}; got {fields['level']!r}")
+    if not isinstance(fields["sources"], list) or not all(re.search(r"\S{3}", str(s)) for s in fields["sources"]):
+        wrong.append("sources is a list of pages or papers")
+    return wrong
+
+
+def sections_right(text: str) -> list[str]:
+    """The five sections in order, the short answers short, the rubric from 0 to 4."""
+    titles = re.findall(r"(?m)^## (.+)$", text)
+    found = [next((i for i, title in enumerate(titles) if title.startswith(part)), None) for part in SECTIONS]
+    if None in found or found != sorted(found):
+        return [f"the sections are, in this order: {', '.join(SECTIONS)}; found {titles}"]
+    wrong = []
+    for title, (low, high) in WORDS.items():
+        words = len(quotes.plain(section(text, title)).split())
+        if not low <= words <= high:
+            wrong.append(f"`{title}` has {words} words; spoken aloud it needs {low} to {high}")
+    for title in ("What they ask next", "Red flags"):
+        if len(re.findall(r"(?m)^\s*(?:[-*]|\d+\.|###) ?\S", section(text, title))) < 2:
+            wrong.append(f"`{title}` lists at least two")
+    grades = re.findall(r"(?m)^\W*([0-4])\b", section(text, "Rubric"))
+    if sorted(set(grades)) != list("01234"):
+        wrong.append(f"the rubric says what earns 0, 1, 2, 3 and 4; found {grades}")
+    return wrong
+
+
+def section(text: str, title: str) -> str:
+    """The text below the heading that starts with `title`."""
+    found = re.search(rf"(?ms)^## {re.escape(title)}[^\n]*\n(.*?)(?=^## |\Z)", text)
+    return found[1] if found else ""
+
+
+def figures_quoted(text: str, ledger: dict[str, str]) -> list[str]:
+    """Measured figures are quoted by claim id, each quote is filled and agrees with the ledger."""
+    wrong = [f"{{{{{id}}}}} is not filled: run `python course.py quote`" for id in re.findall(r"\{\{([^}]*)\}\}", text)]
+    for id in quotes.quoted(text):
+        if id not in ledger:
+            wrong.append(f"it quotes {id}, which no claim in the ledger has")
+        elif quotes.refresh(f"{{{{{id}}}}}", ledger) not in text and f"{{{{{id}}}}}" not in text:
+            wrong.append(f"its quote of {id} is not the ledger's {ledger[id]}; run `python course.py quote`")
+    typed = set(_FIGURE.findall(re.sub(r"<!--[^>]*-->[^<]*<!--/-->", "", text)))
+    for id, figure in ledger.items():
+        number = figure.split()[0]
+        if number in typed and len(re.sub(r"\D", "", number)) >= 3:
+            wrong.append(f"it types {number}, which {id} measured; write {{{{{id}}}}}")
+    return wrong
+
+
+def claims_there(text: str, ledger: dict[str, str]) -> list[str]:
+    """The claims that the front matter names are in the ledger, and one is the question's own."""
+    try:
+        fields = front_matter(text)
+    except (ValueError, yaml.YAMLError):
+        return []  # fields_right says so
+    named = fields.get("claims") or []
+    wrong = [f"the front matter names {id}, which no claim in the ledger has" for id in named if id not in ledger]
+    if not any(str(id).startswith(f"{fields.get('id')}-") for id in named):
+        wrong.append(f"claims names at least one of {fields.get('id')}")
+    return wrong

@@ -1,0 +1,208 @@
+"""How a chapter is built.  Each rule takes a Notebook and returns complaints that say what to do."""
+
+from __future__ import annotations
+
+import ast
+import re
+import statistics
+
+from tests.course import link_rules
+from tests.course.notebooks import Notebook, literal
+from utils.study import exercises, questions, quiz
+
+ORDER = ("What you will be able to do", "What you need first", "Quiz", "Cheat sheet", "Sources")
+CELLS = (15, 40)
+MEDIAN_LINES, NINE_IN_TEN_LINES = 6, 12
+TEXT_TO_CODE = {"00": (0.8, 3.0)}  # the map of the course has more to say than to run
+TEXT_TO_CODE_ELSE = (0.8, 2.0)
+
+
+def opening(nb: Notebook) -> list[str]:
+    """One title, then a symptom: what a reader saw and wonders about."""
+    titles = [text for level, text in nb.headings if level == 1]
+    if len(titles) != 1 or not nb.content.cells[0].source.startswith("# "):
+        return [f"the first cell starts with the only `# ` heading; found the titles {titles}"]
+    before = re.split(r"(?m)^##+ ", nb.prose, maxsplit=1)[0].partition("\n")[2]
+    if len(before.split()) < 15 or not re.search(r"\?|^>", before, re.MULTILINE):
+        return ["below the title, describe a symptom in a few sentences: what somebody saw, and the question it raises"]
+    return []
+
+
+def minutes(nb: Notebook) -> list[str]:
+    """The time in the opening is that of the course's table."""
+    before = re.split(r"(?m)^## (?=Q\d)", nb.prose, maxsplit=1)[0]
+    said = re.findall(r"\b(\d+) minutes\b", before)
+    expected = str(nb.chapter.minutes)
+    return (
+        []
+        if expected in said
+        else [f"before the first question say `{expected} minutes`, as utils/study/questions.py does; found {said}"]
+    )
+
+
+def parts(nb: Notebook) -> list[str]:
+    """Objectives, prerequisites, quiz, cheat sheet and sources, in this order."""
+    titles = [text for _, text in nb.headings]
+    found = [next((i for i, t in enumerate(titles) if part.lower() in t.lower()), None) for part in ORDER]
+    wrong = [f"a heading `## {part}` is missing" for part, at in zip(ORDER, found, strict=True) if at is None]
+    there = [at for at in found if at is not None]
+    if there != sorted(there):
+        wrong.append(f"the parts come in this order: {', '.join(ORDER)}")
+    return wrong
+
+
+def objectives(nb: Notebook) -> list[str]:
+    """At least three things that a reader can do afterwards."""
+    items = re.findall(r"(?m)^\s*(?:[-*]|\d+\.) \S", nb.section(ORDER[0]) or "")
+    return [] if len(items) >= 3 else [f"`{ORDER[0]}` lists three or more abilities; found {len(items)}"]
+
+
+def filled(nb: Notebook) -> list[str]:
+    """Prerequisites, cheat sheet and sources say something."""
+    wrong = []
+    for title, words in (("What you need first", 5), ("Cheat sheet", 40)):
+        there = len((nb.section(title) or "").split())
+        if there < words:
+            wrong.append(f"`{title}` has {there} words; write at least {words}")
+    links = link_rules.links(nb.section("Sources") or "")
+    return (
+        wrong
+        if len(links) >= 2
+        else [*wrong, f"`Sources` names at least two pages or papers; found {len(links)} links"]
+    )
+
+
+def question_headings(nb: Notebook) -> list[str]:
+    """One heading `## Q3 · exact wording` for each question of the chapter, and none of another's."""
+    there = [text for level, text in nb.headings if level == 2 and re.match(r"Q\d", text)]
+    expected = [questions.heading(n) for n in nb.chapter.questions]
+    missing = [f"add the heading `## {text}`" for text in expected if there.count(text) != 1]
+    return missing + [
+        f"`## {text}` is no question of this chapter, word for word" for text in there if text not in expected
+    ]
+
+
+def exercises_there(nb: Notebook) -> list[str]:
+    """Three or more exercises, each registered, each with its check in the chapter."""
+    asked = [literal(call.args[0]) for _, call in nb.calls("check") if call.args]
+    try:
+        registered = list(exercises.of(nb.number))
+    except ValueError as error:
+        return [f"{error}; write utils/study/checks/ch{nb.number}.py"]
+    wrong = [
+        f"exercise {id} has a check in utils and no `check({id!r}, …)` in the chapter"
+        for id in registered
+        if id not in asked
+    ]
+    wrong += [
+        f"`check({id!r}, …)`: utils/study/checks/ch{nb.number}.py knows {registered}"
+        for id in asked
+        if id not in registered
+    ]
+    return (
+        wrong if len(set(asked)) >= 3 else [*wrong, f"a chapter has at least three exercises; found {len(set(asked))}"]
+    )
+
+
+def stubs(nb: Notebook) -> list[str]:
+    """The chapter asks, the solutions answer: the stored verdict of each check is `not attempted`."""
+    wrong = []
+    for cell, call in nb.calls("check"):
+        id = literal(call.args[0]) if call.args else None
+        said = "".join(o.get("text", "") for o in cell.outputs)
+        if f"○ {id}" not in said:
+            wrong.append(
+                f"exercise {id}: leave a stub (`...`) in the chapter, so that its check says `not attempted yet`"
+            )
+    return wrong
+
+
+def quiz_there(nb: Notebook) -> list[str]:
+    """One quiz, with questions that work."""
+    shown = [literal(call.args[0]) for _, call in nb.calls("quiz.show") if call.args]
+    if shown != [nb.number]:
+        return [f"show the quiz once: `quiz.show({nb.number!r})`; found {shown}"]
+    try:
+        there = len(quiz.load(nb.number))
+    except ValueError as error:
+        return [str(error)]
+    return [] if there >= 3 else [f"data/quizzes/{nb.number}.json has {there} questions; write at least three"]
+
+
+def lengths(nb: Notebook) -> list[str]:
+    """Short cells: plumbing lives in utils."""
+    lines = [sum(bool(line.strip()) for line in cell.source.splitlines()) for cell in nb.code]
+    median, ninth = statistics.median(lines), sorted(lines)[int(0.9 * (len(lines) - 1))]
+    wrong = []
+    if median > MEDIAN_LINES:
+        wrong.append(f"the median code cell has {median} lines; at most {MEDIAN_LINES}: move plumbing to utils")
+    if ninth > NINE_IN_TEN_LINES:
+        wrong.append(f"nine in ten code cells have at most {NINE_IN_TEN_LINES} lines; here up to {ninth}")
+    return wrong
+
+
+def proportions(nb: Notebook) -> list[str]:
+    """15 to 40 cells, about as much text as code."""
+    count, ratio = len(nb.content.cells), len(nb.text) / max(len(nb.code), 1)
+    low, high = TEXT_TO_CODE.get(nb.number, TEXT_TO_CODE_ELSE)
+    wrong = []
+    if not CELLS[0] <= count <= CELLS[1]:
+        wrong.append(f"a chapter has {CELLS[0]} to {CELLS[1]} cells; this has {count}")
+    if not low <= ratio <= high:
+        wrong.append(f"{low} to {high} text cells for each code cell; here {ratio:.2f}")
+    return wrong
+
+
+def questions_have_claims(nb: Notebook) -> list[str]:
+    """Every question rests on a claim that this chapter makes, and claims are for its own questions."""
+    made = [literal(call.args[0]) for _, call in nb.calls("claim") if call.args]
+    allowed = {f"Q{n}" for n in nb.chapter.questions} | {f"C{nb.number}"}
+    wrong = [
+        f'Q{n} has no claim: compute its answer and `claim("Q{n}-…", …)` it'
+        for n in nb.chapter.questions
+        if not any(str(id).startswith(f"Q{n}-") for id in made)
+    ]
+    return wrong + [
+        f"the claim {id} is for none of {sorted(allowed)}" for id in made if str(id).partition("-")[0] not in allowed
+    ]
+
+
+def solved(nb: Notebook) -> list[str]:
+    """A solutions notebook answers every exercise of its chapter, rightly."""
+    answers = {}
+    for cell, call in nb.calls("check"):
+        id = literal(call.args[0]) if call.args else None
+        answers[id] = any(f"✔ {id}" in o.get("text", "") for o in cell.outputs)
+    try:
+        asked = list(exercises.of(nb.number))
+    except ValueError as error:
+        return [str(error)]
+    return [f"exercise {id} has no answer that its check calls right" for id in asked if not answers.get(id)]
+
+
+def imports_first(nb: Notebook) -> list[str]:
+    """`import utils` comes before any other import: it decides for Keras 2."""
+    for cell in nb.code:
+        for node in ast.walk(ast.parse(re.sub(r"(?m)^\s*[%!].*$", "", cell.source))):
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                first = getattr(node, "module", None) or node.names[0].name
+                return [] if first.split(".")[0] == "utils" else [f"`import utils` comes before `import {first}`"]
+    return []
+
+
+CHAPTER_RULES = (
+    opening,
+    minutes,
+    parts,
+    objectives,
+    filled,
+    question_headings,
+    exercises_there,
+    stubs,
+    quiz_there,
+    lengths,
+    proportions,
+    questions_have_claims,
+    imports_first,
+)
+SOLUTION_RULES = (solved, imports_first)

@@ -1,0 +1,96 @@
+"""How code and files are.  Rules take source text and return complaints that say what to do."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path, PurePosixPath
+
+FLOORS = ("ground", "optimize", "deploy", "scale", "assist", "study")
+HEAVY = ("tensorflow", "tf_keras", "tensorflow_model_optimization", "ai_edge_litert", "tensorflowjs")
+_REGISTRIES = r"pypi\.org/simple|files\.pythonhosted\.org|registry\.npmjs\.org|conda\.anaconda\.org"
+_FOLDERS = r"(?<![\w.])/(?:home|Users)/(?!you\b|runner\b|jovyan\b)[a-z]\w*|[A-Z]:\\Users\\\w+"
+
+
+def floor(module: str) -> str:
+    """The floor of `utils.optimize.pruning` is optimize, that of `utils.data` the ground."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and parts[1] in FLOORS else "ground"
+
+
+def imported(tree: ast.AST, inside: str = "") -> list[str]:
+    """Dotted names that are imported anywhere; `from a import b` counts as a.b.  inside: the importing package."""
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(inside.split(".")[: len(inside.split(".")) - node.level + 1]) if node.level else ""
+            module = ".".join(filter(None, [base, node.module]))
+            names += [f"{module}.{alias.name}" for alias in node.names]
+    return names
+
+
+def one_way_imports(source: str, module: str) -> list[str]:
+    """A module imports from its own floor and those before it only."""
+    own = FLOORS.index(floor(module))
+    package = module.rpartition(".")[0]
+    return [
+        f"{module} ({floor(module)}) imports {name}: a floor imports only from itself and {FLOORS[:own]}"
+        for name in imported(ast.parse(source), package)
+        if name.startswith("utils.") and FLOORS.index(floor(name)) > own
+    ]
+
+
+def light_at_import(source: str, module: str) -> list[str]:
+    """The ground floor and study import TensorFlow inside functions: chapters and tools start at once."""
+    if floor(module) not in ("ground", "study"):
+        return []
+    tree = ast.parse(source)
+    top = ast.Module([node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))], [])
+    return [
+        f"{module} imports {name} when it is imported itself; do it inside of the function that needs it"
+        for name in imported(top)
+        if name.split(".")[0] in HEAVY
+    ]
+
+
+def tests_assert(source: str, file: str) -> list[str]:
+    """Every test has an assertion of its own or calls a helper of this file that has one."""
+    tree = ast.parse(source)
+    functions = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    asserting = {name for name, node in functions.items() if _asserts(node)}
+    while more := {name for name, node in functions.items() if name not in asserting and _called(node) & asserting}:
+        asserting |= more
+    return [
+        f"{file}: {name} asserts nothing; a test that cannot fail is none"
+        for name in functions
+        if name.startswith("test") and name not in asserting
+    ]
+
+
+def _asserts(function: ast.AST) -> bool:
+    """An assert statement, pytest.raises and the like, or a helper called assert_…"""
+    return any(
+        isinstance(node, ast.Assert) and not isinstance(node.test, ast.Constant) for node in ast.walk(function)
+    ) or any(name in ("raises", "warns", "fail") or name.startswith("assert") for name in _called(function))
+
+
+def _called(function: ast.AST) -> set[str]:
+    calls = [node.func for node in ast.walk(function) if isinstance(node, ast.Call)]
+    return {func.attr if isinstance(func, ast.Attribute) else getattr(func, "id", "") for func in calls}
+
+
+def mirrored(modules: list[str], tests: list[str]) -> list[str]:
+    """utils/optimize/pruning.py is tested by tests/optimize/test_pruning.py.  Paths relative to utils and tests."""
+    wanted = {path: str(PurePosixPath(path).with_name(f"test_{PurePosixPath(path).name}")) for path in modules}
+    return [f"utils/{path} has no tests/{test}" for path, test in wanted.items() if test not in tests]
+
+
+def no_machine_names(text: str, root: Path, hosts: tuple[str, ...] = ()) -> list[str]:
+    """No folder of anybody's machine, and no package registry's host, which differs from place to place."""
+    pattern = "|".join([_FOLDERS, _REGISTRIES, re.escape(str(root)), *map(re.escape, hosts)])
+    return [
+        f"it names {match[0]}: write paths relative to the course, and no index's address"
+        for match in re.finditer(pattern, text)
+    ]

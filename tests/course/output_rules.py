@@ -1,0 +1,171 @@
+"""What stored outputs may hold.  Each rule takes a Notebook and returns complaints that say what to do."""
+
+from __future__ import annotations
+
+import copy
+import html
+import re
+
+from commands.normalize import normalize, traces_of_machine
+from tests.course.notebooks import Notebook, literal
+from utils.claims import Bound, format_figure
+
+RUN = "run `python course.py run NN`"
+_BRACKETS = re.compile(r"⟦([^⟧\n]*)⟧")
+_OPT_OUTS = {"nbval-ignore-output", "nbval-skip", "raises-exception", "nbval-raises-exception", "nbval-check-output"}
+_OPT_OUT_COMMENT = re.compile(r"(?m)^\s*#\s*(NBVAL_\w+|PYTEST_VALIDATE_IGNORE_OUTPUT)")
+_MACHINE = re.compile(r"(?:/home/|/Users/|/root/|/tmp/|[A-Z]:\\Users\\)[^\s'\"`<)]*")
+
+
+def executed_in_order(nb: Notebook) -> list[str]:
+    """Counts are 1 to n: a cell without one is not compared at all."""
+    counts = [cell.execution_count for cell in nb.code]
+    return [] if counts == list(range(1, len(counts) + 1)) else [f"execution counts are {counts}, not 1 to n; {RUN}"]
+
+
+def no_errors(nb: Notebook) -> list[str]:
+    """No traceback and nothing on standard error."""
+    wrong = []
+    for cell in nb.code:
+        for output in cell.outputs:
+            if output.output_type == "error":
+                wrong.append(f"cell [{cell.execution_count}] ends with {output.ename}; catch it and print its message")
+            if output.output_type == "stream" and output.name == "stderr":
+                wrong.append(f"cell [{cell.execution_count}] writes to standard error: {output.text[:80]!r}")
+    return wrong
+
+
+def opt_outs(nb: Notebook) -> list[str]:
+    """At most one cell in twenty is not compared, and each says why in its metadata."""
+    out = [
+        cell
+        for cell in nb.code
+        if _OPT_OUTS & set(cell.metadata.get("tags", [])) or _OPT_OUT_COMMENT.search(cell.source)
+    ]
+    wrong = [
+        f"cell [{cell.execution_count}] opts out of the comparison; say why in metadata: course.reason"
+        for cell in out
+        if len(str(cell.metadata.get("course", {}).get("reason", "")).split()) < 3
+    ]
+    if len(out) > 0.05 * len(nb.content.cells):
+        wrong.append(f"{len(out)} of {len(nb.content.cells)} cells opt out; at most one in twenty may")
+    return wrong
+
+
+def alternative_texts(nb: Notebook) -> list[str]:
+    """Every picture can be read by somebody who cannot see it."""
+    wrong = []
+    for cell in nb.code:
+        for output in cell.outputs:
+            data = output.get("data", {})
+            alt = output.get("metadata", {}).get("image/png", {}).get("alt", "")
+            if any(kind.startswith("image/") for kind in data) and (
+                len(alt.split()) < 5 or data.get("text/plain") != f"Figure: {alt}"
+            ):
+                wrong.append(
+                    f"cell [{cell.execution_count}] shows a picture without its text; use plots.show(fig, alt=…)"
+                )
+    for cell in nb.text:
+        for alt, target in re.findall(r"!\[([^\]]*)\]\(([^)]*)\)", cell.source):
+            if len(alt.split()) < 3:
+                wrong.append(f"the picture {target} needs a text in its square brackets that says what it shows")
+        for tag in re.findall(r"<img\b[^>]*>", cell.source):
+            if not re.search(r"""alt=["'][^"']{10,}""", tag):
+                wrong.append(f"{tag} needs an alt text that says what it shows")
+    return wrong
+
+
+def brackets_agree(nb: Notebook) -> list[str]:
+    """Every bracketed figure is the one in its metadata, lies within its bound, and no other text hides in brackets."""
+    wrong = []
+    for cell in nb.code:
+        for output in cell.outputs:
+            wrong += [f"cell [{cell.execution_count}]: {text}; {RUN}" for text in _disagreements(output)]
+    return wrong
+
+
+def _disagreements(output) -> list[str]:
+    data = output.get("data", {})
+    texts = [text for text in (output.get("text"), *data.values()) if isinstance(text, str)]
+    said = output.get("metadata", {}).get("course")
+    if said is None:
+        return ["brackets in an output that no claim or table made"] if any("⟦" in t or "⟧" in t for t in texts) else []
+    entries = [said] if said["kind"] == "claim" else said["bounded"]
+    figures = [entry["figure"] for entry in entries]
+    wrong = [
+        f"shows {_BRACKETS.findall(html.unescape(text))} where its metadata has {figures}"
+        for text in texts
+        if _BRACKETS.findall(html.unescape(text)) != figures or text.count("⟦") != len(figures)
+    ]
+    if said["kind"] == "claim" and data["text/plain"] != f"✔ {said['id']}  {said['sentence']}   ⟦{said['figure']}⟧":
+        wrong.append(f"{data['text/plain']!r} is not the claim in its metadata")
+    for entry in entries:
+        wrong += _wrong_figure(entry)
+    return wrong
+
+
+def _wrong_figure(entry) -> list[str]:
+    where = entry.get("id") or f"row {entry['row']!r}, column {entry['column']!r}"
+    if not Bound(**entry["bound"]).holds(entry["measured"]):
+        return [f"{where}: {entry['measured']!r} is out of its bound {Bound(**entry['bound'])}"]
+    forms = {format_figure(entry["measured"], digits) for digits in range(1, 16)}
+    if not any(entry["figure"] == form or entry["figure"].startswith(f"{form} ") for form in forms):
+        return [f"{where}: {entry['figure']!r} is not how {entry['measured']!r} is printed"]
+    return []
+
+
+def claims_as_written(nb: Notebook) -> list[str]:
+    """Each `claim(…)` in the code has its output, with the id, the sentence and the bound that the code gives."""
+    wrong = []
+    for cell, call in nb.calls("claim"):
+        if call.args and isinstance(id := literal(call.args[0]), str):
+            wrong += [f"claim {id}: {text}; {RUN}" for text in _not_as_written(cell, call, id)]
+    return wrong
+
+
+def _not_as_written(cell, call, id: str) -> list[str]:
+    stored = [o.metadata["course"] for o in cell.outputs if o.get("metadata", {}).get("course", {}).get("id") == id]
+    if not stored:
+        return [f"cell [{cell.execution_count}] has no output of it"]
+    given = {keyword.arg: literal(keyword.value) for keyword in call.keywords}
+    sentence = literal(call.args[1]) if len(call.args) > 1 else given.get("sentence")
+    low, high = given.get("between") or (None, None)
+    bound = {
+        "below": given.get("below"),
+        "above": given.get("above"),
+        "equals": given.get("equals"),
+        "low": low,
+        "high": high,
+    }
+    wrong = [
+        f"the code bounds it by {name}={value!r}, the stored output by {stored[0]['bound']}"
+        for name, value in bound.items()
+        if value is not None and stored[0]["bound"].get(name) != value
+    ]
+    if sentence is not None and stored[0]["sentence"] != sentence:
+        wrong.append("its stored sentence is another one")
+    return wrong
+
+
+def normalized(nb: Notebook) -> list[str]:
+    """The file is as `course.py run` writes it, and names no folder of a machine."""
+    kernel = nb.content.metadata.get("kernelspec", {}).get("name", "python3")
+    if normalize(copy.deepcopy(nb.content), kernel) != nb.content:
+        return [f"its ids or metadata are not normalized; {RUN}"]
+    texts = [cell.source for cell in nb.content.cells]
+    texts += [str(output.get("text", "")) + str(output.get("data", "")) for cell in nb.code for output in cell.outputs]
+    found = [match[0] for text in texts for match in _MACHINE.finditer(text)] + [
+        t for _, t in traces_of_machine(nb.content)
+    ]
+    return [f"it names a folder of a machine: {name}" for name in found]
+
+
+OUTPUT_RULES = (
+    executed_in_order,
+    no_errors,
+    opt_outs,
+    alternative_texts,
+    brackets_agree,
+    claims_as_written,
+    normalized,
+)

@@ -1,0 +1,144 @@
+"""Tests of the rules for code, answers and tracked files: each planted mistake is noticed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.course import answer_rules, code_rules, examples
+
+
+@pytest.mark.parametrize(
+    "module, source, allowed",
+    [
+        ("utils.measure", "from utils import data", True),
+        ("utils.measure", "import utils.optimize.pruning", False),
+        ("utils.measure", "def f():\n    from utils.optimize import pruning", False),
+        ("utils.measure", "from utils.study.quiz import load", False),
+        ("utils.measure", "from .optimize import pruning", False),
+        ("utils.optimize.pruning", "from utils import data, training", True),
+        ("utils.optimize.pruning", "from utils.optimize import coding", True),
+        ("utils.optimize.pruning", "from . import coding", True),
+        ("utils.optimize.pruning", "from utils.deploy import tflite", False),
+        ("utils.optimize.pruning", "from ..deploy import tflite", False),
+        ("utils.study.mock", "from utils.assist import report", True),
+        ("utils.assist.report", "import utils.study.cards", False),
+        ("utils.deploy.tflite", "from utils import ROOT\nimport utilsomething.study", True),
+    ],
+)
+def test_one_way_imports(module, source, allowed):
+    assert (code_rules.one_way_imports(source, module) == []) == allowed
+
+
+@pytest.mark.parametrize(
+    "module, source, allowed",
+    [
+        ("utils.data", "import numpy", True),
+        ("utils.data", "import tensorflow as tf", False),
+        ("utils.data", "from tf_keras import layers", False),
+        ("utils.data", "def f():\n    import tensorflow", True),
+        ("utils.data", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import tf_keras", True),
+        ("utils.optimize.pruning", "import tensorflow", True),
+        ("utils.study.quiz", "import tensorflow", False),
+    ],
+)
+def test_light_at_import(module, source, allowed):
+    assert (code_rules.light_at_import(source, module) == []) == allowed
+
+
+@pytest.mark.parametrize(
+    "source, good",
+    [
+        ("def test_a():\n    assert f() == 1", True),
+        ("def test_a():\n    with pytest.raises(ValueError):\n        f()", True),
+        ("def test_a():\n    np.testing.assert_array_equal(a, b)", True),
+        ("def helper(x):\n    assert x\ndef test_a():\n    helper(1)", True),
+        ("def inner(x):\n    assert x\ndef outer(x):\n    inner(x)\ndef test_a():\n    outer(1)", True),
+        ("def test_a():\n    f()", False),
+        ("def test_a():\n    assert True", False),
+        ("def helper(x):\n    print(x)\ndef test_a():\n    helper(1)", False),
+        ("class TestA:\n    def test_a(self):\n        f()", False),
+        ("def test_a():\n    assert_rows(f())", True),
+    ],
+)
+def test_tests_without_assertion_are_named(source, good):
+    assert (code_rules.tests_assert(source, "tests/test_x.py") == []) == good
+
+
+def test_modules_without_tests_are_named():
+    assert code_rules.mirrored(["optimize/pruning.py", "data.py"], ["optimize/test_pruning.py"]) == [
+        "utils/data.py has no tests/test_data.py"
+    ]
+
+
+@pytest.mark.parametrize(
+    "text, good",
+    [
+        ("see data/README.md", True),
+        ("/home/ana/course", False),
+        ("C:\\Users\\ana", False),
+        ("/Users/ana/x", False),
+        ("/srv/clone/notebooks", False),
+        ("https://pypi.org/simple/x", False),
+        ("https://files.pythonhosted.org/x", False),
+        ("https://registry.npmjs.org/x", False),
+        ("https://mirror.example/x", False),
+        ("https://pypi.org/project/nbval", True),
+        ("https://example.org/home/ana", True),
+    ],
+)
+def test_machine_names(text, good):
+    assert (code_rules.no_machine_names(text, Path("/srv/clone"), ("mirror.example",)) == []) == good
+
+
+LEDGER = {"Q3-bytes": "0.251", "Q4-bits": "8"}
+
+
+def complaints(text: str, name: str = "q03.md") -> list[str]:
+    return (
+        answer_rules.fields_right(text, name)
+        + answer_rules.sections_right(text)
+        + answer_rules.figures_quoted(text, LEDGER)
+        + answer_rules.claims_there(text, LEDGER)
+    )
+
+
+def test_a_good_answer_breaks_no_rule():
+    assert complaints(examples.answer()) == []
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ("---\nid", "id"),
+        ("id: Q3", "id: Q51"),
+        ("id: Q3", "id: Q4"),
+        ("level: basic", "level: easy"),
+        ('"03"', '"04"'),
+        ("Explain the", "Explain a"),
+        ("claims: [Q3-bytes]", "claims: []"),
+        ("claims: [Q3-bytes]", "claims: [Q3-none]"),
+        ("claims: [Q3-bytes]", "claims: [Q4-bits]"),
+        ("sources:\n- https://example.org/paper", "sources: []"),
+        ("## Thirty seconds", "## Short"),
+        ("## Red flags", "## Rubrics"),
+        ("a small integer and a scale. ", "a "),
+        ("saves three bytes in four. ", "saves them. " * 30),
+        ("- Why per channel?\n", ""),
+        ("- It makes every model faster.\n", ""),
+        ("- 2: scale and zero point\n", ""),
+        (">0.251<", ">0.252<"),
+        ("<!--Q3-bytes-->0.251<!--/-->", "{{Q3-bytes}}"),
+        ("<!--Q3-bytes-->0.251<!--/-->", "0.251"),
+        ("<!--Q3-bytes-->0.251<!--/-->", "<!--Q3-gone-->0.251<!--/-->"),
+    ],
+)
+def test_a_planted_mistake_in_an_answer_is_noticed(old, new):
+    text = examples.answer()
+    assert old in text
+    assert complaints(text.replace(old, new))
+
+
+def test_the_file_is_called_after_its_question():
+    assert complaints(examples.answer(), "q04.md")

@@ -1,0 +1,79 @@
+"""The rules, applied to the notebooks that there are."""
+
+from __future__ import annotations
+
+import pytest
+
+from commands import ledger
+from tests.course import chapter_rules, ledger_rules, link_rules, name_rules, output_rules
+from tests.course.notebooks import Notebook, every, read
+from utils import ROOT
+
+PATHS = every()
+ALL = {path: read(path) for path in PATHS}
+CHAPTERS = [path for path, nb in ALL.items() if nb.is_chapter]
+SOLUTIONS = [path for path, nb in ALL.items() if nb.folder == "solutions"]
+
+
+def cases(paths, rules):
+    return [pytest.param(rule, ALL[path], id=f"{ALL[path].shown}-{rule.__name__}") for path in paths for rule in rules]
+
+
+def complaints(found: list[str], where: str) -> str:
+    return "\n".join([f"{where}:", *(f"  - {text}" for text in found)])
+
+
+def test_there_are_notebooks():
+    assert CHAPTERS, "notebooks/ is empty: restore it with `git checkout notebooks solutions`"
+
+
+@pytest.mark.parametrize("rule, nb", cases(CHAPTERS, chapter_rules.CHAPTER_RULES))
+def test_chapter(rule, nb: Notebook):
+    assert not (found := rule(nb)), complaints(found, nb.shown)
+
+
+@pytest.mark.parametrize("rule, nb", cases(SOLUTIONS, chapter_rules.SOLUTION_RULES))
+def test_solutions(rule, nb: Notebook):
+    assert not (found := rule(nb)), complaints(found, nb.shown)
+
+
+@pytest.mark.parametrize("rule, nb", cases(PATHS, output_rules.OUTPUT_RULES))
+def test_outputs(rule, nb: Notebook):
+    assert not (found := rule(nb)), complaints(found, nb.shown)
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_links(path):
+    text = "\n\n".join(cell.source for cell in ALL[path].text)
+    assert not (found := link_rules.broken_links(text, path, ROOT)), complaints(found, ALL[path].shown)
+
+
+def test_chapters_and_solutions_are_twins():
+    found = ledger_rules.solutions_exist([p.name for p in CHAPTERS], [p.name for p in SOLUTIONS])
+    assert not found, complaints(found, "notebooks and solutions")
+
+
+def test_claim_ids_are_unique():
+    assert not (found := ledger_rules.ids_are_unique(list(ALL.values()))), complaints(found, "the course")
+
+
+def test_the_ledger_has_what_the_notebooks_say():
+    found = ledger_rules.ledger_agrees(list(ALL.values()), ledger.read())
+    assert not found, complaints(found, "data/results/claims.json")
+
+
+def test_every_tensorflow_name_exists():
+    pages = [ROOT / "README.md", *ROOT.glob("interview/*.md"), *ROOT.glob("docs/**/*.md")]
+    where = {nb.shown: name_rules.in_notebook(nb) for nb in ALL.values()}
+    where |= {
+        p.relative_to(ROOT).as_posix(): name_rules.in_markdown(p.read_text("utf-8")) for p in pages if p.is_file()
+    }
+    found = name_rules.unknown(set().union(*where.values()))
+    assert not found, complaints(
+        [
+            f"{name} does not exist in the pinned version; named in "
+            f"{[file for file, names in where.items() if name in names]}"
+            for name in found
+        ],
+        "names",
+    )

@@ -1,0 +1,100 @@
+"""The rules for code, pages and recorded results, applied to the files that there are."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.course import answer_rules, code_rules, link_rules
+from tests.harness.needs import needs
+from utils import ROOT, recorded
+from utils.study import quotes
+
+MODULES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("utils/**/*.py"))
+TESTS = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("tests/**/test_*.py"))
+PAGES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for folder in (".", "docs", "interview", "data", "requirements")
+    for path in (ROOT / folder).glob("*.md" if folder == "." else "**/*.md")
+)
+ANSWERS = sorted(ROOT.glob("interview/q[0-9]*.md"))
+RESULTS = sorted(path.stem for path in recorded.RESULTS.glob("*.json") if path.stem not in ("claims", "run_times"))
+
+
+def source(file: str) -> str:
+    return (ROOT / file).read_text("utf-8")
+
+
+def dotted(file: str) -> str:
+    return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+@pytest.mark.parametrize("file", MODULES)
+def test_imports_go_one_way(file):
+    assert code_rules.one_way_imports(source(file), dotted(file)) == []
+
+
+@pytest.mark.parametrize("file", MODULES)
+def test_the_ground_floor_is_light(file):
+    assert code_rules.light_at_import(source(file), dotted(file)) == []
+
+
+@pytest.mark.parametrize("file", TESTS)
+def test_every_test_can_fail(file):
+    assert code_rules.tests_assert(source(file), file) == []
+
+
+def test_every_module_has_its_tests():
+    modules = [file.removeprefix("utils/") for file in MODULES if not file.endswith("__init__.py")]
+    assert code_rules.mirrored(modules, [file.removeprefix("tests/") for file in TESTS]) == []
+
+
+@pytest.mark.parametrize("file", PAGES)
+def test_links_of_pages(file):
+    assert link_rules.broken_links(source(file), ROOT / file, ROOT) == []
+
+
+def test_no_file_names_a_machine():
+    hosts = tuple(
+        host
+        for name in ("PIP_INDEX_URL", "UV_INDEX_URL", "UV_DEFAULT_INDEX", "npm_config_registry")
+        if (host := urlsplit(os.environ.get(name, "")).hostname)
+    )
+    listed = subprocess.run([needs("git"), "ls-files"], cwd=ROOT, text=True, capture_output=True, check=True).stdout
+    allowed = ("tests/course/test_rules.py", "tests/course/test_code_rules.py", "tests/course/code_rules.py")
+    wrong = {}
+    for file in set(listed.splitlines()) - set(allowed):
+        try:
+            found = code_rules.no_machine_names(source(file), ROOT, hosts)
+        except (UnicodeDecodeError, FileNotFoundError):
+            continue  # data, or deleted and not committed yet
+        wrong |= {file: found} if found else {}
+    assert wrong == {}
+
+
+def ledger() -> dict[str, str]:
+    return quotes.ledger() if quotes.LEDGER.is_file() else {}
+
+
+@pytest.mark.parametrize("path", ANSWERS, ids=lambda path: path.name)
+def test_interview_answer(path: Path):
+    text = path.read_text("utf-8")
+    found = answer_rules.fields_right(text, path.name) + answer_rules.sections_right(text)
+    found += answer_rules.figures_quoted(text, ledger()) + answer_rules.claims_there(text, ledger())
+    assert not found, "\n".join([f"interview/{path.name}:", *(f"  - {text}" for text in found)])
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_no_recorded_result_is_stale(name):
+    assert not recorded.stale(name), f"{name} is stale: run `{recorded.load(name).command}` again"
+
+
+def test_recorded_files_are_json_and_nothing_is_half_written():
+    files = [path for path in recorded.RESULTS.iterdir() if path.is_file() and path.name != ".gitkeep"]
+    assert [path.name for path in files if path.suffix not in (".json", ".md")] == []
+    assert all(json.loads(path.read_text("utf-8")) is not None for path in files if path.suffix == ".json")
