@@ -54,6 +54,27 @@ def test_scopes_differ_when_one_layer_has_small_weights(network):
     assert np.mean(by_layer[small] == 0) == pytest.approx(0.5, abs=0.01)
 
 
+@pytest.mark.parametrize("scope", ["layer", "model"])
+def test_only_the_named_layers_are_pruned(network, scope):
+    first, *others = pruning.prunable(network)
+    name = network.layers[1].name
+    pruned = pruning.prune_once(network, 0.5, only=[name], scope=scope).get_weights()
+    assert pruning.prunable(network, [name]) == [first]
+    assert np.mean(pruned[first] == 0) == 0.5
+    assert not any((pruned[i] == 0).any() for i in others)
+    assert len(pruning.prunable(network, ["inner"])) == 1  # a model inside the model is a layer too
+
+
+def test_layers_that_cannot_be_pruned_are_named(network):
+    with pytest.raises(ValueError, match="No such layer: nowhere"):
+        pruning.prune_once(network, 0.5, only=["nowhere"])
+    with pytest.raises(ValueError, match="list of layer names"):
+        pruning.prune_once(network, 0.5, only="dense")
+    normalization = network.layers[2].name
+    with pytest.raises(ValueError, match=f"{normalization}.*no prunable weights"):
+        pruning.prune_once(network, 0.5, only=[normalization])
+
+
 def test_equal_magnitudes_are_cut_to_the_exact_number():
     pruned = pruning.zero_smallest(np.array([[1.0, -1.0], [1.0, -1.0]]), 0.5)
     np.testing.assert_array_equal(pruned, [[0, 0], [1, -1]])

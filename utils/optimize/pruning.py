@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Sequence
 
 import numpy as np
 import tf_keras
@@ -18,7 +19,9 @@ PRUNABLE = ("kernel", "pointwise_kernel", "recurrent_kernel", "embeddings")
 __all__ = ["PRUNABLE", "prunable", "prune_once", "sparsity", "zero_smallest"]
 
 
-def prune_once(model: tf_keras.Model, target: float, *, scope: str = "layer") -> tf_keras.Model:
+def prune_once(
+    model: tf_keras.Model, target: float, *, only: Sequence[str] | None = None, scope: str = "layer"
+) -> tf_keras.Model:
     """A copy of `model` in which a share `target` of the prunable weights is zero: the smallest magnitudes.
 
     Nothing is trained, and `model` stays as it is.
@@ -26,22 +29,24 @@ def prune_once(model: tf_keras.Model, target: float, *, scope: str = "layer") ->
     Args:
         model: a built Sequential or functional tf_keras model.
         target: share of zeros, from 0 up to but not including 1.
+        only: names of the layers to prune, such as the one that holds most weights; None for all.
         scope: "layer" gives each weight array the share `target`; "model" ranks all weights of the model
             together, so that arrays with many small weights lose more (Han et al. 2015, arXiv 1506.02626,
             prune by layer; Frankle and Carbin 2019, arXiv 1803.03635, compare both).
 
     Raises:
         TypeError: `model` is no tf_keras model.
-        ValueError: target or scope out of range, nothing to prune, or weights that are not finite.
+        ValueError: target or scope out of range, no such layer, nothing to prune, or weights that are not finite.
     """
     _check(model)
     if isinstance(target, bool) or not isinstance(target, numbers.Real) or not 0 <= target < 1:
         raise ValueError(f"target is {target!r}; pass the share of zeros, from 0 to below 1, such as 0.8")
     if scope not in ("layer", "model"):
         raise ValueError(f"scope is {scope!r}; pass 'layer' or 'model'")
-    values, where = model.get_weights(), prunable(model)
+    values, where = model.get_weights(), prunable(model, only)
     if not where:
-        raise ValueError(f"the model {model.name!r} has no prunable weights, which are those named {PRUNABLE}")
+        place = f"the layers {list(only)}" if only is not None else f"the model {model.name!r}"
+        raise ValueError(f"{place} have no prunable weights, which are those named {', '.join(PRUNABLE)}")
     chosen = [values[i] for i in where]
     if not all(np.isfinite(array).all() for array in chosen):
         raise ValueError(f"the model {model.name!r} has weights that are NaN or infinite; train it again")
@@ -72,9 +77,15 @@ def sparsity(model: tf_keras.Model) -> float:
     return sum(int(np.count_nonzero(array == 0)) for array in arrays) / total if total else math.nan
 
 
-def prunable(model: tf_keras.Model) -> list[int]:
-    """Which of `model.get_weights()` pruning may touch: their positions in that list."""
-    return [i for i, weight in enumerate(model.weights) if weight.name.split("/")[-1].split(":")[0] in PRUNABLE]
+def prunable(model: tf_keras.Model, only: Sequence[str] | None = None) -> list[int]:
+    """Which of `model.get_weights()` pruning may touch, as positions in that list; `only` in these layers."""
+    if isinstance(only, str):
+        raise ValueError(f"only is {only!r}; pass a list of layer names, such as [{only!r}]")
+    inside = None if only is None else {id(w) for name in only for w in model.get_layer(name).weights}
+    return [
+        i for i, weight in enumerate(model.weights)
+        if weight.name.split("/")[-1].split(":")[0] in PRUNABLE and (inside is None or id(weight) in inside)
+    ]
 
 
 def _prune(arrays: list[np.ndarray], target: float, scope: str) -> list[np.ndarray]:

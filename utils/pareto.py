@@ -1,0 +1,59 @@
+"""Which models are worth a look when one is smaller and another more accurate: dominance and the front.
+
+A row dominates another if it is at least as good in every respect and better in one.  The front is what
+nobody dominates.  Which point on the front to take is a decision, not a measurement.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Iterable, Mapping, Sequence
+
+Row = Mapping[str, object]
+
+
+def front(rows: Sequence[Row], *, smaller: Iterable[str] = (), larger: Iterable[str] = ()) -> list[Row]:
+    """The rows that no other row dominates, in their order; equal rows stay together.
+
+    Args:
+        rows: mappings of column to value.
+        smaller: columns in which less is better, such as "bytes".
+        larger: columns in which more is better, such as "accuracy".
+
+    Raises:
+        ValueError: no rows, no columns, a column on both sides, or a value that is not a finite number.
+        KeyError: a row lacks a column.
+    """
+    values = _values(rows, list(smaller), list(larger))
+    return [row for row, own in zip(rows, values, strict=True) if not any(_beats(other, own) for other in values)]
+
+
+def dominates(a: Row, b: Row, *, smaller: Iterable[str] = (), larger: Iterable[str] = ()) -> bool:
+    """True if `a` is at least as good as `b` in all these columns and better in one."""
+    first, second = _values([a, b], list(smaller), list(larger))
+    return _beats(first, second)
+
+
+def _values(rows: Sequence[Row], smaller: list[str], larger: list[str]) -> list[tuple[float, ...]]:
+    """Each row as numbers of which less is better."""
+    if not rows:
+        raise ValueError("there are no rows; pass at least one")
+    if not smaller and not larger:
+        raise ValueError("say what is better: smaller=['bytes'] or larger=['accuracy']")
+    if set(smaller) & set(larger):
+        raise ValueError(f"{sorted(set(smaller) & set(larger))} cannot be better both smaller and larger")
+    return [tuple([_number(row, c) for c in smaller] + [-_number(row, c) for c in larger]) for row in rows]
+
+
+def _number(row: Row, column: str) -> float:
+    if column not in row:
+        raise KeyError(f"a row has no column {column!r}; it has {list(row)}")
+    value = row[column]
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+        raise ValueError(f"column {column!r} has {value!r}; dominance needs finite numbers")
+    return float(value)
+
+
+def _beats(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    return a != b and all(x <= y for x, y in zip(a, b, strict=True))
