@@ -260,7 +260,13 @@ def _install_uv(python: Path, outside: dict[str, str]) -> bool:
         only_uv.write_text(wanted.text + "\n", encoding="utf-8")
         command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "2",
                    "--no-deps", "--only-binary=:all:", "--require-hashes", "-r", only_uv]
-        return subprocess.run(command, check=False, env=outside, cwd=scratch).returncode == 0
+        done = subprocess.run(command, check=False, env=outside, cwd=scratch, stderr=subprocess.PIPE)
+    words = done.stderr.decode("utf-8", "replace")
+    if done.returncode:
+        print(words.rstrip(), file=sys.stderr)
+    if done.returncode and "Retrying (" in words:  # no connection: pip alone would not fare better
+        raise _not_installed(python)
+    return done.returncode == 0
 
 
 def _installer_environment(python: Path) -> dict[str, str]:
