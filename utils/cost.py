@@ -7,6 +7,7 @@ These are estimates from counts.  They say what a design needs, not what a machi
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -53,10 +54,20 @@ def macs_by_layer(model: Any, input_shape: Sequence[int] | None = None) -> tuple
 
     specs = _input_specs(model, input_shape)
     recorder = _Recorder()
-    with tf.Graph().as_default(), recorder.listening():
+    with _graph().as_default(), recorder.listening():
         inputs = [tf.compat.v1.placeholder(dtype, shape) for shape, dtype in specs]
-        model(_as_the_model_takes_it(model, inputs), training=False)
+        try:
+            model(_as_the_model_takes_it(model, inputs), training=False)
+        except MacsError:
+            raise recorder.error from None  # Keras wraps it into a long one of its own
     return tuple(recorder.layers)
+
+
+def _graph() -> Any:
+    """An empty graph that, like the body of a tf.function, can use a model's variables."""
+    from tensorflow.python.framework.func_graph import FuncGraph
+
+    return FuncGraph("macs")
 
 
 def _input_specs(model: Any, input_shape: Sequence[int] | None) -> list[tuple[tuple[int, ...], Any]]:
@@ -110,6 +121,7 @@ class _Recorder:
         self.layers: list[LayerMacs] = []
         self._inside: list[set[int]] = []  # for each open call: which operations belong to the calls in it
         self._in_recurrent = False
+        self.error: MacsError | None = None
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
@@ -140,19 +152,30 @@ class _Recorder:
         try:
             outputs = original(layer, *args, **kwargs)
         finally:
-            self._in_recurrent = False
             below = self._inside.pop()
+            self._in_recurrent = False
         operations = graph.get_operations()
-        if recurrent:
-            own = _recurrent_macs(layer, args[0] if args else kwargs["inputs"])
-        else:
-            mine = (op for number, op in enumerate(operations[start:], start) if number not in below)
-            own = sum(_operation_macs(op, layer.name) for op in mine)
+        try:
+            if recurrent:
+                own = self._recurrent(layer, args[0] if args else kwargs["inputs"])
+            else:
+                mine = (op for number, op in enumerate(operations[start:], start) if number not in below)
+                own = sum(_operation_macs(op, layer.name) for op in mine)
+        except MacsError as error:
+            self.error = self.error or error
+            raise
         if own:
             self.layers.insert(place, LayerMacs(layer.name, type(layer).__name__, own))
         if self._inside:
             self._inside[-1].update(range(start, len(operations)))
         return outputs
+
+    def _recurrent(self, layer: Any, inputs: Any) -> int:
+        self._in_recurrent = True  # the cells are layers too, and their step is counted as a whole
+        try:
+            return _recurrent_macs(layer, inputs)
+        finally:
+            self._in_recurrent = False
 
 
 def _is_recurrent(layer: Any) -> bool:
@@ -171,11 +194,13 @@ def _recurrent_macs(layer: Any, inputs: Any) -> int:
     time = 0 if getattr(layer, "time_major", False) else 1
     if None in shape:
         raise MacsError(f"layer {layer.name!r} runs over shape {shape}; pass input_shape= with the number of steps")
-    with tf.Graph().as_default() as graph:
+    with _graph().as_default() as graph:
         whole = tf.compat.v1.placeholder(sequence.dtype, shape)
         step = tf.gather(whole, 0, axis=time)
-        layer.cell.call(step, tf.nest.flatten(layer.get_initial_state(whole)), **_not_training(layer.cell))
-        return shape[time] * sum(_operation_macs(op, layer.name) for op in graph.get_operations())
+        states = tf.nest.flatten(layer.get_initial_state(whole))
+        start = len(graph.get_operations())  # making the first states is no part of a step
+        layer.cell.call(step, states, **_not_training(layer.cell))
+        return shape[time] * sum(_operation_macs(op, layer.name) for op in graph.get_operations()[start:])
 
 
 def _not_training(cell: Any) -> dict[str, bool]:
@@ -198,12 +223,15 @@ def _operation_macs(op: Any, layer: str) -> int:
 
 
 def _function_macs(op: Any, attribute: str, layer: str) -> int:
-    """Of a function that the graph calls; the outer graph keeps its body as a graph too."""
-    name = op.get_attr(attribute).name
-    found = op.graph._get_function(name)
-    body = getattr(found, "graph", None)
-    if body is None:
-        raise MacsError(f"layer {layer!r} calls the function {name!r}, whose operations cannot be looked at")
+    """Of a function that the graph calls, with the shapes of this call: its own may be of any batch."""
+    from tensorflow.python.framework.function_def_to_graph import function_def_to_graph
+
+    definition = copy.deepcopy(op.graph._get_function(op.get_attr(attribute).name).definition)
+    for attributes in [*definition.arg_attr.values(), *definition.node_def]:
+        attributes.attr.pop("_output_shapes", None)  # the function's own, which would win over this call's
+    inputs = list(op.inputs)[1:] if op.type in ("If", "StatelessIf") else op.inputs  # the first is the condition
+    with op.graph.as_default():
+        body = function_def_to_graph(definition, input_shapes=[tensor.shape for tensor in inputs])
     return sum(_operation_macs(inner, layer) for inner in body.get_operations())
 
 
@@ -216,14 +244,28 @@ def _sizes(tensor: Any, layer: str) -> list[int]:
     return list(tensor.shape)
 
 
+def _outputs(op: Any, layer: str) -> int:
+    """Output values of a convolution.
+
+    A dilated one may be a plain one between SpaceToBatchND and BatchToSpaceND, which cuts off what was filled up.
+    """
+    tensor = op.outputs[0]
+    following = tensor.consumers()
+    if len(following) == 1 and following[0].type == "Squeeze":  # the one-dimensional kind
+        following = following[0].outputs[0].consumers()
+    if len(following) == 1 and following[0].type == "BatchToSpaceND":
+        tensor = following[0].outputs[0]
+    return math.prod(_sizes(tensor, layer))
+
+
 def _conv(op: Any, layer: str) -> int:
     """Output values × weights of one output channel (spatial × input channels of a group)."""
-    return math.prod(_sizes(op.outputs[0], layer)) * math.prod(_sizes(op.inputs[1], layer)[:-1])
+    return _outputs(op, layer) * math.prod(_sizes(op.inputs[1], layer)[:-1])
 
 
 def _depthwise(op: Any, layer: str) -> int:
     """Output values × kernel height × kernel width; the filter is (height, width, channels, multiplier)."""
-    return math.prod(_sizes(op.outputs[0], layer)) * math.prod(_sizes(op.inputs[1], layer)[:2])
+    return _outputs(op, layer) * math.prod(_sizes(op.inputs[1], layer)[:2])
 
 
 def _transposed_conv(op: Any, layer: str) -> int:

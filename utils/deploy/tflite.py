@@ -560,5 +560,5 @@ artifact.register(
     offset=4,
     opener=lambda content, trusted: Model(content, trusted=trusted),
     constants=flatbuffer.parameters,
-    imports=("utils.deploy.tflite", "ai_edge_litert.interpreter"),
+    imports=("utils.deploy.tflite", "ai_edge_litert.interpreter", "ai_edge_litert.schema_py_generated"),
 )

@@ -1,0 +1,496 @@
+"""The .tflite runner against the interpreter called by hand, and against files that are broken."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from utils import artifact, child
+from utils.artifact import Artifact, ArtifactError
+from utils.deploy import flatbuffer, tflite
+
+pytestmark = pytest.mark.filterwarnings("ignore:Statistics for quantized inputs:UserWarning")
+
+
+def pictures(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).random((count, 10, 10, 2), np.float32)
+
+
+# --- models, converted once -----------------------------------------------------------------------------
+
+
+@functools.cache
+def keras():
+    import tensorflow as tf
+    import tf_keras
+
+    tf.get_logger().setLevel("ERROR")
+    tf.keras.utils.set_random_seed(5)
+    return tf_keras
+
+
+@functools.cache
+def branched():
+    k = keras()
+    image = k.Input((10, 10, 2), name="image")
+    left = k.layers.Conv2D(4, 3, activation="relu")(image)
+    right = k.layers.Conv2D(4, 3, strides=1)(k.layers.BatchNormalization()(image))
+    pooled = k.layers.GlobalAveragePooling2D()(k.layers.Add()([left, right]))
+    return k.Model(image, k.layers.Dense(5, activation="softmax")(pooled))
+
+
+@functools.cache
+def converted(kind: str) -> bytes:
+    """ "float", "int8" (float in and out), "int8_io", "uint8_io" or "float16" of the branched network."""
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_keras_model(branched())
+    if kind != "float":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if kind == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    elif kind != "float":
+        converter.representative_dataset = lambda: ([pictures(1, seed)] for seed in range(20))
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    if kind.endswith("_io"):
+        converter.inference_input_type = converter.inference_output_type = getattr(tf, kind.removesuffix("_io"))
+    return converter.convert()
+
+
+@functools.cache
+def of_model(build) -> bytes:
+    import tensorflow as tf
+
+    return tf.lite.TFLiteConverter.from_keras_model(build(keras())).convert()
+
+
+@functools.cache
+def fixed_batch(size: int) -> bytes:
+    import tensorflow as tf
+
+    call = tf.function(lambda x: branched()(x, training=False)).get_concrete_function(
+        tf.TensorSpec((size, 10, 10, 2), tf.float32)
+    )
+    return tf.lite.TFLiteConverter.from_concrete_functions([call], branched()).convert()
+
+
+def tokens(k):
+    return k.Sequential(
+        [k.Input((6,), dtype="int32"), k.layers.Embedding(11, 4), k.layers.Flatten(), k.layers.Dense(3)]
+    )
+
+
+def series(k):
+    return k.Sequential([k.Input((12, 2)), k.layers.Conv1D(4, 3, dilation_rate=2), k.layers.LSTM(3, unroll=True)])
+
+
+def two_by_two(k):
+    zed, ann = k.Input((4,), name="zed"), k.Input((4,), name="ann")
+    joined = k.layers.Concatenate()([zed, ann])
+    return k.Model([zed, ann], [k.layers.Dense(3, name="second")(joined), k.layers.Dense(2, name="first")(ann)])
+
+
+def by_hand(content: bytes, x: np.ndarray, resolver=OpResolverType.AUTO) -> np.ndarray:
+    """One example at a time through the interpreter, nothing between."""
+    interpreter = Interpreter(model_content=content, num_threads=1, experimental_op_resolver_type=resolver)
+    interpreter.allocate_tensors()
+    place, out = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+    rows = []
+    for example in x:
+        interpreter.set_tensor(place, example[None])
+        interpreter.invoke()
+        rows.append(interpreter.get_tensor(out))
+    return np.concatenate(rows)
+
+
+def trusted(content: bytes, kernels: str = "default") -> tflite.Model:
+    return tflite.Model(content, kernels, trusted=True)
+
+
+RESOLVERS = {
+    "default": OpResolverType.AUTO,
+    "builtin": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    "reference": OpResolverType.BUILTIN_REF,
+}
+
+
+# --- running --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kernels", RESOLVERS)
+@pytest.mark.parametrize("kind", ["int8", "int8_io", "uint8_io"])
+def test_quantized_batch_equals_the_interpreter_bit_for_bit(kind, kernels):
+    x = pictures(37)
+    model = trusted(converted(kind), kernels)
+    if model.inputs[0].quantized:
+        port = model.inputs[0]
+        q = tflite.quantize(x, port.scale, port.zero_point, port.dtype)
+        expected = by_hand(converted(kind), q, RESOLVERS[kernels])
+        np.testing.assert_array_equal(model.run_raw(q), expected)
+        out = model.outputs[0]
+        real = np.float32(out.scale) * (expected.astype(np.float32) - np.float32(out.zero_point))
+        np.testing.assert_array_equal(model.run(x), real)
+    else:
+        np.testing.assert_array_equal(model.run(x), by_hand(converted(kind), x, RESOLVERS[kernels]))
+    assert model.run(x).dtype == np.float32
+
+
+@pytest.mark.parametrize("kernels", RESOLVERS)
+def test_kernels_are_the_ones_asked_for(kernels):
+    assert trusted(converted("float"), kernels).delegated() == (kernels == "default")
+
+
+def test_float_batch_agrees_with_keras_and_one_by_one():
+    x = pictures(600)
+    for kind, tolerance in (("float", 1e-6), ("float16", 2e-3)):
+        outputs = trusted(converted(kind)).run(x)
+        np.testing.assert_allclose(outputs, branched().predict(x, verbose=0), atol=tolerance)
+        np.testing.assert_allclose(outputs[:9], by_hand(converted(kind), x[:9]), rtol=1e-5, atol=1e-6)
+
+
+@settings(max_examples=15, deadline=None)
+@given(sizes=st.lists(st.integers(1, 300), min_size=1, max_size=4))
+def test_any_order_of_batch_sizes(sizes):
+    x, model = pictures(300), trusted(converted("int8_io"))
+    expected = by_hand(converted("int8_io"), tflite.quantize(x, model.inputs[0].scale, -128, np.int8))
+    for size in sizes:
+        q = tflite.quantize(x[:size], model.inputs[0].scale, model.inputs[0].zero_point, np.int8)
+        np.testing.assert_array_equal(model.run_raw(q), expected[:size])
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_a_fixed_batch_is_filled_and_cut(size):
+    model = trusted(fixed_batch(size))
+    assert model.inputs[0].shape[0] == size
+    for count in (1, 3, 9):
+        x = pictures(count)
+        np.testing.assert_allclose(model.run(x), branched().predict(x, verbose=0), atol=1e-6)
+
+
+@functools.cache
+def batch_of_one_inside() -> bytes:
+    """Declared for any batch, but with a batch of 1 written into a Reshape."""
+    import tensorflow as tf
+
+    class Flat(tf.Module):
+        def __init__(self):
+            self.kernel = tf.Variable(np.arange(24, dtype=np.float32).reshape(12, 2))
+
+        @tf.function(input_signature=[tf.TensorSpec((None, 3, 4), tf.float32)])
+        def call(self, x):
+            return tf.reshape(x, (1, 12)) @ self.kernel
+
+    module = Flat()
+    return tf.lite.TFLiteConverter.from_concrete_functions([module.call.get_concrete_function()], module).convert()
+
+
+def test_a_graph_that_cannot_be_resized_runs_one_by_one():
+    x = np.random.default_rng(0).random((7, 3, 4), np.float32)
+    expected = x.reshape(7, 12) @ np.arange(24, dtype=np.float32).reshape(12, 2)
+    assert trusted(batch_of_one_inside()).inputs[0].shape == (-1, 3, 4)
+    model = trusted(batch_of_one_inside())
+    for count in (7, 1, 3):
+        np.testing.assert_allclose(model.run(x[:count]), expected[:count], rtol=1e-5)
+    np.testing.assert_allclose(trusted(batch_of_one_inside()).prepare(x)(), expected, rtol=1e-5)
+
+
+def test_several_inputs_go_by_the_names_of_the_keras_model():
+    model = trusted(of_model(two_by_two))
+    x = {"ann": np.eye(4, dtype=np.float32), "zed": np.ones((4, 4), np.float32)}
+    results = model.run(x)
+    assert results["first"].shape == (4, 2)
+    assert results["second"].shape == (4, 3)
+    expected = Artifact.predict(artifact.from_keras(keras_two_by_two()), x)
+    for name in results:
+        np.testing.assert_allclose(results[name], expected[name], atol=1e-5)
+    with pytest.raises(ValueError, match=r"2 inputs; pass \{name: array\} with the names \['zed', 'ann'\]"):
+        model.run(x["ann"])
+    with pytest.raises(ValueError, match="different numbers of examples"):
+        model.run({"ann": x["ann"][:2], "zed": x["zed"]})
+
+
+@functools.cache
+def keras_two_by_two():
+    """The network of `two_by_two` with the weights that stand in the file."""
+    model, file = two_by_two(keras()), trusted(of_model(two_by_two))
+    for op in file.summary():
+        if op.name == "FULLY_CONNECTED":
+            kernel = file.values(op.inputs[1])
+            layer = model.get_layer("first" if len(kernel) == 2 else "second")
+            layer.set_weights([kernel.T, np.zeros(len(kernel))])
+    return model
+
+
+def test_tokens_and_series():
+    model = trusted(of_model(tokens))
+    assert model.run(np.ones((5, 6), np.int64)).shape == (5, 3)
+    with pytest.raises(TypeError, match="whole numbers"):
+        model.run(np.ones((5, 6), np.float32))
+    with pytest.raises(ValueError, match="outside int32's range"):
+        model.run(np.full((1, 6), 2**40))
+    assert trusted(of_model(series)).run(np.zeros((5, 12, 2), np.float32)).shape == (5, 3)
+
+
+def test_prepare_runs_the_same():
+    x = pictures(8)
+    model = trusted(converted("int8_io"))
+    model.prepare(x)()
+    raw = model.interpreter.get_tensor(model.outputs[0].index)
+    np.testing.assert_array_equal(
+        tflite.dequantize(raw, model.outputs[0].scale, model.outputs[0].zero_point), model.run(x)
+    )
+
+
+def test_other_threads_are_taken():
+    assert tflite.Model(converted("float"), threads=2, trusted=True).threads == 2
+
+
+# --- quantize and dequantize ----------------------------------------------------------------------------
+
+
+@functools.cache
+def quantize_kernel() -> tuple[bytes, float, int]:
+    """A file whose first operator is QUANTIZE to int8, and that operator's parameters."""
+    content = converted("int8")
+    first = flatbuffer.File(content).operators()[0]
+    assert first.name == "QUANTIZE"
+    quantization = first.outputs[0].quantization
+    return content, quantization.scales[0], quantization.zero_points[0]
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**31), spread=st.floats(0.5, 8))
+def test_quantize_equals_the_interpreters_kernel(seed, spread):
+    content, scale, zero_point = quantize_kernel()
+    generator = np.random.default_rng(seed)
+    x = (spread * (generator.random((1, 10, 10, 2)) - 0.3)).astype(np.float32)
+    halves = (generator.integers(-200, 200, (1, 10, 10, 1)) + 0.5) * np.float64(scale)  # ties, as near as float32 gets
+    x[..., :1] = halves
+    interpreter = Interpreter(
+        model_content=content,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
+        experimental_preserve_all_tensors=True,
+    )
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
+    interpreter.invoke()
+    stored = interpreter.get_tensor(flatbuffer.File(content).operators()[0].outputs[0].index)
+    np.testing.assert_array_equal(tflite.quantize(x, scale, zero_point, np.int8), stored)
+
+
+@settings(max_examples=50, deadline=None)
+@given(scale=st.floats(1e-6, 10), zero_point=st.integers(-128, 127))
+def test_dequantize_inverts_quantize(scale, zero_point):
+    q = np.arange(-128, 128, dtype=np.int8)
+    real = tflite.dequantize(q, scale, zero_point)
+    np.testing.assert_array_equal(tflite.quantize(real, scale, zero_point, np.int8), q)
+
+
+def test_halves_go_away_from_zero_and_ends_are_clipped():
+    values = np.array([0.5, 1.5, 2.5, -0.5, -1.5, 0.49999997, 1000, -1000], np.float32)
+    assert tflite.quantize(values, 1.0, 0, np.int8).tolist() == [1, 2, 3, -1, -2, 0, 127, -128]
+
+
+# --- bad input ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "sentence"),
+    [
+        (np.zeros((10, 10, 2), np.float32), ValueError, r"takes shape \(n, 10, 10, 2\).*got \(10, 10, 2\)"),
+        (np.zeros((1, 10, 10, 1), np.float32), ValueError, r"got \(1, 10, 10, 1\)"),
+        (np.zeros((0, 10, 10, 2), np.float32), ValueError, "is empty"),
+        (np.zeros((1, 10, 10, 2), np.uint8), TypeError, "takes real values, got uint8"),
+        (np.zeros((1, 10, 10, 2), bool), TypeError, "got bool"),
+        (np.full((1, 10, 10, 2), np.nan, np.float32), ValueError, "NaN"),
+        (np.full((1, 10, 10, 2), 1e300), ValueError, "infinite"),
+        (np.full((1, 10, 10, 2), "a"), TypeError, "got <U1"),
+        (None, TypeError, "got object|takes shape"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["float", "int8_io"])
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+def test_bad_input_gets_a_sentence(kind, x, error, sentence):
+    with pytest.raises(error, match=sentence):
+        trusted(converted(kind)).run(x)
+
+
+def test_pixels_up_to_255_for_a_model_calibrated_on_0_to_1():
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 10, 10, 2)).astype(np.float32)
+    pixels[:, :7] = 0  # mostly black, as digits are
+    with pytest.raises(ValueError, match=r"calibrated for values from 0 to .* data goes from 0 to 25\d: scale it"):
+        trusted(converted("int8_io")).run(pixels)
+
+
+def test_a_few_values_beyond_the_calibrated_range_are_clipped():
+    x = pictures(2)
+    x[0, 0, 0, 0] = 7.0
+    capped = np.minimum(x, 1.0)
+    model = trusted(converted("int8_io"))
+    np.testing.assert_array_equal(model.run(x), model.run(capped))
+
+
+def test_raw_integers_must_be_the_files_own():
+    model = trusted(converted("int8_io"))
+    with pytest.raises(TypeError, match="run_raw takes int8.*got uint8"):
+        model.run_raw(np.zeros((1, 10, 10, 2), np.uint8))
+    with pytest.raises(TypeError, match="already quantized go to run_raw"):
+        model.run(np.zeros((1, 10, 10, 2), np.int8))
+
+
+def test_unknown_kernels_and_threads():
+    with pytest.raises(ValueError, match="'xnnpack' is unknown; pass one of 'default', 'builtin', 'reference'"):
+        tflite.Model(converted("float"), "xnnpack")
+    with pytest.raises(ValueError, match="threads=0"):
+        tflite.Model(converted("float"), threads=0)
+
+
+# --- looking inside -------------------------------------------------------------------------------------
+
+
+def test_summary_names_operators_tensors_and_their_quantization():
+    model = trusted(converted("int8_io"))
+    names = [op.name for op in model.summary()]
+    assert names.count("CONV_2D") == 2
+    assert names[-1] == "SOFTMAX"
+    conv = next(op for op in model.summary() if op.name == "CONV_2D")
+    weights = conv.inputs[1]
+    assert (weights.dtype, weights.shape, weights.bytes) == ("int8", (4, 3, 3, 2), 72)
+    assert weights.quantization.per_channel
+    assert len(weights.quantization.scales) == 4
+    assert conv.weight_bytes == 72 + 4 * 4
+    assert any(tensor.signature[:1] == (-1,) for tensor in model.tensors())
+
+
+def test_constants_of_a_float_file_are_the_weights():
+    found = [values for values in Artifact(converted("float"), "tflite").constants().values()]
+    dense = branched().layers[-1].get_weights()[0]
+    assert any(values.shape == dense.T.shape and np.array_equal(values, dense.T) for values in found)
+
+
+def test_zero_points_are_subtracted():
+    tensor = flatbuffer.Tensor(0, "", (3,), (3,), "uint8", 3, flatbuffer.Quantization((0.1,), (100,)), False, False)
+    assert flatbuffer._centred(np.array([100, 0, 255], np.uint8), tensor).tolist() == [0, -100, 155]
+    channels = flatbuffer.Quantization((0.1, 0.2), (1, 2), axis=1)
+    tensor = flatbuffer.Tensor(0, "", (1, 2), (1, 2), "int8", 2, channels, False, False)
+    assert flatbuffer._centred(np.array([[1, 1]], np.int8), tensor).tolist() == [[0, -1]]
+
+
+@given(values=st.lists(st.integers(-8, 7), min_size=1, max_size=9))
+def test_four_bit_values_are_unpacked(values):
+    padded = [*values, 0][: len(values) + len(values) % 2]
+    low, high = (np.array(padded[start::2]) & 15 for start in (0, 1))
+    packed = (low | high << 4).astype(np.uint8)
+    assert flatbuffer._unpack(packed, "INT4")[: len(values)].tolist() == values
+    assert flatbuffer._unpack(packed[:1], "UINT4")[0] == values[0] & 15
+
+
+def test_two_bit_and_bfloat16_values():
+    assert flatbuffer._unpack(np.array([0b11_10_01_00], np.uint8), "INT2").tolist() == [0, 1, -2, -1]
+    bits = (np.array([1.5, -2], np.float32).view(np.uint32) >> 16).astype("<u2")
+    assert flatbuffer._unpack(bits.view(np.uint8), "BFLOAT16").tolist() == [1.5, -2]
+
+
+# --- files that are broken ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.9, 0.9999])
+def test_truncated_files_get_a_sentence(share):
+    content = converted("int8_io")
+    with pytest.raises(ArtifactError, match="cannot be run|not a tflite file"):
+        Artifact(content[: max(8, int(share * len(content)))], "tflite").predict(pictures(1))
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    flips=st.lists(st.tuples(st.integers(8, 10**6), st.integers(0, 7)), min_size=1, max_size=4), seed=st.integers(0, 9)
+)
+def test_flipped_bits_never_end_the_caller(flips, seed):
+    content = bytearray(converted("int8_io"))
+    for place, bit in flips:
+        content[8 + place % (len(content) - 8)] ^= 1 << bit
+    try:
+        outputs = Artifact(bytes(content), "tflite").predict(pictures(3, seed))
+    except (ValueError, TypeError) as error:
+        assert str(error)
+    else:
+        assert len(outputs) == 3
+
+
+def test_foreign_files(tmp_path):
+    path = tmp_path / "m.tflite"
+    for content, sentence in [(b"", "is empty"), (b"\x89PNG\r\n\x1a\n" * 9, "is not a tflite file")]:
+        path.write_bytes(content)
+        with pytest.raises(ArtifactError, match=sentence):
+            tflite.Model(path)
+    path.write_bytes(b"\0\0\0\0TFL3" + b"\xff" * 500)
+    with pytest.raises(ArtifactError, match="not a valid Flatbuffer"):
+        tflite.Model(path)
+    with pytest.raises(FileNotFoundError):
+        tflite.Model(tmp_path / "none.tflite")
+
+
+@functools.cache
+def aborting() -> bytes:
+    """LayerNormalization in int16x8: converts and allocates, then ends the process that runs it."""
+    import tensorflow as tf
+
+    k = keras()
+    model = k.Sequential([k.Input((4, 8)), k.layers.LayerNormalization(), k.layers.Dense(3)])
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    mode = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+    converter.target_spec.supported_ops = [mode]
+    generator = np.random.default_rng(0)
+    converter.representative_dataset = lambda: ([generator.random((1, 4, 8), np.float32)] for _ in range(10))
+    return converter.convert()
+
+
+def test_a_file_that_aborts_the_process_is_reported():
+    verdict = tflite.verify(aborting())
+    assert not verdict.ok
+    assert "ended by SIG" in verdict.reason or "exit code" in verdict.reason
+    with pytest.raises(ArtifactError, match=r"cannot be run with kernels='default'"):
+        Artifact(aborting(), "tflite").predict(np.zeros((1, 4, 8), np.float32))
+
+
+def test_a_file_is_tried_once(monkeypatch):
+    tries = []
+    monkeypatch.setattr(tflite, "_verdicts", {})
+    monkeypatch.setattr(child, "run", lambda *args, **kwargs: tries.append(args[0]))
+    for _ in range(2):
+        tflite.Model(converted("float"))
+    assert tflite.Model(converted("float")).verify().ok
+    assert len(tries) == 1
+    tflite.Model(converted("float"), "reference")
+    assert len(tries) == 2
+    tflite.Model(converted("int8"), trusted=True)
+    assert len(tries) == 2
+
+
+def test_a_good_verdict_comes_from_a_real_child():
+    verdict = tflite.verify(converted("int8_io"))
+    assert verdict.ok, verdict.reason
+    assert verdict.reason == ""
+
+
+# --- silence --------------------------------------------------------------------------------------------
+
+
+def test_opening_and_running_print_nothing(capfd):
+    trusted(converted("float")).run(pictures(3))
+    captured = capfd.readouterr()
+    assert captured.out + captured.err == ""
+
+
+def test_what_is_no_info_line_gets_through(capfd):
+    import os
+
+    with tflite._stderr_kept():
+        os.write(2, b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\nERROR: something\n")
+    assert capfd.readouterr().err == "ERROR: something\n"
