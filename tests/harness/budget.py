@@ -36,5 +36,7 @@ def of_notebook(folder: str, stem: str) -> int:
 
 
 def planned(chapters: list[str]) -> int:
-    """Seconds of all workers together for these chapters, their solutions and the unit tests."""
-    return UNIT_TESTS + sum(of_notebook("notebooks", c) + of_notebook("solutions", c) for c in chapters)
+    """Seconds of all workers together for the unit tests and these chapters with their solutions, but for those
+    that have an environment, and time, of their own."""
+    core = [chapter for chapter in chapters if chapter not in OWN_ENVIRONMENT]
+    return UNIT_TESTS + sum(of_notebook("notebooks", c) + of_notebook("solutions", c) for c in core)
