@@ -195,7 +195,8 @@ def dense_net(L):
 
 def conv_net(L):
     return [L.ZeroPadding2D(2), L.Conv2D(8, 5, strides=(2, 1), groups=2, bias_initializer="normal"),
-            L.BatchNormalization(), L.ReLU(), L.DepthwiseConv2D(3, depth_multiplier=2), L.Flatten(), L.Dense(5, activation="relu")], (12, 11, 4)
+            L.BatchNormalization(), L.ReLU(), L.DepthwiseConv2D(3, depth_multiplier=2), L.Flatten(),
+            L.Dense(5, activation="relu")], (12, 11, 4)
 
 
 def pooled_net(L):
@@ -235,21 +236,23 @@ def converted(request):
 
 
 def test_every_tensor_equals_the_reference_kernels(converted):
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
     content, x = converted
-    interpreter = Interpreter(model_content=content, experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
-                              experimental_preserve_all_tensors=True)
-    interpreter.resize_tensor_input(interpreter.get_input_details()[0]["index"], x.shape)
-    interpreter.allocate_tensors()
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
-    interpreter.invoke()
-    ours = kernels.run_by_hand(content, x, tensors=True)
-    theirs = {d["name"]: interpreter.get_tensor(d["index"])
-              for d in interpreter.get_tensor_details() if d["name"] in ours}
+    ours, theirs = kernels.run_by_hand(content, x, tensors=True), kernels.reference_tensors(content, x)
     assert len(theirs) == len(ours) > 3
     assert {name: int(np.sum(ours[name] != theirs[name])) for name in ours} == dict.fromkeys(ours, 0)
-    assert len(np.unique(theirs[interpreter.get_output_details()[0]["name"]])) > 20  # not all one number
+    end = kernels.read_graph(content)
+    assert len(np.unique(theirs[end.tensors[end.outputs[0]].name])) > 20  # not all one number
+
+
+def test_a_layer_comes_with_its_tensors(converted):
+    content, x = converted
+    tensors = kernels.reference_tensors(content, x)
+    layer = kernels.layer_of(content, "FULLY_CONNECTED", tensors, -1)
+    inputs = layer.x.reshape(len(x), -1)
+    assert np.array_equal(kernels.dense(inputs, layer.weights, layer.bias, layer.x_q, layer.w_q, layer.y_q,
+                                        layer.activation), layer.y)
+    with pytest.raises(ValueError, match="0 layers LSTM"):
+        kernels.layer_of(content, "LSTM", tensors)
 
 
 def test_micro_equals_tensorflow_lite_micro(converted):
@@ -283,14 +286,8 @@ def test_float_ends_work_and_artifacts_are_accepted(odd_models):
     artifact, *_, x = odd_models
     ours = kernels.run_by_hand(artifact, x)
     assert ours.dtype == np.float32
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    interpreter = Interpreter(model_content=artifact.content, experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
-    interpreter.resize_tensor_input(interpreter.get_input_details()[0]["index"], x.shape)
-    interpreter.allocate_tensors()
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
-    interpreter.invoke()
-    assert np.array_equal(ours, interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
+    end = kernels.read_graph(artifact.content)
+    assert np.array_equal(ours, kernels.reference_tensors(artifact, x)[end.tensors[end.outputs[0]].name])
 
 
 def test_what_cannot_be_run_is_named(odd_models):

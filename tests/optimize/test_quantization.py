@@ -275,6 +275,24 @@ def test_other_kinds_of_models_convert(keras):
         assert np.abs(run(q.convert(model, "int8", x).content, x) - model.predict(x, verbose=0)).max() < 0.2
 
 
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_quantized_weights_lie_on_their_grid_and_the_model_is_left_alone(keras, per_channel):
+    L = keras.layers
+    model = keras.Sequential([L.Input((6, 6, 3)), L.Conv2D(4, 3), L.BatchNormalization(), L.DepthwiseConv2D(3),
+                              L.Flatten(), L.Dense(5, bias_initializer="normal")])
+    before = model.get_weights()
+    copy = q.with_quantized_weights(model, 3, per_channel=per_channel)
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+    for old, new in zip(before, copy.get_weights(), strict=True):
+        if old.ndim == 1:
+            assert np.array_equal(old, new)
+            continue
+        channels = old.shape[-2] if old.shape == (3, 3, 4, 1) else old.shape[-1]
+        assert not np.array_equal(old, new)
+        assert len(np.unique(new)) <= 7 * (channels if per_channel else 1)
+        assert (len(np.unique(new)) > 7) == per_channel
+
+
 @pytest.mark.parametrize(("arguments", "message"), [
     ({"mode": "int-8"}, "did you mean 'int8'"),
     ({"mode": "flaot16"}, "did you mean 'float16'"),

@@ -299,7 +299,7 @@ def run_by_hand(model: Any, x: np.ndarray, *, micro: bool = False,
     """
     graph = read_graph(getattr(model, "content", model))
     layers = OPERATORS | {"FULLY_CONNECTED": _run_dense(fixed_point=micro)}
-    values: dict[int, np.ndarray] = {i: t.value for i, t in enumerate(graph.tensors) if t.value is not None}
+    values = {i: t.value for i, t in enumerate(graph.tensors) if t.value is not None}
     values[graph.inputs[0]] = _check_input(graph, np.asarray(x))
     for step in graph.operators:
         if step.kind not in OPERATORS:
@@ -312,6 +312,59 @@ def run_by_hand(model: Any, x: np.ndarray, *, micro: bool = False,
     if not tensors:
         return values[graph.outputs[0]]
     return {graph.tensors[i].name: value for i, value in values.items() if graph.tensors[i].value is None}
+
+
+def reference_tensors(model: Any, x: np.ndarray) -> dict[str, np.ndarray]:
+    """Every tensor that LiteRT's reference kernels compute from a batch, by name: what to compare with.
+
+    model, x: as in `run_by_hand`.
+    """
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    content = getattr(model, "content", model)
+    _check_input(read_graph(content), np.asarray(x))
+    interpreter = Interpreter(model_content=content, experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
+                              experimental_preserve_all_tensors=True, num_threads=1)
+    start = interpreter.get_input_details()[0]["index"]
+    interpreter.resize_tensor_input(start, np.shape(x))
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(start, x)
+    interpreter.invoke()
+    computed = {t.name for t in read_graph(content).tensors if t.value is None}
+    return {d["name"]: interpreter.get_tensor(d["index"]) for d in interpreter.get_tensor_details()
+            if d["name"] in computed}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The integers around one convolution or dense layer: what goes in, the weights, and what came out."""
+
+    x: np.ndarray
+    weights: np.ndarray
+    bias: np.ndarray | None
+    x_q: Affine
+    w_q: Affine
+    y_q: Affine
+    activation: str | None
+    y: np.ndarray
+
+
+def layer_of(model: Any, kind: str, tensors: dict[str, np.ndarray], number: int = 0) -> Layer:
+    """The `number`-th layer of this kind, such as "CONV_2D" or "FULLY_CONNECTED", with its tensors.
+
+    tensors: of `reference_tensors` or of `run_by_hand(…, tensors=True)`.
+    """
+    graph = read_graph(getattr(model, "content", model))
+    there = [step for step in graph.operators if step.kind == kind]
+    if not -len(there) <= number < len(there):
+        raise ValueError(f"the model has {len(there)} layers {kind}, so there is no number {number}; "
+                         f"its operators are {', '.join(step.kind for step in graph.operators)}")
+    step = there[number]
+    x, weights = (graph.tensors[i] for i in step.inputs[:2])
+    y = graph.tensors[step.outputs[0]]
+    bias = graph.tensors[step.inputs[2]].value if len(step.inputs) > 2 and step.inputs[2] >= 0 else None
+    return Layer(tensors[x.name], weights.value, bias, x.quantization, weights.quantization, y.quantization,
+                 _activation(step.options), tensors[y.name])
 
 
 def _activation(options: Any) -> str | None:

@@ -259,6 +259,25 @@ def _run_converter(model: Any, mode: str, samples: list[np.ndarray] | None, per_
         return converter.convert()
 
 
+def with_quantized_weights(model: Any, bits: int, *, per_channel: bool = True) -> Any:
+    """A copy of a tf_keras model whose kernels lie on a symmetric grid of 2^bits - 1 values: what fewer bits would do.
+
+    Only kernels (two axes and more) are quantized, not biases or batch normalization; the arithmetic stays
+    float32.  per_channel: one scale for each output channel, for depthwise kernels each input channel.
+    """
+    import tf_keras
+
+    _check_model(model)
+    copy = tf_keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    for weight in copy.trainable_weights:
+        if len(weight.shape) > 1:
+            axis = -2 if "depthwise" in weight.name.rpartition("/")[2] else -1
+            values = weight.numpy()
+            weight.assign(fake_quantize(values, choose(values, bits, symmetric=True, axis=axis if per_channel else None)))
+    return copy
+
+
 def _one_by_one(samples: list[np.ndarray], model: Any) -> Iterator[Any]:
     """Calibration in batches of one; several inputs by name, because the converter may reorder them."""
     for i in range(len(samples[0])):
