@@ -31,7 +31,7 @@ FILES = {
     "test_labels": "t10k-labels-idx1-ubyte",
 }
 
-#: MD5 of each unpacked IDX file, as its authors published it.
+#: MD5 of each unpacked IDX file.  Repackers gzip them anew, so the MD5 of a .gz would tell nothing.
 MD5 = {
     "mnist": {
         "train_images": "6bbc9ace898e44ae57da46a324031adb",

@@ -30,12 +30,12 @@ DEPENDS = ["utils/data.py", "utils/models.py", "utils/training.py", "benchmarks/
 
 #: (architecture, data set) -> (epochs, largest shift in pixels) of the weights that ship.
 SCHEDULES = {
-    ("lenet_300_100", "mnist"): (40, 1),
-    ("lenet5", "mnist"): (8, 1),
+    ("lenet_300_100", "mnist"): (30, 1),
+    ("lenet5", "mnist"): (5, 1),
     ("mlp", "fashion_mnist"): (20, 0),
-    ("lenet5", "fashion_mnist"): (8, 0),
-    ("depthwise_cnn", "fashion_mnist"): (15, 0),
-    ("residual_cnn", "fashion_mnist"): (8, 0),
+    ("lenet5", "fashion_mnist"): (5, 0),
+    ("depthwise_cnn", "fashion_mnist"): (10, 0),
+    ("residual_cnn", "fashion_mnist"): (6, 0),
 }
 
 LEARNING_RATE = 2e-3

@@ -1,0 +1,177 @@
+"""Architectures: as published, seeded, and made of what the Toolkit accepts."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from utils import models
+
+EVERY = pytest.mark.parametrize("build", models.ARCHITECTURES.values(), ids=models.ARCHITECTURES.keys())
+
+
+def macs(model) -> int:
+    """Multiply-accumulates of convolutions and dense layers, from the shapes of their kernels and outputs."""
+    total = 0
+    for layer in model.layers:
+        kind = type(layer).__name__
+        if kind in ("Conv2D", "DepthwiseConv2D"):
+            kernel = layer.depthwise_kernel if kind == "DepthwiseConv2D" else layer.kernel
+            total += int(np.prod(kernel.shape)) * int(np.prod(layer.output_shape[1:3]))
+        elif kind == "Dense":
+            total += int(np.prod(layer.kernel.shape))
+    return total
+
+
+@EVERY
+def test_the_docstring_gives_the_true_parameters_and_macs(build):
+    model = build()
+    parameters, multiply_accumulates = re.search(
+        r"([\d,]+) parameters.*?([\d,]+) MACs", build.__doc__, re.DOTALL
+    ).groups()
+    assert model.count_params() == int(parameters.replace(",", ""))
+    assert macs(model) == int(multiply_accumulates.replace(",", ""))
+    moving = re.search(r"of which ([\d,]+) moving", build.__doc__)
+    fixed = sum(int(np.prod(weight.shape)) for weight in model.non_trainable_weights)
+    assert fixed == (int(moving[1].replace(",", "")) if moving else 0)
+
+
+def test_the_published_sizes():
+    """Han, Mao, Dally, arXiv 1510.00149, tables 2 and 3: 266 K and 431 K parameters."""
+    assert models.lenet_300_100().count_params() == 266_610
+    assert models.lenet5().count_params() == 431_080
+
+
+def test_lenet5_is_caffes():
+    convolutions = [layer for layer in models.lenet5().layers if "conv" in layer.name]
+    assert [(layer.filters, layer.kernel_size, layer.padding) for layer in convolutions] == [
+        (20, (5, 5), "valid"), (50, (5, 5), "valid")
+    ]  # fmt: skip
+    assert [layer.activation.__name__ for layer in convolutions] == ["linear", "linear"]
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 3)),
+    classes=st.integers(2, 20),
+    hidden=st.lists(st.integers(1, 20), max_size=3),
+)
+def test_parameters_of_an_mlp_follow_the_formula(shape, classes, hidden):
+    widths = [int(np.prod(shape)), *hidden, classes]
+    expected = sum((before + 1) * after for before, after in zip(widths, widths[1:], strict=False))
+    assert models.mlp(shape, classes, hidden=hidden).count_params() == expected
+
+
+@EVERY
+@pytest.mark.parametrize(("shape", "classes"), [((28, 28, 1), 10), ((32, 32, 3), 100), ((17, 20, 2), 2)])
+def test_other_pictures_and_classes_give_finite_logits(build, shape, classes):
+    model = build(shape, classes, seed=0)
+    x = np.random.default_rng(0).random((3, *shape), np.float32)
+    logits = np.asarray(model(x))
+    assert logits.shape == (3, classes)
+    assert np.isfinite(logits).all()
+    assert model.output_names == ["logits"] and model.layers[-1].activation.__name__ == "linear"
+
+
+@EVERY
+def test_a_seed_decides_the_weights_and_nothing_else(build):
+    import tensorflow as tf
+
+    tf.random.set_seed(1)
+    np.random.seed(1)
+    untouched = (tf.random.uniform((2,)).numpy(), np.random.random())
+    tf.random.set_seed(1)
+    np.random.seed(1)
+    one, two, other = (build(seed=seed).get_weights() for seed in (3, 3, 4))
+    assert np.array_equal(tf.random.uniform((2,)).numpy(), untouched[0])
+    assert np.random.random() == untouched[1]
+    assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_without_a_seed_weights_differ():
+    one, two = models.mlp().get_weights(), models.mlp().get_weights()
+    assert not np.array_equal(one[0], two[0])
+
+
+def test_layers_of_equal_shape_start_differently():
+    kernels = [
+        layer.kernel.numpy() for layer in models.residual_cnn(seed=0).layers if layer.name in
+        ("block_1_a_conv", "block_1_b_conv")
+    ]  # fmt: skip
+    assert kernels[0].shape == kernels[1].shape
+    assert not np.array_equal(*kernels)
+
+
+@EVERY
+def test_the_structure_is_what_the_toolkit_accepts(build):
+    """No model inside a model; batch normalization directly after a convolution that has no bias."""
+    import tf_keras
+
+    model = build()
+    assert not any(isinstance(layer, tf_keras.Model) for layer in model.layers)
+    for layer in model.layers:
+        if isinstance(layer, tf_keras.layers.BatchNormalization):
+            before = layer.inbound_nodes[0].inbound_layers
+            assert type(before).__name__ in ("Conv2D", "DepthwiseConv2D") and not before.use_bias
+    names = [layer.name for layer in model.layers]
+    assert names == [layer.name for layer in build().layers], "names must not count up from call to call"
+
+
+@pytest.mark.filterwarnings("ignore:distutils Version classes are deprecated:DeprecationWarning")  # the Toolkit's own
+@EVERY
+def test_the_toolkit_quantizes_prunes_and_clusters_it(build):
+    import tf_keras
+    import tensorflow_model_optimization as tfmot
+
+    model = build((16, 16, 1), seed=0)
+    quantized = tfmot.quantization.keras.quantize_model(model)
+    assert sum("quantize" in weight.name or "min" in weight.name for weight in quantized.weights) > 0
+    pruned = tfmot.sparsity.keras.prune_low_magnitude(tf_keras.models.clone_model(model))
+    assert any("mask" in weight.name for weight in pruned.weights)
+    clustered = tfmot.clustering.keras.cluster_weights(
+        tf_keras.models.clone_model(model), 4, tfmot.clustering.keras.CentroidInitialization.LINEAR
+    )
+    x = np.zeros((1, 16, 16, 1), np.float32)
+    assert [np.asarray(m(x)).shape for m in (quantized, pruned, clustered)] == [(1, 10)] * 3
+
+
+BAD = {
+    "a number as shape": ({"input_shape": 28}, "input_shape is 28; pass (height, width, channels)"),
+    "no channels": ({"input_shape": (28, 28)}, "input_shape is (28, 28); pass"),
+    "with a batch axis": ({"input_shape": (None, 28, 28, 1)}, "without the batch axis"),
+    "an unknown size": ({"input_shape": (None, None, 1)}, "input_shape is (None, None, 1); pass"),
+    "zero": ({"input_shape": (0, 28, 1)}, "input_shape is (0, 28, 1); pass"),
+    "one class": ({"num_classes": 1}, "num_classes is 1; pass a whole number of at least 2"),
+    "a fraction of a class": ({"num_classes": 2.5}, "num_classes is 2.5"),
+    "names as classes": ({"num_classes": ["cat", "dog"]}, "num_classes is ['cat', 'dog']"),
+    "a word as seed": ({"seed": "zero"}, "seed is 'zero'; pass a whole number, or None"),
+    "True as seed": ({"seed": True}, "seed is True"),
+}
+
+
+@EVERY
+@pytest.mark.parametrize(("arguments", "message"), BAD.values(), ids=BAD.keys())
+def test_bad_arguments_are_refused(build, arguments, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        build(**arguments)
+
+
+@pytest.mark.parametrize(("build", "smallest"), [
+    (models.lenet5, 16), (models.depthwise_cnn, 8), (models.residual_cnn, 8), (models.mlp, 1),
+])  # fmt: skip
+def test_the_smallest_picture_works_and_a_smaller_one_is_refused(build, smallest):
+    assert build((smallest, smallest, 1)).output_shape == (None, 10)
+    if smallest > 1:
+        with pytest.raises(ValueError, match=f"at least {smallest}x{smallest}"):
+            build((smallest, smallest - 1, 1))
+
+
+@pytest.mark.parametrize("hidden", [128, "128", (0,), (12.5,), (True,)])
+def test_bad_hidden_layers_are_refused(hidden):
+    with pytest.raises(ValueError, match="pass the units of each hidden layer"):
+        models.mlp(hidden=hidden)
