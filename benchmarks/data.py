@@ -21,7 +21,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from utils import data  # noqa: E402
+from utils import data
 
 #: Part of the npz -> name of the IDX file.
 FILES = {

@@ -21,7 +21,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from utils import data, models, recorded, training  # noqa: E402
+from utils import data, models, recorded, training
 
 COMMAND = "python course.py bench weights"
 
@@ -113,8 +113,8 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"there is no {unknown[0]!r}; pass one or more of {', '.join(known)}")
     for name in names:  # stored after each, so that an interrupted run keeps what is done
         rows = [*kept_rows([name]), *measure(*known[name])]
-        order = [*known]
-        rows.sort(key=lambda row: (order.index(f"{row['architecture']}-{row['dataset']}"), row["schedule"] != "shipped"))
+        order = {pair: place for place, pair in enumerate(SCHEDULES)}
+        rows.sort(key=lambda row: (order[row["architecture"], row["dataset"]], row["schedule"] != "shipped"))
         write_checksums()
         recorded.save("weights", rows, command=COMMAND, depends=DEPENDS, seeds=[training.SHIPPED_SEED],
                       notes="core_seconds: processor time of one thread; low, high: 95 % Wilson interval")  # fmt: skip

@@ -152,7 +152,7 @@ def _one_bit_flipped(content: bytes) -> bytes:
 @pytest.mark.parametrize("damage", [_truncated, _one_bit_flipped, lambda _: b"", lambda _: b"version https://git-lfs"])
 def test_a_damaged_file_is_refused_with_the_way_out(tmp_path, damage):
     (tmp_path / "mnist.npz").write_bytes(damage((data.FOLDER / "mnist.npz").read_bytes()))
-    with pytest.raises(ValueError, match="is not the file that the course ships.*git checkout"):
+    with pytest.raises(ValueError, match=r"is not the file that the course ships.*git checkout"):
         data._load("mnist", tmp_path)
 
 
@@ -163,7 +163,7 @@ def test_the_file_of_another_data_set_is_refused(tmp_path):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="fashion_mnist.npz is missing; restore it with"):
+    with pytest.raises(FileNotFoundError, match=r"fashion_mnist\.npz is missing; restore it with"):
         data._load("fashion_mnist", tmp_path)
 
 
@@ -175,7 +175,7 @@ def test_cifar_without_network_says_so_and_leaves_nothing(tmp_path, monkeypatch)
 
     monkeypatch.setenv("COURSE_CACHE", str(tmp_path))
     monkeypatch.setattr(loader, "get_file", no_network)
-    with pytest.raises(ConnectionError, match="cifar10 does not ship .* Connect to a network once"):
+    with pytest.raises(ConnectionError, match=r"cifar10 does not ship .* Connect to a network once"):
         data.load("cifar10")
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ".lock"] == []
 
@@ -289,7 +289,7 @@ def test_read_idx_gives_back_what_was_packed(shape):
 
 @pytest.mark.parametrize("content", [b"", b"\0\0\x09\x01", b"\0\0\x08\x01\0\0\0\x05abc", b"\x1f\x8b\x08\0rest"])
 def test_read_idx_refuses_what_is_no_idx_file(content):
-    with pytest.raises(ValueError, match="IDX file|header promises"):
+    with pytest.raises(ValueError, match=r"IDX file|header promises"):
         bench.read_idx(content)
 
 
@@ -314,7 +314,7 @@ def test_bench_data_writes_the_same_bytes_and_refuses_altered_sources(tmp_path, 
     with pytest.raises(SystemExit, match="is not the file of mnist: MD5"):
         bench.main(arguments)
     (source / bench.FILES["train_labels"]).unlink()
-    with pytest.raises(SystemExit, match="neither .* is there"):
+    with pytest.raises(SystemExit, match=r"neither .* is there"):
         bench.main(arguments)
 
 

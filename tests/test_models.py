@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import numpy as np
@@ -62,7 +63,7 @@ def test_lenet5_is_caffes():
 )
 def test_parameters_of_an_mlp_follow_the_formula(shape, classes, hidden):
     widths = [int(np.prod(shape)), *hidden, classes]
-    expected = sum((before + 1) * after for before, after in zip(widths, widths[1:], strict=False))
+    expected = sum((before + 1) * after for before, after in itertools.pairwise(widths))
     assert models.mlp(shape, classes, hidden=hidden).count_params() == expected
 
 
@@ -125,8 +126,8 @@ def test_the_structure_is_what_the_toolkit_accepts(build):
 @pytest.mark.filterwarnings("ignore:distutils Version classes are deprecated:DeprecationWarning")  # the Toolkit's own
 @EVERY
 def test_the_toolkit_quantizes_prunes_and_clusters_it(build):
-    import tf_keras
     import tensorflow_model_optimization as tfmot
+    import tf_keras
 
     model = build((16, 16, 1), seed=0)
     quantized = tfmot.quantization.keras.quantize_model(model)

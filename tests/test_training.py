@@ -208,7 +208,7 @@ def test_bad_models_are_refused():
 
 
 def test_divergence_is_an_error(digits):
-    with pytest.raises(FloatingPointError, match="training diverged .* pass a learning_rate below 0.1"):
+    with pytest.raises(FloatingPointError, match=r"training diverged .* pass a learning_rate below 0.1"):
         training._finite({"loss": [1.0, float("nan")]}, 0.1)
     assert training._finite({"loss": [np.float32(1)]}, 0.1) == {"loss": [1.0]}
 

@@ -44,7 +44,7 @@ _CIFAR100_NAMES = tuple(
     man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck
     pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk
     skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger
-    tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm""".split()
+    tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm""".split()  # noqa: SIM905
 )
 
 #: Class names of each data set that `load` knows, in the order of the labels.
@@ -178,10 +178,7 @@ def _load(name: str, folder: Path) -> Dataset:
     """`load` after its checks; `folder` is an argument so that the memory knows it."""
     if name == "digits":
         return _digits()
-    if name in SHA256:
-        arrays = _verified(folder / f"{name}.npz", SHA256[name])
-    else:
-        arrays = _fetched(name)
+    arrays = _verified(folder / f"{name}.npz", SHA256[name]) if name in SHA256 else _fetched(name)
     return _split(name, arrays)
 
 
@@ -247,17 +244,17 @@ def _fetch(name: str, folder: Path) -> dict[str, np.ndarray]:
     from unittest import mock
 
     loader = importlib.import_module(f"tf_keras.src.datasets.{name}")
-    with tempfile.TemporaryDirectory(dir=folder) as scratch, contextlib.redirect_stdout(sys.stderr):
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
         # load_data has no argument for the folder, and writes to its final place at once
-        with mock.patch.object(loader, "get_file", functools.partial(loader.get_file, cache_dir=scratch)):
-            try:
+        elsewhere = functools.partial(loader.get_file, cache_dir=scratch)
+        try:
+            with mock.patch.object(loader, "get_file", elsewhere), contextlib.redirect_stdout(sys.stderr):
                 (x, y), (x_test, y_test) = loader.load_data()
-            except Exception as error:  # the loader raises a bare Exception for every network failure
-                raise ConnectionError(
-                    f"{name} does not ship with the course, is not in {folder}, and could not be fetched "
-                    f"({error}). Connect to a network once, or use a data set that ships: "
-                    "'fashion_mnist', 'mnist' or 'digits'"
-                ) from error
+        except Exception as error:  # the loader raises a bare Exception for every network failure
+            raise ConnectionError(
+                f"{name} does not ship with the course, is not in {folder}, and could not be fetched ({error}). "
+                "Connect to a network once, or use a data set that ships: 'fashion_mnist', 'mnist' or 'digits'"
+            ) from error
     return {"train_images": x, "train_labels": y, "test_images": x_test, "test_labels": y_test}
 
 
@@ -295,10 +292,10 @@ def write_bytes(path: Path, content: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-        os.chmod(beside, 0o644)  # mkstemp's files are private
+        Path(beside).chmod(0o644)  # mkstemp's files are private
         os.replace(beside, path)
     except BaseException:
-        os.unlink(beside)
+        Path(beside).unlink()
         raise
 
 

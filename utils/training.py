@@ -286,12 +286,16 @@ def _check_inputs(model: tf_keras.Model, x: np.ndarray, part: str) -> None:
     if not np.isfinite([low, high]).all():
         raise ValueError(f"the {part} pictures contain NaN or infinity; remove those first (np.isfinite finds them)")
     if max(-low, high) > _LARGEST_INPUT:
-        raise ValueError(f"the {part} pictures reach from {low:g} to {high:g}; pass values in [0, 1]: divide by {high:g}")
+        raise ValueError(
+            f"the {part} pictures reach from {low:g} to {high:g}; pass values in [0, 1]: divide by {max(-low, high):g}"
+        )
 
 
 def _check_labels(model: tf_keras.Model, y: np.ndarray, part: str) -> None:
     if isinstance(model.output_shape, (list, dict)) or len(model.output_shape) != 2 or model.output_shape[-1] < 2:
-        raise ValueError(f"{model.name} gives {model.output_shape}; pass a classifier: (batch, classes), 2 or more classes")
+        raise ValueError(
+            f"{model.name} gives {model.output_shape}; pass a classifier: (batch, classes), 2 or more classes"
+        )
     if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
         raise ValueError(
             f"the {part} labels are {y.dtype} of shape {y.shape}; pass whole numbers of shape (n,), "
@@ -335,8 +339,8 @@ def _finite(history: dict, learning_rate: float) -> dict[str, list[float]]:
     bad = [epoch for epoch, loss in enumerate(plain["loss"], 1) if not np.isfinite(loss)]
     if bad:
         raise FloatingPointError(
-            f"the loss is {plain['loss'][bad[0] - 1]} in epoch {bad[0]}: training diverged and the weights are useless; "
-            f"pass a learning_rate below {learning_rate:g}"
+            f"the loss is {plain['loss'][bad[0] - 1]} in epoch {bad[0]}: training diverged and the weights are "
+            f"useless; pass a learning_rate below {learning_rate:g}"
         )
     return plain
 
