@@ -49,6 +49,7 @@ def main(options: argparse.Namespace) -> int:
     if not environment.writable(environment.ROOT):
         raise Problem(f"{environment.ROOT} is read-only: nothing can be stored. `run --check` compares without it.")
     with Lock(environment.ROOT / ".cache/run.lock", "Another `course.py run` is writing the notebooks"):
+        _clear_leavings()
         result = _each(paths, lambda path: store(path, options))
     _print_times({shown(path) for path in paths})
     return result
@@ -96,6 +97,13 @@ def _each(paths: list[Path], work) -> int:
             failed += 1
         sys.stdout.flush()
     return 1 if failed else 0
+
+
+def _clear_leavings() -> None:
+    """Remove what a run that was killed while writing left beside the notebooks."""
+    for folder in (chapters.CHAPTERS, chapters.SOLUTIONS, "data/results"):
+        for path in (environment.ROOT / folder).glob(".*.new"):
+            path.unlink()
 
 
 def _refuse_contradictions(options: argparse.Namespace) -> None:
