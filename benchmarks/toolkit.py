@@ -22,8 +22,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import utils  # noqa: E402
-from utils import recorded  # noqa: E402
+import utils
+from utils import recorded
 
 BATCH = 32
 SOURCES = ["utils/optimize/toolkit.py", "utils/optimize/layers.py"]
@@ -38,7 +38,8 @@ def record_layers() -> None:
     rows = []
     for name, build in (bar := tqdm(LAYERS.items())):
         bar.set_description(name)
-        rows += [asdict(cell) for cell in layer_support({name: build})]
+        cells = layer_support({name: build})
+        rows += [asdict(cell) for cell in cells]
     recorded.save("toolkit_layers", rows, command="python course.py bench toolkit layers",
                   depends=["benchmarks/toolkit.py", *SOURCES], seeds=[0],
                   notes="way_out is the first that worked; an empty one means that none was needed or none worked.")

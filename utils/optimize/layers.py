@@ -124,7 +124,6 @@ LAYERS: dict[str, Builder] = {
     "SimpleRNN": _chain(_SEQUENCE, _layer(_K.SimpleRNN, 8)),
     "LSTM": _chain(_SEQUENCE, _layer(_K.LSTM, 8)),
     "GRU": _chain(_SEQUENCE, _layer(_K.GRU, 8)),
-    "Bidirectional LSTM": _chain(_SEQUENCE, lambda: _K.Bidirectional(_K.LSTM(8, name="lstm"), name="bidirectional")),
     "TimeDistributed Dense": _chain(_SEQUENCE, lambda: _K.TimeDistributed(_K.Dense(8), name="timedistributed")),
     "MultiHeadAttention": _attention,
     "Add": _branches(_K.Add),

@@ -400,21 +400,31 @@ def _convert(
     model: tf_keras.Model, *, calibrate: bool = False, integers_only: bool = False, fixed_batch: bool = False
 ) -> bytes:
     """A .tflite file with `Optimize.DEFAULT`, run once in a process of its own (a kernel may abort it)."""
-    if fixed_batch:
-        signature = [tf.TensorSpec((1, *(8 if d is None else d for d in t.shape[1:])), t.dtype) for t in model.inputs]
-        call = tf.function(lambda *x: model(x[0] if len(x) == 1 else list(x)))
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([call.get_concrete_function(*signature)], model)
-    else:
-        converter = tf.lite.TFLiteConverter.from_keras_model(model)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter = _converter(model, fixed_batch)
     if calibrate:
+        _refuse_loops(converter.convert())
         examples = example_input(model, 16)
         converter.representative_dataset = lambda: ([x[i : i + 1] for x in examples] for i in range(16))
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if integers_only:
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     content = converter.convert()
     _run_once(content)
     return content
+
+
+def _converter(model: tf_keras.Model, fixed_batch: bool) -> tf.lite.TFLiteConverter:
+    if not fixed_batch:
+        return tf.lite.TFLiteConverter.from_keras_model(model)
+    signature = [tf.TensorSpec((1, *(8 if d is None else d for d in t.shape[1:])), t.dtype) for t in model.inputs]
+    call = tf.function(lambda *x: model(x[0] if len(x) == 1 else list(x)), autograph=False)
+    return tf.lite.TFLiteConverter.from_concrete_functions([call.get_concrete_function(*signature)], model)
+
+
+def _refuse_loops(content: bytes) -> None:
+    """TensorFlow 2.21 ends the whole process (segmentation fault) when it calibrates a file with a loop."""
+    if any(name == "WHILE" for name, _ in operators(content)):
+        raise RuntimeError("the file has a WHILE loop, and calibrating one crashes TensorFlow")
 
 
 _CHILD = """
