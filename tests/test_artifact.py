@@ -205,7 +205,7 @@ def test_keras_file_round_trip(packed, tmp_path):
 def test_damaged_keras_files_get_a_sentence(packed, tmp_path):
     content = packed.content
     for end in (5, 100, len(content) // 2, len(content) - 1):
-        with pytest.raises(ArtifactError, match="damaged|not a .keras file"):
+        with pytest.raises(ArtifactError, match=r"damaged|not a .keras file"):
             Artifact(content[:end], "keras").predict(pictures(1))
     place = content.index(b"GlobalAveragePooling2D")
     flipped = content[:place] + b"X" + content[place + 1 :]

@@ -66,7 +66,7 @@ def test_scorecard_scores_the_artifact():
     assert (card.bytes, card.gzip_bytes) == (as_tflite().size, as_tflite().gzip_size)
     assert card.macs == 16 * 9 * 3 + 48 * 4
     assert card.name == "float32"
-    assert list(card.row())[0] == "name"
+    assert next(iter(card.row())) == "name"
 
 
 def test_parameters_of_a_tflite_file_have_batch_normalization_folded():
@@ -300,8 +300,9 @@ def test_macs_agree_with_tensorflows_profiler():
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     k = keras()
-    model = k.Sequential([k.Input((9, 9, 3)), k.layers.Conv2D(4, 3, use_bias=False), k.layers.DepthwiseConv2D(3, use_bias=False),
-                          k.layers.Flatten(), k.layers.Dense(5, use_bias=False)])  # fmt: skip
+    without = {"use_bias": False}  # it counts the additions of biases
+    layers = [k.layers.Conv2D(4, 3, **without), k.layers.DepthwiseConv2D(3, **without), k.layers.Flatten()]
+    model = k.Sequential([k.Input((9, 9, 3)), *layers, k.layers.Dense(5, **without)])
     function = tf.function(model).get_concrete_function(tf.TensorSpec((1, 9, 9, 3)))
     frozen = convert_variables_to_constants_v2(function)
     options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()

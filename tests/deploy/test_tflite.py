@@ -337,7 +337,7 @@ def test_a_few_values_beyond_the_calibrated_range_are_clipped():
 
 def test_raw_integers_must_be_the_files_own():
     model = trusted(converted("int8_io"))
-    with pytest.raises(TypeError, match="run_raw takes int8.*got uint8"):
+    with pytest.raises(TypeError, match=r"run_raw takes int8.*got uint8"):
         model.run_raw(np.zeros((1, 10, 10, 2), np.uint8))
     with pytest.raises(TypeError, match="already quantized go to run_raw"):
         model.run(np.zeros((1, 10, 10, 2), np.int8))
@@ -368,7 +368,7 @@ def test_summary_names_operators_tensors_and_their_quantization():
 
 
 def test_constants_of_a_float_file_are_the_weights():
-    found = [values for values in Artifact(converted("float"), "tflite").constants().values()]
+    found = list(Artifact(converted("float"), "tflite").constants().values())
     dense = branched().layers[-1].get_weights()[0]
     assert any(values.shape == dense.T.shape and np.array_equal(values, dense.T) for values in found)
 
@@ -402,7 +402,7 @@ def test_two_bit_and_bfloat16_values():
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.9, 0.9999])
 def test_truncated_files_get_a_sentence(share):
     content = converted("int8_io")
-    with pytest.raises(ArtifactError, match="cannot be run|not a tflite file"):
+    with pytest.raises(ArtifactError, match=r"cannot be run|not a tflite file"):
         Artifact(content[: max(8, int(share * len(content)))], "tflite").predict(pictures(1))
 
 

@@ -92,7 +92,7 @@ def dequantize(q: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
 
 # --- verification in a child process --------------------------------------------------------------------
 
-_verdicts: dict[tuple[bytes, str, int], Verdict] = {}
+_verdicts: dict[tuple[bytes, str, int, float], Verdict] = {}
 
 
 def verify(
@@ -109,7 +109,7 @@ def verify(
     """
     content = _content(source)
     _check_kernels(kernels)
-    key = (hashlib.sha256(content).digest(), kernels, threads)
+    key = (hashlib.sha256(content).digest(), kernels, threads, timeout)
     if key not in _verdicts:
         start = time.perf_counter()
         reason = _try_in_child(content, kernels, threads, timeout)
@@ -283,7 +283,7 @@ class Model:
         if (self._fixed and count != self._chunk_size(values)) or not self._resizable:
             return lambda: self.run(x)
         try:
-            self._invoke({port.index: values[port.name] for port in self.inputs})
+            self._set({port.index: values[port.name] for port in self.inputs})
         except ArtifactError:  # the graph cannot be resized
             self._open()
             return lambda: self.run(x)
@@ -345,15 +345,19 @@ class Model:
         return any(tensor.variable for tensor in self.file.tensors[0])
 
     def _invoke(self, values: Mapping[int, np.ndarray]) -> dict[str, np.ndarray]:
+        self._set(values)
+        with _refusals("the interpreter failed"):
+            self.interpreter.invoke()
+            return {port.name: self.interpreter.get_tensor(port.index) for port in self.outputs}
+
+    def _set(self, values: Mapping[int, np.ndarray]) -> None:
         if any(self._shapes[index] != array.shape for index, array in values.items()):
             self._resize(values)
-        with _refusals("the interpreter failed"):
+        with _refusals("the interpreter refuses the input"):
             if self._stateful:  # examples are independent: none starts from the state of the one before
                 self.interpreter.reset_all_variables()
             for index, array in values.items():
                 self.interpreter.set_tensor(index, array)
-            self.interpreter.invoke()
-            return {port.name: self.interpreter.get_tensor(port.index) for port in self.outputs}
 
     def _resize(self, values: Mapping[int, np.ndarray]) -> None:
         self._shapes = dict.fromkeys(self._shapes, ())  # unknown until the allocation has succeeded
