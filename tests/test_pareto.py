@@ -66,3 +66,15 @@ def test_wrong_arguments_say_what_to_pass():
         pareto.front(rows_of([(1, 80)]), smaller=["bytes"], larger=["bytes"])
     with pytest.raises(KeyError, match="latency"):
         pareto.front(rows_of([(1, 80)]), smaller=["latency"])
+
+
+def test_the_picture_has_all_points_names_and_the_front():
+    rows = [{"name": "a", "bytes": 100, "accuracy": 90, "low": 89, "high": 91},
+            {"name": "b", "bytes": 50, "accuracy": 88, "low": 87, "high": 89},
+            {"name": "c", "bytes": 120, "accuracy": 89, "low": 88, "high": 90}]  # fmt: skip
+    _fig, axes = pareto.draw(rows, smaller="bytes", larger="accuracy", label="name", interval=("low", "high"))
+    assert [text.get_text() for text in axes.texts] == ["a", "b", "c"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("bytes", "accuracy")
+    (steps,) = [line for line in axes.lines if line.get_label() == "front"]
+    assert list(steps.get_xdata()) == pytest.approx([50, 100, 156])
+    assert list(steps.get_ydata()) == [88, 90, 90]

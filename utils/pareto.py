@@ -35,6 +35,32 @@ def dominates(a: Row, b: Row, *, smaller: Iterable[str] = (), larger: Iterable[s
     return _beats(first, second)
 
 
+def draw(rows: Sequence[Row], *, smaller: str, larger: str, label: str, interval: tuple[str, str] | None = None):
+    """A figure of all rows as points with their names, and the front as a line of steps; returns (figure, axes).
+
+    Args:
+        rows: mappings of column to value.
+        smaller: column of the horizontal axis, on a logarithmic scale; less is better.
+        larger: column of the vertical axis; more is better.
+        label: column that names a point.
+        interval: columns with the lower and upper end of a confidence interval of `larger`.
+    """
+    from utils import plots
+
+    best = sorted(front(rows, smaller=[smaller], larger=[larger]), key=lambda row: row[smaller])
+    fig, axes = plots.figure()
+    right = 1.3 * max(row[smaller] for row in rows)
+    axes.step([*(row[smaller] for row in best), right], [*(row[larger] for row in best), best[-1][larger]],
+              where="post", color="grey", linestyle=":", label="front", zorder=0)  # fmt: skip
+    for row in rows:
+        x, y = row[smaller], row[larger]
+        ends = [[y - row[interval[0]]], [row[interval[1]] - y]] if interval else None
+        axes.errorbar(x, y, ends, fmt="o" if row in best else "x", capsize=3)
+        axes.annotate(str(row[label]), (x, y), xytext=(6, 5), textcoords="offset points")
+    axes.set(xscale="log", xlabel=smaller, ylabel=larger)
+    return fig, axes
+
+
 def _values(rows: Sequence[Row], smaller: list[str], larger: list[str]) -> list[tuple[float, ...]]:
     """Each row as numbers of which less is better."""
     if not rows:
