@@ -231,8 +231,7 @@ def converted(request):
         model = tf_keras.Sequential([tf_keras.layers.Input(shape), *layers])
     x = np.random.default_rng(3).normal(size=(300, *model.input_shape[1:])).astype(np.float32)
     content = q.convert(model, "int8", x[:40], per_channel=per_channel).content
-    graph = kernels.read_graph(content)
-    return content, q.quantize(x, graph.tensors[graph.inputs[0]].quantization)
+    return content, kernels.quantized_input(content, x)
 
 
 def test_every_tensor_equals_the_reference_kernels(converted):
@@ -284,6 +283,8 @@ def odd_models():
 
 def test_float_ends_work_and_artifacts_are_accepted(odd_models):
     artifact, *_, x = odd_models
+    with pytest.raises(ValueError, match="not quantized"):
+        kernels.quantized_input(artifact, x)
     ours = kernels.run_by_hand(artifact, x)
     assert ours.dtype == np.float32
     end = kernels.read_graph(artifact.content)

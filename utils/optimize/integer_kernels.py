@@ -314,6 +314,15 @@ def run_by_hand(model: Any, x: np.ndarray, *, micro: bool = False,
     return {graph.tensors[i].name: value for i, value in values.items() if graph.tensors[i].value is None}
 
 
+def quantized_input(model: Any, x: np.ndarray) -> np.ndarray:
+    """A batch of real numbers as the integers that the model's input tensor stands for."""
+    graph = read_graph(getattr(model, "content", model))
+    start = graph.tensors[graph.inputs[0]]
+    if start.quantization is None:
+        raise ValueError(f"the model's input {start.name!r} is {start.dtype}, not quantized: pass x as it is")
+    return quantize(x, start.quantization)
+
+
 def reference_tensors(model: Any, x: np.ndarray) -> dict[str, np.ndarray]:
     """Every tensor that LiteRT's reference kernels compute from a batch, by name: what to compare with.
 

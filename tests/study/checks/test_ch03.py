@@ -1,0 +1,101 @@
+"""The checks of chapter 03 accept right answers and name the misconception of wrong ones."""
+
+import numpy as np
+import pytest
+
+from utils.study.exercises import grade
+
+
+def right_quantize(x, bits):
+    low, high, qmin, qmax = min(x.min(), 0), max(x.max(), 0), -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+    scale = (high - low) / (2**bits - 1)
+    zero = int(np.round(qmin - low / scale))
+    return np.clip(np.round(x / scale) + zero, qmin, qmax).astype(np.int8), scale, zero
+
+
+def right_scales(w, axis):
+    return np.abs(w).max(axis=tuple(i for i in range(w.ndim) if i != axis)) / 127
+
+
+def right_dense(x, x_zero, w, bias, ratio, y_zero):
+    total = (x.astype(int) - x_zero) @ w.astype(int).T + bias
+    return np.clip(np.round(total * ratio) + y_zero, -128, 127).astype(np.int8)
+
+
+def fixed_point_dense(x, x_zero, w, bias, ratio, y_zero):
+    from utils.optimize.integer_kernels import multiply_by_quantized_multiplier, quantized_multiplier
+
+    total = (x.astype(np.int32) - x_zero) @ w.astype(np.int32).T + bias
+    scaled = multiply_by_quantized_multiplier(total, *quantized_multiplier(ratio))
+    return np.clip(scaled + y_zero, -128, 127).astype(np.int8)
+
+
+def stub(*arguments): ...
+
+
+def quantized(scale=None, zero=None, integers=None):
+    """`right_quantize` with one part replaced."""
+    def answer(x, bits):
+        q, s, z = right_quantize(x, bits)
+        s = s if scale is None else scale(x, bits)
+        z = z if zero is None else zero(x, bits, s)
+        return (q if integers is None else integers(x, bits, s, z)), s, z
+    return answer
+
+
+def whole(x):
+    return x.astype(int)
+
+
+WRONG = [
+    ("03-1", quantized(zero=lambda x, b, s: -(2 ** (b - 1)) - min(x.min(), 0) / s + 0.25), "integer grid then misses 0.0"),
+    ("03-1", quantized(scale=lambda x, b: (x.max() - x.min()) / (2**b - 1)), "must include 0"),
+    ("03-1", quantized(scale=lambda x, b: (max(x.max(), 0) - min(x.min(), 0)) / 2**b), "there are .* steps"),
+    ("03-1", quantized(scale=lambda x, b: np.abs(x).max() / (2 ** (b - 1) - 1)), "symmetric scale"),
+    ("03-1", quantized(integers=lambda x, b, s, z: whole(np.floor(x / s)) + z), "cuts off the fraction|clip"),
+    ("03-1", quantized(integers=lambda x, b, s, z: np.clip(whole(x / s) + z, -(2 ** (b - 1)), 2 ** (b - 1) - 1)), "cuts off"),
+    ("03-1", quantized(integers=lambda x, b, s, z: x / s + z), "no whole numbers"),
+    ("03-1", quantized(integers=lambda x, b, s, z: np.round(x / s) + z + 2 ** (b - 1)), "signed .* end there"),
+    ("03-1", lambda x, b: right_quantize(x, b)[0], "return .integers, scale, zero_point"),
+    ("03-2", lambda w, axis: np.abs(w).max() / 127, "one scale for the whole tensor"),
+    ("03-2", lambda w, axis: np.abs(w).max(axis=axis) / 127, "all axes .but. it"),
+    ("03-2", lambda w, axis: right_scales(w, axis) * 127 / 128, "divide by 128"),
+    ("03-2", lambda w, axis: w.max(axis=tuple(i for i in range(4) if i != axis)) / 127, "absolute"),
+    ("03-2", lambda w, axis: np.ptp(w, axis=tuple(i for i in range(4) if i != axis)) / 255, "asymmetric"),
+    ("03-2", lambda w, axis: right_scales(w, 3), "need . scales|first scale"),
+    ("03-3", lambda x, xz, w, b, r, yz: right_dense(x, 0, w, b, r, yz), "subtract the input's zero point"),
+    ("03-3", lambda x, xz, w, b, r, yz: right_dense(x, xz, w, 0, r, yz), "bias is missing"),
+    ("03-3", lambda x, xz, w, b, r, yz: np.clip(right_dense(x, xz, w, 0, r, 0) + b.astype(float) + yz, -128, 127),
+     "after scaling"),
+    ("03-3", lambda x, xz, w, b, r, yz: right_dense(x, xz, w, b, r, 0), "output's zero point"),
+    ("03-3", lambda x, xz, w, b, r, yz: np.clip(np.round(((x - np.int8(xz)) @ w.T + b) * r) + yz, -128, 127), "ran in int8"),
+    ("03-3", lambda x, xz, w, b, r, yz: (np.round(((x.astype(int) - xz) @ w.astype(int).T + b) * r) + yz)
+     .astype(int).astype(np.int8), "wrapped around to -128"),
+    ("03-3", lambda x, xz, w, b, r, yz: np.round(((x.astype(int) - xz) @ w.astype(int).T + b) * r) + yz, "clip them"),
+    ("03-3", lambda x, xz, w, b, r, yz: np.clip(whole(((x.astype(int) - xz) @ w.astype(int).T + b) * r) + yz, -128, 127),
+     "cut off the fraction"),
+    ("03-3", lambda x, xz, w, b, r, yz: right_dense(x, xz, w, b, r, yz).T, "shape"),
+    ("03-3", lambda x, xz, w, b, r, yz: np.zeros((16, 8)), "should be"),
+]
+
+
+@pytest.mark.parametrize("repetition", range(5))
+@pytest.mark.parametrize(("id", "answer"), [("03-1", right_quantize), ("03-2", right_scales), ("03-3", right_dense),
+                                            ("03-3", fixed_point_dense)])
+def test_right_answers_are_right(id, answer, repetition):
+    assert grade(id, answer).state == "right", grade(id, answer).message
+
+
+@pytest.mark.parametrize("repetition", range(3))
+@pytest.mark.parametrize(("id", "answer", "message"), WRONG)
+def test_wrong_answers_name_the_misconception(id, answer, message, repetition):
+    verdict = grade(id, answer)
+    assert verdict.state == "wrong"
+    import re
+
+    assert re.search(message, verdict.message), verdict.message
+
+
+@pytest.mark.parametrize("id", ["03-1", "03-2", "03-3"])
+def test_a_stub_is_no_error(id):
+    assert grade(id, stub).state == "not attempted"

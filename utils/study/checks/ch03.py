@@ -1,0 +1,151 @@
+"""Checks of chapter 03's exercises: quantize an array, one scale a channel, an integer dense layer."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from utils.optimize.quantization import choose, quantize, round_half_away
+from utils.study.exercises import exercise, require
+
+
+@exercise(
+    "03-1",
+    "asymmetric quantization of an array",
+    (
+        "Which range must the 256 integers cover, so that 0.0 is one of the numbers that can be represented?",
+        "low = min(x.min(), 0), high = max(x.max(), 0). Between 256 marks there are 255 steps.",
+        "scale = (high - low) / (2**bits - 1); zero = round(qmin - low / scale); integers = clip(round(x / scale) + zero, "
+        "qmin, qmax) with qmin = -2**(bits - 1).",
+    ),
+)
+def quantize_array(answer, rng: np.random.Generator) -> None:
+    """`answer(x, bits)`: (integers, scale, zero_point), signed, over the whole range of x and 0."""
+    for trial in range(20):
+        bits = int(rng.choice([4, 6, 8]))
+        x = rng.normal(size=200) * 10 ** rng.uniform(-2, 2)
+        x = np.abs(x) + x.std() if trial % 4 == 3 else x - x.std()  # every fourth lies far above zero
+        _check_parts(answer(x.copy(), bits), x, bits, choose(x, bits))
+
+
+def _check_parts(got, x: np.ndarray, bits: int, right) -> None:
+    require(isinstance(got, tuple) and len(got) == 3, f"return (integers, scale, zero_point); you returned {got!r}")
+    integers, scale, zero = np.asarray(got[0]), float(got[1]), got[2]
+    low, high, best = min(x.min(), 0), max(x.max(), 0), float(right.scale)
+    require(float(zero) == int(zero), f"your zero point is {zero!r}: the integer grid then misses 0.0; round it")
+    require(x.min() < 0 or not np.isclose(scale, (x.max() - x.min()) / (2**bits - 1), rtol=1e-4),
+            "your range starts at the smallest number, which is above 0: then 0.0, which pads every picture and is what "
+            "ReLU returns, cannot be represented. The range must include 0")
+    require(not np.isclose(scale, (high - low) / 2**bits, rtol=1e-4),
+            f"you divide the range by {2**bits}, the number of marks; between them there are {2**bits - 1} steps")
+    require(not np.isclose(scale, max(-low, high) / (2 ** (bits - 1) - 1), rtol=1e-4) or np.isclose(scale, best, rtol=1e-4),
+            "that is the symmetric scale; asymmetric quantization spreads the integers from the smallest number to the largest")
+    require(np.isclose(scale, best, rtol=1e-4), f"for {bits} bits over [{low:.4g}, {high:.4g}] the scale is {best:.6g}; "
+                                                f"you returned {scale:.6g}")
+    whole = np.array_equal(integers, np.trunc(integers))
+    require(whole, "the quantized numbers are no whole numbers: round them")
+    require(integers.min() >= -(2 ** (bits - 1)),
+            f"some integers lie below {-(2 ** (bits - 1))}: clip them, or they wrap around when stored in {bits} bits")
+    require(integers.max() < 2 ** (bits - 1),
+            f"some integers lie above {2 ** (bits - 1) - 1}: signed {bits}-bit integers end there. If yours start at 0, "
+            "subtract half of the range; else clip")
+    require(int(zero) == int(right.zero_point), f"0.0 belongs to the integer {int(right.zero_point)} here, which your zero "
+                                                f"point {int(zero)} is not: zero = round(qmin - low / scale)")
+    away = np.abs(integers - quantize(x, right).astype(int))
+    require(np.mean(away > 0) < 0.1, "most integers are one off, always to the same side: astype(int) cuts off the fraction; "
+                                     "round first, or the error doubles and gets a bias")
+    require(away.max() <= 1, f"some integers are {int(away.max())} steps away from the nearest one")
+
+
+@exercise(
+    "03-2",
+    "one symmetric scale for each output channel",
+    (
+        "Symmetric means: as far to the left as to the right. Which number of a channel decides its scale?",
+        "The largest absolute value of each channel, over all axes but `axis`, belongs to the integer 127.",
+        "others = tuple(i for i in range(w.ndim) if i != axis); scales = np.abs(w).max(axis=others) / 127.",
+    ),
+)
+def channel_scales(answer, rng: np.random.Generator) -> None:
+    """`answer(weights, axis)`: the scales of int8 weights in [-127, 127], shape (weights.shape[axis],)."""
+    for trial in range(15):
+        shape = (3, 4, 5, 6)
+        axis = int(rng.integers(0, 4)) if trial else 2
+        weights = rng.normal(size=shape) * rng.uniform(0.01, 3, size=shape[axis]).reshape(
+            [-1 if i == axis else 1 for i in range(4)])
+        channels = np.moveaxis(weights, axis, 0).reshape(shape[axis], -1)
+        channels[:, 0] = -2 * np.abs(channels).max(1)  # the extreme of each channel is negative
+        weights = np.moveaxis(channels.reshape([shape[axis], *np.delete(shape, axis)]), 0, axis)
+        _check_scales(np.asarray(answer(weights.copy(), axis)), weights, axis, np.abs(channels).max(1) / 127, channels)
+
+
+def _check_scales(got: np.ndarray, weights: np.ndarray, axis: int, right: np.ndarray, channels: np.ndarray) -> None:
+    count = weights.shape[axis]
+    asked = f"weights of shape {weights.shape} with the channels on axis {axis}"
+    require(got.ndim > 0 and got.size > 1, f"you returned one scale for the whole tensor; {asked} need {count}")
+    require(got.shape != tuple(np.delete(weights.shape, axis)),
+            f"you took the maximum along axis {axis}: that leaves the other axes. Reduce over all axes *but* it")
+    require(got.size == count, f"{asked} need {count} scales; you returned an array of shape {got.shape}")
+    got = got.ravel()
+    require(np.all(got > 0), "a scale is a distance, so it is above 0")
+    require(not np.allclose(got, channels.max(1) / 127), "you took the largest value; here the largest *absolute* value is "
+                                                          "a negative number, and it would be clipped")
+    require(not np.allclose(got, right * 127 / 128), "you divide by 128: then the most positive weight needs the integer 128, "
+                                                     "which int8 does not have. TF Lite leaves out -128 and divides by 127")
+    require(not np.allclose(got, (channels.max(1) - channels.min(1)) / 255),
+            "that is the asymmetric scale; with zero point 0 it clips the longer side")
+    require(np.allclose(got, right), f"for {asked} the first scale is {right[0]:.6g}; you returned {got[0]:.6g}")
+
+
+@exercise(
+    "03-3",
+    "an int8 dense layer",
+    (
+        "Write down the real numbers: y = Σ x·w + bias. Put scale · (integer - zero point) in for each, and collect the scales.",
+        "Work in int32 or int64: subtract the input's zero point, multiply, add the bias (which is in the units of the sum), "
+        "only then scale.",
+        "total = (x.astype(int) - x_zero) @ w.astype(int).T + bias; y = clip(round(total * ratio) + y_zero, -128, 127).",
+    ),
+)
+def dense_layer(answer, rng: np.random.Generator) -> None:
+    """`answer(x, x_zero, w, bias, ratio, y_zero)`: int8 outputs; ratio is scale_x · scale_w / scale_y for each unit."""
+    for _ in range(10):
+        x, w = rng.integers(-128, 128, (16, 40), np.int8), rng.integers(-127, 128, (8, 40), np.int8)
+        x_zero, y_zero = (int(v) for v in rng.choice([-1, 1], 2) * rng.integers(20, 100, 2))
+        bias = (rng.choice([-1, 1], 8) * rng.integers(20_000, 60_000, 8)).astype(np.int32)
+        ratio = rng.uniform(0.0008, 0.002, 8)
+        got = np.asarray(answer(x.copy(), x_zero, w.copy(), bias.copy(), ratio.copy(), y_zero))
+        require(got.shape == (16, 8), f"the layer has shape (16, 40) in and (16, 8) out; yours gives {got.shape}")
+        _check_outputs(got.astype(np.float64), x, x_zero, w, bias, ratio, y_zero)
+
+
+def _check_outputs(got, x, x_zero, w, bias, ratio, y_zero) -> None:
+    products = (x.astype(np.int64) - x_zero) @ w.astype(np.int64).T
+    exact = (products + bias) * ratio
+    unclipped = round_half_away(exact) + y_zero
+
+    def close(wrong) -> bool:
+        return bool(np.mean(np.abs(got - wrong) < 0.5) > 0.9)
+
+    def limited(wrong) -> np.ndarray:
+        return np.clip(wrong, -128, 127)
+
+    right = limited(unclipped)
+    if np.all(np.abs(got - right) <= (np.abs(np.abs(exact - np.trunc(exact)) - 0.5) < 0.01)):
+        return  # ties, and fixed-point multiplication near them, may go either way
+    narrow = ((x - np.int8(x_zero)).astype(np.int8) @ w.T).astype(np.int64)
+    require(not close(limited(round_half_away((x.astype(int) @ w.astype(int).T + bias) * ratio) + y_zero)),
+            "you forgot to subtract the input's zero point: every input is then shifted by a constant")
+    require(not close(limited(round_half_away(products * ratio) + y_zero)), "the bias is missing")
+    require(not close(limited(round_half_away(products * ratio + bias) + y_zero)),
+            "you add the bias after scaling; it is an int32 in the units of the sum, so it comes before")
+    require(not close(limited(round_half_away(exact))), "you forgot the output's zero point: 0 of the sum is not 0 of the output")
+    require(not (close(limited(round_half_away((narrow + bias) * ratio) + y_zero))
+                 or close(limited(round_half_away((x @ w.T + bias) * ratio) + y_zero))),
+            "your sum ran in int8 and wrapped around at 127: int8 @ int8 stays int8 in numpy. Convert to int32 first")
+    require(not close((unclipped + 128) % 256 - 128),
+            "outputs beyond 127 wrapped around to -128: clip to [-128, 127] before astype(np.int8)")
+    require(not close(unclipped), "outputs lie outside of [-128, 127]: clip them")
+    require(not close(limited(np.floor(exact) + y_zero)) and not close(limited(np.trunc(exact) + y_zero)),
+            "you cut off the fraction (astype(int) or //): round to the nearest integer")
+    worst = np.unravel_index(np.argmax(np.abs(got - right)), got.shape)
+    require(False, f"output {tuple(int(i) for i in worst)} should be {right[worst]:.0f}; you returned {got[worst]:g}")
