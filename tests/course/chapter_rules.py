@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import statistics
 
-from tests.course import link_rules
-from tests.course.notebooks import Notebook, literal
+from tests.course import code_rules, link_rules
+from tests.course.notebooks import Notebook, literal, parsed
 from utils.study import exercises, questions, quiz
 
 ORDER = ("What you will be able to do", "What you need first", "Quiz", "Cheat sheet", "Sources")
@@ -181,12 +180,13 @@ def solved(nb: Notebook) -> list[str]:
 
 
 def imports_first(nb: Notebook) -> list[str]:
-    """`import utils` comes before any other import: it decides for Keras 2."""
+    """`import utils` comes before TensorFlow and its relatives: it decides for Keras 2."""
     for cell in nb.code:
-        for node in ast.walk(ast.parse(re.sub(r"(?m)^\s*[%!].*$", "", cell.source))):
-            if isinstance(node, (ast.Import, ast.ImportFrom)):
-                first = getattr(node, "module", None) or node.names[0].name
-                return [] if first.split(".")[0] == "utils" else [f"`import utils` comes before `import {first}`"]
+        for name in code_rules.imported(parsed(cell.source)):
+            if name.split(".")[0] == "utils":
+                return []
+            if name.split(".")[0] in (*code_rules.HEAVY, "keras"):
+                return [f"`import utils` comes before `import {name}`"]
     return []
 
 

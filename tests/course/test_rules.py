@@ -180,6 +180,13 @@ def test_a_planted_mistake_is_noticed(rule, change):
     assert complaints and all(len(complaint) > 15 for complaint in complaints)
 
 
+def test_a_claim_within_try_is_there_to_fail():
+    failing = "try:\n    claim('C03-false', 'this is never so', measured=1, below=0)\nexcept AssertionError:\n    pass"
+    nb = damaged(examples.chapter(), add_code(failing))
+    assert o.claims_as_written(nb) == []
+    assert o.claims_as_written(damaged(nb, text("(?s)try:\n    (claim.*?)\nexcept.*", r"\1")))
+
+
 def test_every_rule_has_a_planted_mistake():
     tried = {rule for rule, _ in MISTAKES} | {c.solved}
     assert {*c.CHAPTER_RULES, *o.OUTPUT_RULES, *c.SOLUTION_RULES} <= tried
