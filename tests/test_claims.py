@@ -142,7 +142,7 @@ def test_bound_reads_as_a_sentence(bound, text):
         (-0.0, 3, "0"),
         (12.345, 3, "12.3"),
         (999.9, 3, "1,000"),
-        (0.99996, 3, "1"),
+        (0.99996, 3, "1.000"),
         (12345.6, 3, "12,346"),
         (2.5e6, 3, "2.50e+06"),
         (-3.14159, 4, "-3.142"),
@@ -152,7 +152,7 @@ def test_bound_reads_as_a_sentence(bound, text):
         (np.bool_(False), 3, "no"),
         ("int8", 3, "int8"),
         (None, 3, "–"),
-        (np.float32(0.1), 3, "0.1"),
+        (np.float32(0.1), 3, "0.100"),
         (np.int64(1234567), 3, "1,234,567"),
     ],
 )
@@ -277,7 +277,7 @@ def test_table_brackets_only_what_is_bounded(outputs):
     assert outputs[0].data["text/plain"] == (
         "Two files\nformat | bytes | accuracy\nfloat32 | 426,964 | ⟦0.912⟧\nint8 | 113,160 | ⟦0.909⟧"
     )
-    assert "<caption>Two files</caption>" in outputs[0].data["text/html"]
+    assert "<p><em>Two files</em></p>" in outputs[0].data["text/html"]
     bounded = outputs[0].metadata["course"]["bounded"]
     assert [(b["row"], b["column"], b["figure"]) for b in bounded] == [
         ("float32", "accuracy", "0.912"),
@@ -293,7 +293,7 @@ def test_table_bounds_one_cell(outputs):
 
 def test_row_names_may_be_numbers(outputs):
     show([{"bits": 8, "error": 0.1}, {"bits": 4, "error": 0.9}], {(8, "error"): (0, 0.2)})
-    assert "8 | ⟦0.1⟧" in outputs[0].data["text/plain"] and "4 | 0.9" in outputs[0].data["text/plain"]
+    assert "8 | ⟦0.100⟧" in outputs[0].data["text/plain"] and "4 | 0.900" in outputs[0].data["text/plain"]
 
 
 @pytest.mark.parametrize("rich", ["text/plain", "text/html"])

@@ -146,5 +146,5 @@ def test_shown_as_recorded_with_its_origin(repository, monkeypatch):
     save()
     recorded.show("sizes", ["bytes"], where={"model": "mlp"}, caption="Sizes")
     assert shown["rows"] == [{"bytes": 9}]
-    assert "recorded by `python course.py bench sizes`" in shown["caption"] and "seeds [0, 1]" in shown["caption"]
+    assert "recorded by “python course.py bench sizes”" in shown["caption"] and "seeds [0, 1]" in shown["caption"]
     assert json.loads((repository / "data/results/sizes.json").read_text())["made_on"]["cpu"] in shown["caption"]

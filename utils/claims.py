@@ -161,8 +161,10 @@ def format_figure(figure: float | str | bool, digits: int = 3) -> str:
     value = float(figure) + 0.0  # -0.0 becomes 0.0
     if value and not 1e-4 <= abs(value) < 1e6:
         return f"{value:.{digits - 1}e}"
-    whole = len(str(int(abs(value)))) if abs(value) >= 1 else 0
-    return f"{value:,.{max(digits - whole, 0)}f}" if whole else f"{value:.{digits}g}"
+    if not value:
+        return "0"
+    before_point = math.floor(math.log10(abs(value))) + 1  # -1 for 0.0123: its first digits are zeros
+    return f"{value:,.{max(digits - before_point, 0)}f}"
 
 
 def _cell(row, name, column, limits, digits, bounded) -> str:
@@ -186,9 +188,9 @@ def _html_table(caption: str, columns: list[str], body: list[list[str]], rows) -
     style = ['left' if words[c] else 'right' for c in columns]
     head = "".join(_html_cell("th", name, side) for name, side in zip(columns, style, strict=True))
     lines = ["".join(_html_cell("td", cell, side) for cell, side in zip(line, style, strict=True)) for line in body]
-    title = f"<caption>{html.escape(caption)}</caption>\n" if caption else ""
+    title = f"<p><em>{html.escape(caption)}</em></p>\n" if caption else ""
     table_rows = "\n".join(f"<tr>{line}</tr>" for line in lines)
-    return f"<table>\n{title}<thead><tr>{head}</tr></thead>\n<tbody>\n{table_rows}\n</tbody>\n</table>"
+    return f"{title}<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{table_rows}\n</tbody>\n</table>"
 
 
 def _html_cell(tag: str, text: str, side: str) -> str:

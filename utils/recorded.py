@@ -93,7 +93,7 @@ def show(name: str, columns: Sequence[str] | None = None, *, where: Mapping[str,
     result = load(name)
     rows = [row for row in result.rows if all(row.get(k) == v for k, v in (where or {}).items())]
     chosen = [{column: row[column] for column in columns or rows[0]} for row in rows]
-    origin = f"recorded by `{result.command}` on {result.made_on['cpu']}, seeds {result.seeds}"
+    origin = f"recorded by “{result.command}” on {result.made_on['cpu']}, seeds {result.seeds}"
     claims.show(chosen, caption=f"{caption + ' — ' if caption else ''}{origin}", digits=digits)
 
 
