@@ -26,6 +26,7 @@ import utils
 from utils import recorded
 
 BATCH = 32
+NETWORKS = ("mlp", "lenet5", "depthwise_cnn", "residual_cnn")
 SOURCES = ["utils/optimize/toolkit.py", "utils/optimize/layers.py"]
 
 
@@ -47,10 +48,8 @@ def record_layers() -> None:
 
 def record_below() -> None:
     """XLA and bfloat16 in one process; oneDNN is chosen when TensorFlow starts, so it needs two."""
-    rows = []
-    for name in ("mlp", "lenet5", "depthwise_cnn", "residual_cnn"):
-        rows.append({"network": name, "batch": BATCH, **_in_process(name), "oneDNN": _onednn(name)})
-        print(rows[-1], flush=True)
+    onednn = _onednn()
+    rows = [{"network": name, "batch": BATCH, **_in_process(name), "oneDNN": onednn[name]} for name in NETWORKS]
     recorded.save("toolkit_below", rows, command="python course.py bench toolkit below",
                   depends=["benchmarks/toolkit.py", "utils/optimize/graph.py", "utils/models.py"],
                   seeds=[0], notes="time as a multiple of plain TensorFlow's; above 1 is slower. One thread.")
@@ -70,40 +69,40 @@ def _in_process(name: str) -> dict[str, float]:
     return {kind: round(times[kind].median / times["plain"].median, 2) for kind in ("XLA", "bfloat16")}
 
 
-def _onednn(name: str) -> float:
-    """Median over three pairs of processes that take turns."""
-    ratios = []
+def _onednn() -> dict[str, float]:
+    """Medians over three pairs of processes that take turns."""
+    ratios: dict[str, list[float]] = {name: [] for name in NETWORKS}
     for _ in range(3):
         seconds = {}
         for switch in ("0", "1"):
-            done = subprocess.run(
-                [sys.executable, __file__, "child", name], capture_output=True, text=True, check=True,
-                env=os.environ | {"TF_ENABLE_ONEDNN_OPTS": switch},
-            )
+            environment = os.environ | {"TF_ENABLE_ONEDNN_OPTS": switch}
+            done = subprocess.run([sys.executable, __file__, "child"], capture_output=True, text=True, check=True,
+                                  env=environment)
             seconds[switch] = json.loads(done.stdout.splitlines()[-1])
-        ratios.append(seconds["1"] / seconds["0"])
-    return round(float(np.median(ratios)), 2)
+        for name in NETWORKS:
+            ratios[name].append(seconds["1"][name] / seconds["0"][name])
+    return {name: round(float(np.median(values)), 2) for name, values in ratios.items()}
 
 
-def _child(name: str) -> None:
+def _child() -> None:
     import tensorflow as tf
 
     from utils import models
     from utils.latency import latency
     from utils.optimize.graph import forward
 
-    call = forward(models.ARCHITECTURES[name](seed=0))
     x = tf.constant(np.random.default_rng(0).random((BATCH, 28, 28, 1), dtype=np.float32))
-    print(json.dumps(latency({"it": lambda: call(x).numpy()}, rounds=30, warmup=5)["it"].median))
+    calls = {name: forward(models.ARCHITECTURES[name](seed=0)) for name in NETWORKS}
+    times = latency({name: lambda call=call: call(x).numpy() for name, call in calls.items()}, rounds=30, warmup=5)
+    print(json.dumps({name: times[name].median for name in NETWORKS}))
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="?", choices=["all", "layers", "below", "child"], default="all")
-    parser.add_argument("network", nargs="?", default="", help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
     if chosen.what == "child":
-        return _child(chosen.network)
+        return _child()
     if chosen.what in ("all", "layers"):
         record_layers()
     if chosen.what in ("all", "below"):

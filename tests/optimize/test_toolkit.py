@@ -175,7 +175,7 @@ def test_operators_reads_the_file_and_refuses_others():
 
 
 def test_shortened_keeps_the_telling_line():
-    text = 'in user code:\n\n    File "/somewhere/a.py", line 3\n      x()\n\n    ValueError: shape (3, 8) is not supported.\n'
+    text = 'in user code:\n\n    File "/somewhere/a.py", line 3\n\n    ValueError: shape (3, 8) is not supported.\n'
     assert toolkit.shortened(ValueError(text)) == "ValueError: shape (3, 8) is not supported."
     assert toolkit.shortened(RuntimeError("Layer a:<class 'x.y.Conv1D'> is not supported")) == (
         "RuntimeError: Layer a:Conv1D is not supported")

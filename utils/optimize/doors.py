@@ -1,0 +1,117 @@
+"""The Toolkit's doors, each used in the plainest way: what chapter 02 compares with the same work by hand."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from importlib import metadata
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_model_optimization as tfmot
+import tf_keras
+
+import utils  # noqa: F401  (settles Keras 2 before TensorFlow is imported)
+from utils.optimize.toolkit import quiet
+
+_PACKAGES = ("tensorflow-model-optimization", "tf-keras", "keras", "ai-edge-litert", "litert-quantizer")
+
+#: A schedule that prunes to 50 % in the first step and stays there.
+HALF = tfmot.sparsity.keras.ConstantSparsity(0.5, begin_step=0, frequency=1)
+
+
+def small_cnn() -> tf_keras.Model:
+    """A network with a layer of each kind that the doors treat differently; 28x28x1 pictures, ten logits."""
+    layers = tf_keras.layers
+    return tf_keras.Sequential([
+        tf_keras.Input((28, 28, 1), name="picture"),
+        layers.Conv2D(8, 3, use_bias=False, name="conv"),
+        layers.BatchNormalization(name="norm"),
+        layers.ReLU(name="relu"),
+        layers.DepthwiseConv2D(3, 2, name="depthwise"),
+        layers.Flatten(name="flat"),
+        layers.Dense(10, name="logits"),
+    ])
+
+
+def prune(model: tf_keras.Model) -> tf_keras.Model:
+    """`prune_low_magnitude` to one half."""
+    return tfmot.sparsity.keras.prune_low_magnitude(model, pruning_schedule=HALF)
+
+
+def cluster(model: tf_keras.Model) -> tf_keras.Model:
+    """`cluster_weights` with 16 clusters, the first centroids at equal distances."""
+    return tfmot.clustering.keras.cluster_weights(model, 16, tfmot.clustering.keras.CentroidInitialization.LINEAR)
+
+
+def quantize(model: tf_keras.Model) -> tf_keras.Model:
+    """`quantize_model`: all layers, 8 bits."""
+    return tfmot.quantization.keras.quantize_model(model)
+
+
+def combine(model: tf_keras.Model) -> tf_keras.Model:
+    """Quantize all layers with the scheme that keeps the zeros of pruning."""
+    scheme = tfmot.experimental.combine.Default8BitPrunePreserveQuantizeScheme()
+    annotated = tfmot.quantization.keras.quantize_annotate_model(model)
+    return tfmot.quantization.keras.quantize_apply(annotated, scheme)
+
+
+#: The Toolkit's name for each door → function(model) → wrapped model.
+DOORS: dict[str, Callable[[tf_keras.Model], tf_keras.Model]] = {
+    "prune_low_magnitude": prune,
+    "cluster_weights": cluster,
+    "quantize_model": quantize,
+    "combine": combine,
+}
+
+
+def through_every_door(build: Callable[[], tf_keras.Model]) -> dict[str, tf_keras.Model]:
+    """{door: the wrapped model}, each from a fresh `build()`, because not every door spares the model it is given."""
+    with quiet():
+        return {name: door(build()) for name, door in DOORS.items()}
+
+
+def mask_of_toolkit(weights: np.ndarray, sparsity: float) -> np.ndarray:
+    """The mask that `prune_low_magnitude` gives a Dense kernel, (in, out), after one step at learning rate 0."""
+    model = _dense(weights)
+    schedule = tfmot.sparsity.keras.ConstantSparsity(sparsity, begin_step=0, frequency=1)
+    with quiet():
+        wrapped = tfmot.sparsity.keras.prune_low_magnitude(model, pruning_schedule=schedule)
+        wrapped.compile(tf_keras.optimizers.legacy.SGD(0.0), "mse")
+        step = tfmot.sparsity.keras.UpdatePruningStep()
+        wrapped.fit(np.zeros((1, len(weights))), np.zeros((1, weights.shape[1])), verbose=0, callbacks=[step])
+    mask = next(w for w in wrapped.weights if "mask" in w.name)
+    return mask.numpy().astype(bool)
+
+
+def rounded_by_toolkit(weights: np.ndarray) -> np.ndarray:
+    """A Dense kernel, (in, out), as the wrapper of `quantize_model` uses it in a forward pass: on the 8-bit grid."""
+    with quiet():
+        wrapped = tfmot.quantization.keras.quantize_model(_dense(weights))
+        wrapped(np.zeros((1, len(weights)), "float32"), training=True)
+    return np.asarray(wrapped.layers[-1].layer.kernel)
+
+
+def _dense(weights: np.ndarray) -> tf_keras.Model:
+    weights = np.asarray(weights, "float32")
+    if weights.ndim != 2:
+        raise ValueError(f"weights has the shape {weights.shape}; pass the matrix of a Dense layer, (in, out)")
+    model = tf_keras.Sequential([tf_keras.Input((len(weights),)), tf_keras.layers.Dense(weights.shape[1])])
+    model.layers[0].kernel.assign(weights)
+    return model
+
+
+def interpreter_warning() -> str:
+    """What TensorFlow says when its own TensorFlow Lite interpreter is opened, as one line; "" if nothing."""
+    model = tf_keras.Sequential([tf_keras.Input((2,)), tf_keras.layers.Dense(1)])
+    with quiet():
+        content = tf.lite.TFLiteConverter.from_keras_model(model).convert()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        tf.lite.Interpreter(model_content=content)
+    return " ".join(" ".join(str(w.message).split()) for w in caught)
+
+
+def packages() -> list[dict[str, str]]:
+    """The packages around the Toolkit, with their own one-line descriptions."""
+    return [{"package": name, "says of itself": metadata.metadata(name)["Summary"]} for name in _PACKAGES]
