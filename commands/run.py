@@ -51,6 +51,7 @@ def main(options: argparse.Namespace) -> int:
     with Lock(environment.ROOT / ".cache/run.lock", "Another `course.py run` is writing the notebooks"):
         _clear_leavings()
         result = _each(paths, lambda path: store(path, options))
+    _refresh_pages()
     _print_times({shown(path) for path in paths})
     return result
 
@@ -144,6 +145,16 @@ def _store_times(path: Path, done: execution.Executed) -> None:
     others = [old for old in ledger.read_json(TIMES, []) if old["notebook"] != row["notebook"]]
     others = [old for old in others if (environment.ROOT / old["notebook"]).exists()]
     ledger.write_json(TIMES, sorted([*others, row], key=lambda entry: entry["notebook"]))
+
+
+def _refresh_pages() -> None:
+    """Renew the figures that pages quote; a page may quote a chapter that has not been run yet."""
+    from utils.study import quotes
+
+    try:
+        quotes.refresh_pages()
+    except KeyError as error:
+        print(f"– {error.args[0]}; its figures were not renewed", file=sys.stderr)
 
 
 def _print_times(names: set[str]) -> None:

@@ -1,0 +1,95 @@
+# %% [markdown]
+# # @NN@ · @TITLE@
+#
+# > *What somebody saw, in their words: "I did … and … happened."*
+#
+# Say in two or three sentences what the surprise is and which question it raises. Why does it happen?
+#
+# ## What you will be able to do
+#
+# - a verb and a thing that can be checked;
+# - a second one;
+# - a third one.
+#
+# ## What you need first
+#
+# Which chapters and which knowledge. The chapter takes @MINUTES@ minutes.
+
+# %%
+import utils
+import numpy as np
+from utils import plots
+from utils.claims import claim, show
+from utils.study import quiz
+from utils.study.exercises import check, hint
+
+# @QUESTIONS@
+
+# %% [markdown]
+# ### A table
+#
+# What varies has a bound, the rest is compared to the letter.
+
+# %%
+show([{"bits": 8, "levels": 256, "error": 0.0039}, {"bits": 4, "levels": 16, "error": 0.0625}], bounds={"error": (0, 0.1)})
+
+# %% [markdown]
+# ### A picture
+#
+# Say what to see in it. **Guess** before you run it: a straight line?
+
+# %%
+bits = np.arange(2, 9)
+figure, axes = plots.figure()
+axes.plot(bits, 2.0**bits, "o-")
+axes.set(xlabel="bits", ylabel="levels", yscale="log")
+plots.show(figure, alt="On a logarithmic scale the number of levels grows along a straight line with the bits.")
+
+# %% [markdown]
+# ## Exercises
+#
+# **@NN@-1 (easy).** What to write, with an example of input and output.
+
+# %%
+def my_first(x): ...
+
+
+check("@NN@-1", my_first)
+
+# %% [markdown]
+# **@NN@-2 (medium).** A step further.
+
+# %%
+def my_second(x): ...
+
+
+check("@NN@-2", my_second)
+
+# %% [markdown]
+# **@NN@-3 (hard).** What an interviewer would ask to write on the board.
+
+# %%
+def my_third(x): ...
+
+
+check("@NN@-3", my_third)
+
+# %% [markdown]
+# ## Quiz
+
+# %%
+quiz.show("@NN@")
+
+# %% [markdown]
+# ## Cheat sheet
+#
+# | idea | rule |
+# | --- | --- |
+# | what to remember | the formula, the name of the function, the trap, in a line each |
+# | when to use it | the condition under which it helps, with the claim that shows it |
+# | when not | the condition under which it does not help, and what to do instead |
+#
+# ## Sources
+#
+# - The paper that a formula comes from: authors, title, year, [its page](https://arxiv.org/abs/1712.05877).
+# - The page of TensorFlow's documentation: [title](https://www.tensorflow.org/model_optimization).
