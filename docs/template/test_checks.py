@@ -7,7 +7,11 @@ import pytest
 from utils.study.exercises import grade
 
 RIGHT = [("@NN@-1", lambda x: x + 1), ("@NN@-2", lambda x: x + 2), ("@NN@-3", lambda x: x + 3)]
-WRONG = [("@NN@-1", lambda x: x, "unchanged"), ("@NN@-2", lambda x: x, "the answer is"), ("@NN@-3", lambda x: 0, "the answer is")]
+WRONG = [
+    ("@NN@-1", lambda x: x, "unchanged"),
+    ("@NN@-2", lambda x: x, "the answer is"),
+    ("@NN@-3", lambda x: 0, "the answer is"),
+]
 
 
 def stub(x): ...

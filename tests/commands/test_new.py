@@ -59,7 +59,9 @@ def test_nothing_is_overwritten(tmp_path):
         new.create("06", "pruning", tmp_path)
 
 
-@pytest.mark.parametrize("number, topic, sentence", [("19", "x", "no chapter 19"), ("06", "My Topic", "lower-case words")])
+@pytest.mark.parametrize(
+    "number, topic, sentence", [("19", "x", "no chapter 19"), ("06", "My Topic", "lower-case words")]
+)
 def test_what_makes_no_chapter_is_refused(tmp_path, number, topic, sentence):
     with pytest.raises(Problem, match=sentence):
         new.create(number, topic, tmp_path)
