@@ -96,14 +96,15 @@ def _dense(weights: np.ndarray) -> tf_keras.Model:
     weights = np.asarray(weights, "float32")
     if weights.ndim != 2:
         raise ValueError(f"weights has the shape {weights.shape}; pass the matrix of a Dense layer, (in, out)")
-    model = tf_keras.Sequential([tf_keras.Input((len(weights),)), tf_keras.layers.Dense(weights.shape[1])])
+    dense = tf_keras.layers.Dense(weights.shape[1], kernel_initializer="zeros")  # nothing random: needs no seed
+    model = tf_keras.Sequential([tf_keras.Input((len(weights),)), dense])
     model.layers[0].kernel.assign(weights)
     return model
 
 
 def interpreter_warning() -> str:
     """What TensorFlow says when its own TensorFlow Lite interpreter is opened, as one line; "" if nothing."""
-    model = tf_keras.Sequential([tf_keras.Input((2,)), tf_keras.layers.Dense(1)])
+    model = _dense(np.ones((2, 1)))
     with quiet():
         content = tf.lite.TFLiteConverter.from_keras_model(model).convert()
     with warnings.catch_warnings(record=True) as caught:
