@@ -573,11 +573,9 @@ def _activation_quantizers(layer) -> list:
 
 
 def _weight_precision(layer, inner) -> str:
-    if not inner.weights:
-        return ""
     quantizers = [q for _, q, _ in layer._weight_vars] if isinstance(layer, _keras.QuantizeWrapper) else []
     if not quantizers:
-        return "float"
+        return "float" if inner.weights else ""
     bits, each = getattr(quantizers[0], "num_bits", None), getattr(quantizers[0], "per_axis", False)
     return f"{bits} bits per {'channel' if each else 'tensor'}" if bits else type(quantizers[0]).__name__
 

@@ -1,0 +1,145 @@
+"""Measure quantization-aware against post-training quantization from 8 to 2 bits, and ways to recover accuracy.
+
+    python course.py bench quantization_aware [bits] [recovery]
+
+About 12 minutes on one thread.  Three seeds: each has a float network, pictures to fine-tune on and an order of its
+own.  Seed 0's network is the one that ships.  All fine-tuning has the same budget: 100 steps of 64 pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import tf_keras
+
+import utils  # noqa: F401
+from utils import data, recorded, training
+from utils.optimize import pruning, quantization_aware
+
+SEEDS = (0, 1, 2)
+PICTURES, BATCH = 6400, 64
+NETWORKS = {"residual_cnn": (8, 6, 4, 3, 2, (4, 8), (3, 8)), "mlp": (8, 6, 4, 3, 2)}
+T_95 = 4.303  # Student's t, two degrees of freedom
+DEPENDS = ["utils/data.py", "utils/models.py", "utils/training.py", "utils/optimize/quantization_aware.py",
+           "utils/optimize/pruning.py", "benchmarks/quantization_aware.py"]
+
+#: How the two damaged networks are fine-tuned: the same number of steps each.
+RECIPES = {
+    "rate 0.0001, falling": {"learning_rate": 1e-4},
+    "rate 0.001, falling": {"learning_rate": 1e-3},
+    "rate 0.01, falling": {"learning_rate": 1e-2},
+    "rate 0.001, constant": {"learning_rate": 1e-3, "decay": False},
+    "rate 0.001, falling, frozen statistics": {"learning_rate": 1e-3, "freeze_statistics": True},
+    "rate 0.001, falling, teacher": {"learning_rate": 1e-3, "teacher": True},
+}
+
+
+def sample(dataset: data.Dataset, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The pictures on which seed `seed` fine-tunes, classes in proportion."""
+    part = dataset.subset(PICTURES, seed)
+    return part.x_train, part.y_train
+
+
+def copy_of(model: tf_keras.Model) -> tf_keras.Model:
+    copy = tf_keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def lost(before: float, model: tf_keras.Model, dataset: data.Dataset) -> float:
+    """Points of test accuracy below the float network's; negative when better."""
+    return 100 * (before - training.accuracy(model, dataset.x_test, dataset.y_test))
+
+
+def with_interval(values: list[float]) -> dict[str, float]:
+    """Mean and half the 95 % interval of the mean over three seeds."""
+    return {"mean": float(np.mean(values)), "half": float(T_95 * np.std(values, ddof=1) / len(values) ** 0.5)}
+
+
+def text(values: list[float]) -> str:
+    return "{mean:.1f} ± {half:.1f}".format(**with_interval(values))
+
+
+def named(bits: int | tuple[int, int]) -> str:
+    return "{} / {}".format(*((bits, bits) if isinstance(bits, int) else bits))
+
+
+def measure_bits(dataset: data.Dataset) -> list[dict]:
+    """One row for each network and width: points lost after training and with training, over the seeds."""
+    rows = []
+    for network, widths in NETWORKS.items():
+        floats = {seed: training.trained(network, seed=seed, fresh=False) for seed in SEEDS}
+        before = {seed: training.accuracy(model, dataset.x_test, dataset.y_test) for seed, model in floats.items()}
+        for bits in (*widths, "float"):
+            found = [measure_one(floats[seed], before[seed], bits, sample(dataset, seed), seed, dataset)
+                     for seed in SEEDS]
+            columns = {name: [one[name] for one in found] for name in found[0]}
+            rows.append({"network": network, "weights / activations": bits if bits == "float" else named(bits),
+                         "min-max": text(columns["minmax"]), "mse": text(columns["mse"]),
+                         "trained": text(columns["trained"]),
+                         "gain": text([a - b for a, b in zip(columns["mse"], columns["trained"], strict=True)]),
+                         "lost": columns})
+            print(rows[-1], flush=True)
+    return rows
+
+
+def measure_one(model, before: float, bits, pairs, seed: int, dataset: data.Dataset) -> dict[str, float]:
+    """Points lost by post-training quantization with two kinds of ranges, and by training with the same quantizers."""
+    if bits == "float":  # what the same fine-tuning does without any rounding
+        aware, found = copy_of(model), {"minmax": 0.0, "mse": 0.0}
+    else:
+        aware, found = quantization_aware.quantize_aware(model, bits), {}
+        for clip in ("minmax", "mse"):
+            quantization_aware.calibrate(aware, pairs[0][:300], clip=clip)
+            found[clip] = lost(before, aware, dataset)
+    quantization_aware.recover(aware, pairs, batch_size=BATCH, seed=seed)
+    return found | {"trained": lost(before, aware, dataset)}
+
+
+def measure_recovery(dataset: data.Dataset) -> list[dict]:
+    """One row for each recipe: points lost by a 3-bit and by a pruned network after the same number of steps."""
+    floats = {seed: training.trained("residual_cnn", seed=seed, fresh=False) for seed in SEEDS}
+    before = {seed: training.accuracy(model, dataset.x_test, dataset.y_test) for seed, model in floats.items()}
+    rows = []
+    for recipe, options in {"none": None, **RECIPES}.items():
+        found = {kind: [recover_one(kind, floats[seed], before[seed], options, sample(dataset, seed), seed, dataset)
+                        for seed in SEEDS] for kind in ("3 bits", "90 % pruned")}
+        rows.append({"recipe": recipe, **{kind: text(values) for kind, values in found.items()}, "lost": found})
+        print(rows[-1], flush=True)
+    return rows
+
+
+def recover_one(kind: str, model, before: float, options, pairs, seed: int, dataset: data.Dataset) -> float:
+    if kind == "3 bits":
+        damaged = quantization_aware.quantize_aware(model, 3)
+        quantization_aware.calibrate(damaged, pairs[0][:300], clip="mse")
+    else:
+        damaged = pruning.prune_once(model, 0.9)
+    if options is not None:
+        chosen = options | ({"teacher": model} if options.get("teacher") else {})
+        quantization_aware.recover(damaged, pairs, batch_size=BATCH, keep_zeros=kind != "3 bits", seed=seed, **chosen)
+    return lost(before, damaged, dataset)
+
+
+PARTS = {"bits": measure_bits, "recovery": measure_recovery}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", help="bits, recovery; both by default", default=[])
+    parts = parser.parse_args().parts or list(PARTS)
+    dataset = data.load("fashion_mnist")
+    for part in parts:
+        recorded.save(f"quantization_aware_{part}", PARTS[part](dataset),
+                      command="python course.py bench quantization_aware", depends=DEPENDS, seeds=list(SEEDS),
+                      notes="points of test accuracy lost, mean ± half the 95 % interval over seeds")
+
+
+if __name__ == "__main__":
+    main()

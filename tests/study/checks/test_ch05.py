@@ -1,0 +1,101 @@
+"""The checks of chapter 05 accept right answers and name the misconception of wrong ones."""
+
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import utils  # noqa: F401
+from utils.study.exercises import grade, hint
+
+
+def right_gradient(x, low, high, upstream):
+    below, above = x < low, x > high
+    return upstream * ~(below | above), upstream[below].sum(), upstream[above].sum()
+
+
+def right_folding(kernel, gamma, beta, mean, variance, epsilon):
+    factor = gamma / np.sqrt(variance + epsilon)
+    return kernel * factor, beta - mean * factor
+
+
+def right_fake(x, low, high, bits, straight=True, inside=True, nudge=True, gaps=0):
+    scale = (high - low) / (2**bits - 1 + gaps)
+    zero = tf.round(-low / scale) if nudge else -low / scale
+    clipped = tf.clip_by_value(x, -zero * scale, (2**bits - 1 - zero) * scale)
+    rounded = (tf.round(clipped / scale + zero) - zero) * scale
+    if not straight:
+        return rounded
+    base = clipped if inside else x
+    return base + tf.stop_gradient(rounded - base)
+
+
+RIGHT = {"05-1": right_gradient, "05-2": right_folding, "05-3": right_fake}
+
+
+@pytest.mark.parametrize("id", RIGHT)
+def test_right_answers(id):
+    for _ in range(5):
+        assert grade(id, RIGHT[id]).state == "right", grade(id, RIGHT[id])
+
+
+@pytest.mark.parametrize("id", RIGHT)
+def test_stubs_are_not_attempted(id):
+    def stub(*arguments):
+        """Nothing yet."""
+        ...
+
+    assert grade(id, stub).state == "not attempted"
+    assert grade(id, ...).state == "not attempted"
+
+
+def gradient(change):
+    return lambda *a: change(*a, *right_gradient(*a))
+
+
+def fold(factor=lambda g, v, e: g / np.sqrt(v + e), bias=lambda b, m, f: b - m * f):
+    def answer(kernel, gamma, beta, mean, variance, epsilon):
+        f = factor(gamma, variance, epsilon)
+        return kernel * f, bias(beta, mean, f)
+
+    return answer
+
+
+WRONG = [
+    ("05-1", gradient(lambda x, lo, hi, u, dx, a, b: (0 * u, a, b)), "true derivative of a staircase"),
+    ("05-1", gradient(lambda x, lo, hi, u, dx, a, b: (u, a, b)), "passes everywhere"),
+    ("05-1", gradient(lambda x, lo, hi, u, dx, a, b: (dx, b, a)), "swapped"),
+    ("05-1", gradient(lambda x, lo, hi, u, dx, a, b: (dx, -a, b)), "wrong sign"),
+    ("05-1", gradient(lambda x, lo, hi, u, dx, a, b: (dx, (x < lo).sum(), (x > hi).sum())), "you counted"),
+    ("05-1", gradient(lambda x, lo, hi, u, dx, a, b: (dx, u[x < lo].mean(), u[x > hi].mean())), "you took means"),
+    ("05-1", gradient(lambda x, lo, hi, u, dx, a, b: (dx, 0, 0)), "could be learnt"),
+    ("05-1", gradient(lambda x, lo, hi, u, dx, a, b: dx), "three things"),
+    ("05-2", lambda *a: right_folding(*a)[0], "two things"),
+    ("05-2", fold(lambda g, v, e: g / (v + e)), "square root"),
+    ("05-2", fold(lambda g, v, e: g / np.sqrt(v)), "left out epsilon"),
+    ("05-2", fold(lambda g, v, e: g / (np.sqrt(v) + e)), "under the root"),
+    ("05-2", fold(lambda g, v, e: 1 / np.sqrt(v + e)), "left out gamma"),
+    ("05-2", fold(bias=lambda b, m, f: b), "moves the bias too"),
+    ("05-2", fold(bias=lambda b, m, f: b - m), "scaled along"),
+    ("05-2", fold(bias=lambda b, m, f: b + m * f), "minus in the bias"),
+    ("05-3", lambda *a: right_fake(*a, straight=False), "no gradient comes back"),
+    ("05-3", lambda *a: right_fake(*a, inside=False), "1 everywhere"),
+    ("05-3", lambda *a: right_fake(*a, nudge=False), "0.0 is not on your grid"),
+    ("05-3", lambda *a: right_fake(*a, gaps=1), "gaps between them"),
+    ("05-3", lambda x, low, high, bits: tf.identity(x), "returns x unchanged"),
+]
+
+
+@pytest.mark.parametrize("id, answer, message", WRONG)
+def test_wrong_answers_are_named(id, answer, message):
+    for _ in range(3):
+        verdict = grade(id, answer)
+        assert verdict.state == "wrong" and re.search(message, verdict.message), verdict
+
+
+@pytest.mark.parametrize("id", RIGHT)
+def test_three_hints(id, capsys):
+    for number in (1, 2, 3):
+        hint(id, number)
+    assert capsys.readouterr().out.count("Hint") == 3
