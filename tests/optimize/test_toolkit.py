@@ -139,7 +139,8 @@ def test_flattened_opens_nested_and_subclassed_models():
 def test_keras_2_keeps_weights_and_graph():
     start = keras.Input((8, 8, 3))
     x = keras.layers.Conv2D(4, 3, padding="same", name="conv")(start)
-    x = keras.layers.Add(name="add")([x, keras.layers.BatchNormalization(name="bn")(x)])
+    x = keras.layers.BatchNormalization(name="bn")(x)
+    x = keras.layers.Add(name="add")([x, keras.layers.ReLU(name="relu")(x)])
     model = keras.Model(start, keras.layers.Dense(2, activation="softmax", name="end")(keras.layers.Flatten()(x)))
     twin = toolkit.keras_2(model)
     x = np.random.default_rng(0).normal(size=(3, 8, 8, 3)).astype("float32")
