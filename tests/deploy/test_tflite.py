@@ -373,29 +373,6 @@ def test_constants_of_a_float_file_are_the_weights():
     assert any(values.shape == dense.T.shape and np.array_equal(values, dense.T) for values in found)
 
 
-def test_zero_points_are_subtracted():
-    tensor = flatbuffer.Tensor(0, "", (3,), (3,), "uint8", 3, flatbuffer.Quantization((0.1,), (100,)), False, False)
-    assert flatbuffer._centred(np.array([100, 0, 255], np.uint8), tensor).tolist() == [0, -100, 155]
-    channels = flatbuffer.Quantization((0.1, 0.2), (1, 2), axis=1)
-    tensor = flatbuffer.Tensor(0, "", (1, 2), (1, 2), "int8", 2, channels, False, False)
-    assert flatbuffer._centred(np.array([[1, 1]], np.int8), tensor).tolist() == [[0, -1]]
-
-
-@given(values=st.lists(st.integers(-8, 7), min_size=1, max_size=9))
-def test_four_bit_values_are_unpacked(values):
-    padded = [*values, 0][: len(values) + len(values) % 2]
-    low, high = (np.array(padded[start::2]) & 15 for start in (0, 1))
-    packed = (low | high << 4).astype(np.uint8)
-    assert flatbuffer._unpack(packed, "INT4")[: len(values)].tolist() == values
-    assert flatbuffer._unpack(packed[:1], "UINT4")[0] == values[0] & 15
-
-
-def test_two_bit_and_bfloat16_values():
-    assert flatbuffer._unpack(np.array([0b11_10_01_00], np.uint8), "INT2").tolist() == [0, 1, -2, -1]
-    bits = (np.array([1.5, -2], np.float32).view(np.uint32) >> 16).astype("<u2")
-    assert flatbuffer._unpack(bits.view(np.uint8), "BFLOAT16").tolist() == [1.5, -2]
-
-
 # --- files that are broken ------------------------------------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 """The checks of chapter 00 accept right answers and name the misconception of wrong ones."""
 
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from utils.study.exercises import grade
 
 
 def right_bytes(widths, bits):
-    return sum(a * b + b for a, b in zip(widths, widths[1:], strict=False)) * bits // 8
+    return sum(a * b + b for a, b in pairwise(widths)) * bits // 8
 
 
 def right_compare(stored, new):
@@ -25,7 +26,7 @@ def stub(*arguments): ...
 
 
 WRONG = [
-    ("00-1", lambda w, b: sum(x * y for x, y in zip(w, w[1:], strict=False)) * b // 8, "left out the biases"),
+    ("00-1", lambda w, b: sum(x * y for x, y in pairwise(w)) * b // 8, "left out the biases"),
     ("00-1", lambda w, b: right_bytes(w, b) * 8, "returned bits"),
     ("00-1", lambda w, b: right_bytes(w, 8), "the answer is|number of parameters"),
     ("00-1", lambda w, b: right_bytes(w, b) + w[0] * b // 8, "the input has no bias"),

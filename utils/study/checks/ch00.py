@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 
@@ -23,15 +24,17 @@ def parameter_bytes(answer, rng: np.random.Generator) -> None:
     for _ in range(20):
         widths = [int(n) for n in rng.integers(2, 400, size=rng.integers(2, 6))]
         bits = int(rng.choice([8, 16, 32]))
-        weights = sum(a * b for a, b in zip(widths, widths[1:], strict=False))
+        weights = sum(a * b for a, b in pairwise(widths))
         biases = sum(widths[1:])
         right = (weights + biases) * bits // 8
         got = answer(widths, bits)
         asked = f"for widths {widths} and {bits} bits"
         require(got != weights * bits // 8, f"you left out the biases: every output of a layer has one ({asked})")
         require(got != (weights + biases) * bits, f"you returned bits; a byte has eight of them ({asked})")
-        require(got != (weights + sum(widths)) * bits // 8, f"the input has no bias: only layers have ({asked})")
-        require(bits == 8 or got != weights + biases, f"you returned the number of parameters, not their bytes ({asked})")
+        every_width = (weights + sum(widths)) * bits // 8
+        require(got != every_width, f"the input has no bias: only layers have ({asked})")
+        counted = bits != 8 and got == weights + biases
+        require(not counted, f"you returned the number of parameters, not their bytes ({asked})")
         require(got == right, f"{asked} the answer is {right}, you returned {got!r}")
 
 
@@ -67,8 +70,8 @@ def same_outside_brackets(answer, rng: np.random.Generator) -> None:
     "00-3",
     "a bound that holds for the next seed and can still fail",
     (
-        "Five runs show how much a figure varies. A sixth will fall outside of their smallest and largest often: how often?",
-        "Think of a prediction interval: mean ± factor × standard deviation, where the factor pays for having only five.",
+        "Five runs show how much a figure varies. A sixth falls outside of their smallest and largest: how often?",
+        "A prediction interval is mean ± factor × standard deviation; the factor pays for having only five.",
         "np.std(figures, ddof=1) times about 3 covers 19 of 20 next runs when there are five figures.",
     ),
 )
@@ -84,7 +87,9 @@ def honest_bound(answer, rng: np.random.Generator) -> None:
         inside += low <= following <= high
         width.append((high - low) / spread)
     share = inside / trials
-    require(share > 0.5, f"the next run falls outside of your bound {1 - share:.0%} of the time; measure the spread of the runs")
-    require(share > 0.75, f"the smallest and largest of five runs are no bound: the sixth falls outside {1 - share:.0%} of the time")
-    require(share > 0.92, f"your bound fits the five runs you have; the next one falls outside {1 - share:.0%} of the time")
-    require(float(np.median(width)) < 12, f"your bound is {np.median(width):.0f} standard deviations wide: nearly nothing could break it")
+    missed = f"{1 - share:.0%} of the time"
+    require(share > 0.5, f"the next run falls outside of your bound {missed}; measure the spread of the runs")
+    require(share > 0.75, f"the smallest and largest of five runs are no bound: the sixth falls outside {missed}")
+    require(share > 0.92, f"your bound fits the five runs you have; the next one falls outside {missed}")
+    wide = float(np.median(width))
+    require(wide < 12, f"your bound is {wide:.0f} standard deviations wide: nearly nothing could break it")
