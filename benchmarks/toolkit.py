@@ -2,6 +2,7 @@
 
     python course.py bench toolkit            # both tables, about ten minutes
     python course.py bench toolkit layers     # data/results/toolkit_layers.json
+    python course.py bench toolkit layers LSTM Add    # only these rows anew; the others stay as recorded
     python course.py bench toolkit below      # data/results/toolkit_below.json
 
 `layers` is exact: another machine gives the same words.  `below` is times, of the machine it names: XLA,
@@ -30,17 +31,21 @@ NETWORKS = ("mlp", "lenet5", "depthwise_cnn", "residual_cnn")
 SOURCES = ["utils/optimize/toolkit.py", "utils/optimize/layers.py"]
 
 
-def record_layers() -> None:
+def record_layers(names: list[str]) -> None:
+    """Try all rows, or only `names` and keep what is recorded of the others."""
     from tqdm import tqdm
 
     from utils.optimize.layers import LAYERS
     from utils.optimize.toolkit import layer_support
 
-    rows = []
-    for name, build in (bar := tqdm(LAYERS.items())):
+    cells = {}
+    for name in (bar := tqdm(names or LAYERS)):
         bar.set_description(name)
-        cells = layer_support({name: build})
-        rows += [asdict(cell) for cell in cells]
+        cells[name] = [asdict(cell) for cell in layer_support({name: LAYERS[name]})]
+    for row in recorded.load("toolkit_layers").rows if names else []:
+        if row["layer"] not in names:
+            cells.setdefault(row["layer"], []).append(row)
+    rows = [row for name in LAYERS for row in cells[name]]
     recorded.save("toolkit_layers", rows, command="python course.py bench toolkit layers",
                   depends=["benchmarks/toolkit.py", *SOURCES], seeds=[0],
                   notes="way_out is the first that worked; an empty one means that none was needed or none worked.")
@@ -100,11 +105,12 @@ def _child() -> None:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="?", choices=["all", "layers", "below", "child"], default="all")
+    parser.add_argument("rows", nargs="*", help="with layers: names of rows")
     chosen = parser.parse_args(arguments)
     if chosen.what == "child":
         return _child()
     if chosen.what in ("all", "layers"):
-        record_layers()
+        record_layers(chosen.rows)
     if chosen.what in ("all", "below"):
         record_below()
     return None

@@ -163,7 +163,7 @@ def example_input(model: tf_keras.Model, n: int = 4, seed: int = 0) -> list[np.n
         raise ValueError(f"n is {n}; ask for at least one example")
     rng = np.random.default_rng(seed)
     arrays = []
-    for tensor in model.inputs:
+    for tensor in model.inputs or flattened(model).inputs:  # a subclassed model has none
         shape = (n, *(8 if d is None else d for d in tensor.shape[1:]))
         dtype = tf.as_dtype(tensor.dtype).as_numpy_dtype
         if np.issubdtype(dtype, np.integer):
@@ -360,6 +360,8 @@ def _matrices(model: tf_keras.Model) -> dict[str, np.ndarray]:
         parts = weight.name.split(":")[0].split("/")
         if len(weight.shape) >= 2 and parts[-1] not in ("bias", "alpha"):
             name = parts[-1] if parts[-1] not in weights else "/".join(parts[-2:])
+            while name in weights:  # strip_clustering leaves names without their layer
+                name += "'"
             weights[name] = weight.numpy()
     return weights
 
@@ -402,7 +404,7 @@ def _convert(
     """A .tflite file with `Optimize.DEFAULT`, run once in a process of its own (a kernel may abort it)."""
     converter = _converter(model, fixed_batch)
     if calibrate:
-        _refuse_loops(converter.convert())
+        _refuse_loops(_converter(model, fixed_batch).convert())  # a converter of functions converts only once
         examples = example_input(model, 16)
         converter.representative_dataset = lambda: ([x[i : i + 1] for x in examples] for i in range(16))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -416,7 +418,7 @@ def _convert(
 def _converter(model: tf_keras.Model, fixed_batch: bool) -> tf.lite.TFLiteConverter:
     if not fixed_batch:
         return tf.lite.TFLiteConverter.from_keras_model(model)
-    signature = [tf.TensorSpec((1, *(8 if d is None else d for d in t.shape[1:])), t.dtype) for t in model.inputs]
+    signature = [tf.TensorSpec((1, *x.shape[1:]), x.dtype) for x in example_input(model, 1)]
     call = tf.function(lambda *x: model(x[0] if len(x) == 1 else list(x)), autograph=False)
     return tf.lite.TFLiteConverter.from_concrete_functions([call.get_concrete_function(*signature)], model)
 
