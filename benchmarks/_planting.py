@@ -83,10 +83,16 @@ def _negate_stored(i: int, k: int):
         said = cells[i].outputs[k].metadata["course"]
         opposite = {"below": "above", "above": "below", "low": "below", "high": "above", "equals": "equals"}
         said["bound"] = {
-            opposite[name]: not limit if name == "equals" else limit for name, limit in said["bound"].items()
+            opposite[name]: _another(limit) if name == "equals" else limit for name, limit in said["bound"].items()
         }
 
     return change
+
+
+def _another(value):
+    if isinstance(value, bool):
+        return not value
+    return f"{value}x" if isinstance(value, str) else value + 1
 
 
 def _without_alt(i: int, k: int):

@@ -9,7 +9,7 @@ import yaml
 from utils.study import questions, quotes
 
 FIELDS = ("id", "question", "level", "chapter", "claims", "sources")
-LEVELS = ("junior", "mid", "senior")
+LEVELS = ("basic", "intermediate", "advanced")
 SECTIONS = ("Thirty seconds", "Three minutes", "What they ask next", "Red flags", "Rubric")
 WORDS = {"Thirty seconds": (40, 110), "Three minutes": (250, 600)}
 _FIGURE = re.compile(r"(?<![\w.,#–-])\d[\d,]*(?:\.\d+)?(?:e[+-]\d+)?(?![\w.,]*\w)")

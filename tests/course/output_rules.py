@@ -107,7 +107,11 @@ def _disagreements(output) -> list[str]:
 
 def _wrong_figure(entry) -> list[str]:
     where = entry.get("id") or f"row {entry['row']!r}, column {entry['column']!r}"
-    if not Bound(**entry["bound"]).holds(entry["measured"]):
+    try:
+        held = Bound(**entry["bound"]).holds(entry["measured"])
+    except (TypeError, ValueError) as error:
+        return [f"{where}: {error}"]
+    if not held:
         return [f"{where}: {entry['measured']!r} is out of its bound {Bound(**entry['bound'])}"]
     forms = {format_figure(entry["measured"], digits) for digits in range(1, 16)}
     if not any(entry["figure"] == form or entry["figure"].startswith(f"{form} ") for form in forms):
