@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from utils import ROOT
 from utils.study import quotes
 
 FIGURES = {"Q3-bytes": "0.262", "C00-map": "50"}
@@ -34,7 +35,8 @@ def test_other_comments_and_braces_are_left_alone():
     assert quotes.refresh(text, FIGURES) == text
 
 
-def test_pages_are_refreshed_in_place_and_only_where_needed(tmp_path):
+def test_pages_are_refreshed_in_place_and_only_where_needed(tmp_path, monkeypatch):
+    monkeypatch.setattr(quotes, "PICTURES", {})
     for folder in ("interview", "docs", "data/results"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "README.md").write_text("{{Q3-bytes}}", encoding="utf-8")
@@ -46,7 +48,8 @@ def test_pages_are_refreshed_in_place_and_only_where_needed(tmp_path):
     assert quotes.refresh_pages(tmp_path) == []
 
 
-def test_a_page_with_an_unknown_claim_is_named(tmp_path):
+def test_a_page_with_an_unknown_claim_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(quotes, "PICTURES", {})
     for folder in ("interview", "data/results"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "README.md").write_text("{{Q9-nothing}}", encoding="utf-8")
@@ -67,3 +70,18 @@ def test_the_map_links_the_chapters_that_are_there(tmp_path):
 def test_the_map_replaces_only_what_is_between_its_comments():
     assert quotes.with_map("a\n<!--map-->\nold\n<!--/map-->\nb", "new") == "a\n<!--map-->\nnew\n<!--/map-->\nb"
     assert quotes.with_map("no map here", "new") == "no map here"
+
+
+def test_a_picture_is_taken_from_the_stored_notebook(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    shown = {"data": {"image/png": ["aG", "k="]}, "metadata": {"image/png": {"alt": "A cliff at four bits"}}}
+    content = json.dumps({"cells": [{"outputs": [{"metadata": {}}, shown]}, {}]})
+    (tmp_path / "notebooks" / "03_x.ipynb").write_text(content, encoding="utf-8")
+    assert quotes.picture("03", "A cliff", tmp_path) == b"hi"
+    with pytest.raises(KeyError, match="chapter 03 shows no picture"):
+        quotes.picture("03", "A hill", tmp_path)
+
+
+@pytest.mark.parametrize("name", quotes.PICTURES)
+def test_the_pages_show_the_stored_pictures(name):
+    assert (ROOT / name).read_bytes() == quotes.picture(*quotes.PICTURES[name]), "run `python course.py quote`"

@@ -6,6 +6,7 @@ the figure, the source says where it comes from, and the next run of the chapter
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -64,24 +65,53 @@ def chapter_map(root: Path = ROOT) -> str:
     return "\n".join(lines)
 
 
+#: picture file -> (chapter, how the picture's alternative text begins in that chapter's notebook)
+PICTURES = {"docs/pictures/cliff.png": ("03", "Accuracy over bits of the weights")}
+
+
+def picture(chapter: str, alt: str, root: Path = ROOT) -> bytes:
+    """The PNG that the chapter's stored notebook shows with an alternative text that begins with `alt`."""
+    for path in sorted((root / "notebooks").glob(f"{chapter}_*.ipynb")):
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            for output in cell.get("outputs", []):
+                if output.get("metadata", {}).get("image/png", {}).get("alt", "").startswith(alt):
+                    return base64.b64decode("".join(output["data"]["image/png"]))
+    raise KeyError(f"chapter {chapter} shows no picture whose alternative text begins with {alt!r}")
+
+
 def with_map(text: str, table: str) -> str:
     """`text` with `table` between its two comments `<!--map-->` and `<!--/map-->`."""
     return re.sub(r"(?s)(<!--map-->\n).*?(<!--/map-->)", lambda match: f"{match[1]}{table}\n{match[2]}", text)
 
 
 def refresh_pages(root: Path = ROOT) -> list[Path]:
-    """Fill the quotes and the map of all pages; returns those that changed."""
+    """Fill the quotes and the map of all pages and renew their pictures; returns the files that changed.
+
+    KeyError names, once all others are done, the pages that quote a claim which no ledger entry has.
+    """
     figures = ledger(root / "data" / "results" / "claims.json")
-    changed = []
+    changed = [path for name, source in PICTURES.items() if _written(path := root / name, picture(*source, root))]
+    unknown = []
     for page in pages(root):
         before = page.read_text(encoding="utf-8")
         try:
             after = with_map(refresh(before, figures), chapter_map(root))
         except KeyError as error:
-            raise KeyError(f"{page.relative_to(root)}: {error.args[0]}") from None
-        if after != before:
-            beside = page.with_suffix(f".{os.getpid()}.new")
-            beside.write_text(after, encoding="utf-8")
-            os.replace(beside, page)
+            unknown.append(f"{page.relative_to(root).as_posix()}: {error.args[0]}")
+            continue
+        if _written(page, after.encode("utf-8")):
             changed.append(page)
+    if unknown:
+        raise KeyError("; ".join(unknown))
     return changed
+
+
+def _written(path: Path, content: bytes) -> bool:
+    """Write `content`, whole or not at all, unless it is there already; True if it was not."""
+    if path.is_file() and path.read_bytes() == content:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(f".{os.getpid()}.new")
+    beside.write_bytes(content)
+    os.replace(beside, path)
+    return True
