@@ -104,6 +104,19 @@ def test_peak_memory_grows_by_what_the_model_needs():
     assert file <= large.bytes < 4 * file + 8 * 2**20
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere free heap cannot be given back before the baseline")
+def test_peak_memory_sees_the_buffers_of_a_batch():
+    k = keras()
+    import tensorflow as tf
+
+    model = k.Sequential([k.Input((28, 28, 1)), k.layers.Conv2D(20, 5), k.layers.MaxPooling2D(8), k.layers.Flatten()])
+    convolution = Artifact(tf.lite.TFLiteConverter.from_keras_model(model).convert(), "tflite", trusted=True)
+    x = np.ones((256, 28, 28, 1), np.float32)
+    buffer = 256 * 24 * 24 * 20 * 4  # bytes of the convolution's output, smaller than what importing leaves free
+    one, many = measure.peak_memory(convolution, x[:1]), measure.peak_memory(convolution, x)
+    assert many.bytes - one.bytes > 0.8 * buffer
+
+
 def test_peak_memory_refuses_what_predict_refuses():
     with pytest.raises(ValueError, match="takes shape"):
         measure.peak_memory(as_tflite(), examples(2)[0])
