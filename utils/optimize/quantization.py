@@ -274,7 +274,8 @@ def with_quantized_weights(model: Any, bits: int, *, per_channel: bool = True) -
         if len(weight.shape) > 1:
             axis = -2 if "depthwise" in weight.name.rpartition("/")[2] else -1
             values = weight.numpy()
-            weight.assign(fake_quantize(values, choose(values, bits, symmetric=True, axis=axis if per_channel else None)))
+            grid = choose(values, bits, symmetric=True, axis=axis if per_channel else None)
+            weight.assign(fake_quantize(values, grid))
     return copy
 
 

@@ -14,7 +14,8 @@ from utils.study.exercises import exercise, require
     (
         "Which range must the 256 integers cover, so that 0.0 is one of the numbers that can be represented?",
         "low = min(x.min(), 0), high = max(x.max(), 0). Between 256 marks there are 255 steps.",
-        "scale = (high - low) / (2**bits - 1); zero = round(qmin - low / scale); integers = clip(round(x / scale) + zero, "
+        "scale = (high - low) / (2**bits - 1); zero = round(qmin - low / scale); integers = clip(round(x / "
+        "scale) + zero, "
         "qmin, qmax) with qmin = -2**(bits - 1).",
     ),
 )
@@ -33,25 +34,32 @@ def _check_parts(got, x: np.ndarray, bits: int, right) -> None:
     low, high, best = min(x.min(), 0), max(x.max(), 0), float(right.scale)
     require(float(zero) == int(zero), f"your zero point is {zero!r}: the integer grid then misses 0.0; round it")
     require(x.min() < 0 or not np.isclose(scale, (x.max() - x.min()) / (2**bits - 1), rtol=1e-4),
-            "your range starts at the smallest number, which is above 0: then 0.0, which pads every picture and is what "
+            "your range starts at the smallest number, which is above 0: then 0.0, which pads every picture and "
+            "is what "
             "ReLU returns, cannot be represented. The range must include 0")
     require(not np.isclose(scale, (high - low) / 2**bits, rtol=1e-4),
             f"you divide the range by {2**bits}, the number of marks; between them there are {2**bits - 1} steps")
-    require(not np.isclose(scale, max(-low, high) / (2 ** (bits - 1) - 1), rtol=1e-4) or np.isclose(scale, best, rtol=1e-4),
-            "that is the symmetric scale; asymmetric quantization spreads the integers from the smallest number to the largest")
-    require(np.isclose(scale, best, rtol=1e-4), f"for {bits} bits over [{low:.4g}, {high:.4g}] the scale is {best:.6g}; "
+    symmetric = max(-low, high) / (2 ** (bits - 1) - 1)
+    require(not np.isclose(scale, symmetric, rtol=1e-4) or np.isclose(scale, best, rtol=1e-4),
+            "that is the symmetric scale; asymmetric quantization spreads the integers from the smallest number "
+            "to the largest")
+    require(np.isclose(scale, best, rtol=1e-4), f"for {bits} bits over [{low:.4g}, {high:.4g}] the scale is "
+                                                f"{best:.6g}; "
                                                 f"you returned {scale:.6g}")
     whole = np.array_equal(integers, np.trunc(integers))
     require(whole, "the quantized numbers are no whole numbers: round them")
     require(integers.min() >= -(2 ** (bits - 1)),
             f"some integers lie below {-(2 ** (bits - 1))}: clip them, or they wrap around when stored in {bits} bits")
     require(integers.max() < 2 ** (bits - 1),
-            f"some integers lie above {2 ** (bits - 1) - 1}: signed {bits}-bit integers end there. If yours start at 0, "
+            f"some integers lie above {2 ** (bits - 1) - 1}: signed {bits}-bit integers end there. If yours "
+            f"start at 0, "
             "subtract half of the range; else clip")
-    require(int(zero) == int(right.zero_point), f"0.0 belongs to the integer {int(right.zero_point)} here, which your zero "
+    require(int(zero) == int(right.zero_point), f"0.0 belongs to the integer {int(right.zero_point)} here, "
+                                                f"which your zero "
                                                 f"point {int(zero)} is not: zero = round(qmin - low / scale)")
     away = np.abs(integers - quantize(x, right).astype(int))
-    require(np.mean(away > 0) < 0.1, "most integers are one off, always to the same side: astype(int) cuts off the fraction; "
+    require(np.mean(away > 0) < 0.1, "most integers are one off, always to the same side: astype(int) cuts off "
+                                     "the fraction; "
                                      "round first, or the error doubles and gets a bias")
     require(away.max() <= 1, f"some integers are {int(away.max())} steps away from the nearest one")
 
@@ -87,10 +95,13 @@ def _check_scales(got: np.ndarray, weights: np.ndarray, axis: int, right: np.nda
     require(got.size == count, f"{asked} need {count} scales; you returned an array of shape {got.shape}")
     got = got.ravel()
     require(np.all(got > 0), "a scale is a distance, so it is above 0")
-    require(not np.allclose(got, channels.max(1) / 127), "you took the largest value; here the largest *absolute* value is "
+    require(not np.allclose(got, channels.max(1) / 127), "you took the largest value; here the largest "
+                                                         "*absolute* value is "
                                                           "a negative number, and it would be clipped")
-    require(not np.allclose(got, right * 127 / 128), "you divide by 128: then the most positive weight needs the integer 128, "
-                                                     "which int8 does not have. TF Lite leaves out -128 and divides by 127")
+    require(not np.allclose(got, right * 127 / 128), "you divide by 128: then the most positive weight needs "
+                                                     "the integer 128, "
+                                                     "which int8 does not have. TF Lite leaves out -128 and "
+                                                     "divides by 127")
     require(not np.allclose(got, (channels.max(1) - channels.min(1)) / 255),
             "that is the asymmetric scale; with zero point 0 it clips the longer side")
     require(np.allclose(got, right), f"for {asked} the first scale is {right[0]:.6g}; you returned {got[0]:.6g}")
@@ -100,10 +111,13 @@ def _check_scales(got: np.ndarray, weights: np.ndarray, axis: int, right: np.nda
     "03-3",
     "an int8 dense layer",
     (
-        "Write down the real numbers: y = Σ x·w + bias. Put scale · (integer - zero point) in for each, and collect the scales.",
-        "Work in int32 or int64: subtract the input's zero point, multiply, add the bias (which is in the units of the sum), "
+        "Write down the real numbers: y = Σ x·w + bias. Put scale · (integer - zero point) in for each, and "
+        "collect the scales.",
+        "Work in int32 or int64: subtract the input's zero point, multiply, add the bias (which is in the units "
+        "of the sum), "
         "only then scale.",
-        "total = (x.astype(int) - x_zero) @ w.astype(int).T + bias; y = clip(round(total * ratio) + y_zero, -128, 127).",
+        "total = (x.astype(int) - x_zero) @ w.astype(int).T + bias; y = clip(round(total * ratio) + y_zero, "
+        "-128, 127).",
     ),
 )
 def dense_layer(answer, rng: np.random.Generator) -> None:
@@ -138,7 +152,8 @@ def _check_outputs(got, x, x_zero, w, bias, ratio, y_zero) -> None:
     require(not close(limited(round_half_away(products * ratio) + y_zero)), "the bias is missing")
     require(not close(limited(round_half_away(products * ratio + bias) + y_zero)),
             "you add the bias after scaling; it is an int32 in the units of the sum, so it comes before")
-    require(not close(limited(round_half_away(exact))), "you forgot the output's zero point: 0 of the sum is not 0 of the output")
+    require(not close(limited(round_half_away(exact))), "you forgot the output's zero point: 0 of the sum is "
+                                                        "not 0 of the output")
     require(not (close(limited(round_half_away((narrow + bias) * ratio) + y_zero))
                  or close(limited(round_half_away((x @ w.T + bias) * ratio) + y_zero))),
             "your sum ran in int8 and wrapped around at 127: int8 @ int8 stays int8 in numpy. Convert to int32 first")
