@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path, PurePosixPath
 
+import hypothesis
 import pytest
 
 ROOT = Path(__file__).resolve().parent
@@ -40,6 +41,9 @@ from tests.harness import budget, clock, kernels  # noqa: E402
 from tests.harness.needs import find, needs, required  # noqa: E402
 
 kernels.install()
+# The same examples each time, and no limit that a slow machine would break.
+hypothesis.settings.register_profile("course", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("course")
 
 
 def pytest_configure(config: pytest.Config) -> None:
