@@ -140,3 +140,14 @@ def test_readers_get_controls(monkeypatch, stored):
 def test_a_control_has_a_start_within(spec):
     with pytest.raises(ValueError, match="bits must be"):
         plots.explore(lambda **values: drawn(), alt=ALT, bits=spec)
+
+
+def test_lines_shows_each_line_by_its_name(outputs):
+    two = {"a": [3, 2, 1], "b": [1, 2, 3]}
+    plots.lines([1, 2, 3], two, x_label="bits", y_label="error in dB", alt=ALT, ylim=(0, 4))
+    assert len(outputs) == 1
+    assert outputs[0].data["text/plain"] == f"Figure: {ALT}"
+    with pytest.raises(ValueError, match="nothing to plot"):
+        plots.lines([1], {}, x_label="bits", y_label="dB", alt=ALT)
+    with pytest.raises(ValueError, match="label"):
+        plots.lines([1, 2], {"a": [1, 2]}, x_label="", y_label="dB", alt=ALT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 #: Okabe and Ito's colours, which colour-blind readers can tell apart (jfly.uni-koeln.de/color).
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
@@ -50,6 +50,24 @@ def show(fig, alt: str) -> None:
     from IPython.display import display
 
     display({"image/png": png, "text/plain": f"Figure: {alt}"}, raw=True, metadata={"image/png": {"alt": alt}})
+
+
+def lines(x: Sequence[float], y: Mapping[str, Sequence[float]], *, x_label: str, y_label: str, alt: str,
+          style: str = "o-", **axes_settings) -> None:
+    """Show one line for each entry of `y` over `x`, named in a legend.
+
+    x: n numbers.  y: label -> n numbers.  style: matplotlib's marker and line.
+    axes_settings: of the axes, such as yscale="log" or ylim=(0, 1).
+    Raises ValueError as `show` does, and for an empty y.
+    """
+    if not y:
+        raise ValueError("there is nothing to plot; pass y={label: numbers}")
+    fig, axes = figure()
+    for label, values in y.items():
+        axes.plot(x, values, style, label=label)
+    axes.set(xlabel=x_label, ylabel=y_label, **axes_settings)
+    axes.legend()
+    show(fig, alt)
 
 
 def explore(draw: Callable, *, alt: str, **controls) -> None:

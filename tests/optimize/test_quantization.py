@@ -122,6 +122,15 @@ def test_best_clip_is_never_worse_and_at_few_bits_better(seed, symmetric):
     assert gain[3] > 1.5
 
 
+def test_decibels_and_clip_gain_are_their_definitions():
+    x = np.random.default_rng(5).laplace(size=(400, 3))
+    wanted = q.sqnr_db(x, q.fake_quantize(x, q.choose(x, 4, symmetric=True, axis=1)))
+    assert q.decibels(x, 4, symmetric=True, axis=1) == wanted
+    clipped = q.mse(x, q.fake_quantize(x, q.best_clip(x, 3)))
+    assert q.clip_gain(x, 3) == pytest.approx(q.mse(x, q.fake_quantize(x, q.choose(x, 3))) / clipped)
+    assert q.clip_gain(x, 3) > 1
+
+
 def test_sqnr_of_a_perfect_and_of_no_signal():
     assert q.sqnr_db([1.0, 2.0], [1.0, 2.0]) == float("inf")
     with pytest.raises(ValueError, match="all zeros"):
@@ -269,6 +278,20 @@ def test_other_kinds_of_models_convert(keras):
     assert q.convert(several, "int8_float_io", [x, x[:, :4]]).content[4:8] == b"TFL3"
     for model in (nested, subclassed):
         assert np.abs(run(q.convert(model, "int8", x).content, x) - model.predict(x, verbose=0)).max() < 0.2
+
+
+@pytest.mark.parametrize("scale", [True, False])
+@pytest.mark.parametrize("kind", ["Conv2D", "DepthwiseConv2D"])
+def test_a_folded_kernel_does_what_convolution_and_normalization_do(keras, kind, scale):
+    L, rng = keras.layers, np.random.default_rng(2)
+    layer = L.Conv2D(6, 3) if kind == "Conv2D" else L.DepthwiseConv2D(3, depth_multiplier=2)
+    norm = L.BatchNormalization(scale=scale, center=False)
+    model = keras.Sequential([L.Input((5, 5, 3)), layer, norm])
+    norm.set_weights([rng.uniform(0.5, 2, 6) * ("mean" not in w.name) for w in norm.weights])
+    x = rng.normal(size=(2, 5, 5, 3)).astype(np.float32)
+    wanted = model(x, training=False).numpy()
+    layer.set_weights([q.folded_kernel(layer, norm), np.zeros(6)])
+    assert np.allclose(layer(x).numpy(), wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize("per_channel", [True, False])

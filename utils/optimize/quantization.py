@@ -176,6 +176,11 @@ def sqnr_db(x: np.ndarray, approximation: np.ndarray) -> float:
     return float("inf") if noise == 0 else 10 * float(np.log10(signal / noise))
 
 
+def decibels(x: np.ndarray, bits: int = 8, *, symmetric: bool = False, axis: int | None = None) -> float:
+    """`sqnr_db` of x on the grid that `choose` gives it."""
+    return sqnr_db(x, fake_quantize(x, choose(x, bits, symmetric=symmetric, axis=axis)))
+
+
 def error_parts(x: np.ndarray, q: Affine) -> tuple[float, float]:
     """(clipping, rounding): the mean squared error from values outside q's range and from those inside.
 
@@ -201,6 +206,13 @@ def best_clip(x: np.ndarray, bits: int = 8, *, symmetric: bool = False, candidat
     options = [from_range(part * low, part * high, bits, symmetric=symmetric)
                for part in np.linspace(1, 0, candidates, endpoint=False)]
     return min(options, key=lambda q: mse(x, fake_quantize(x, q)))
+
+
+def clip_gain(x: np.ndarray, bits: int, *, symmetric: bool = False, candidates: int = 100) -> float:
+    """By what factor `best_clip` divides the mean squared error of the whole range; at least 1."""
+    whole = choose(x, bits, symmetric=symmetric)
+    best = best_clip(x, bits, symmetric=symmetric, candidates=candidates)
+    return mse(x, fake_quantize(x, whole)) / mse(x, fake_quantize(x, best))
 
 
 def _check_real(x: np.ndarray) -> np.ndarray:
@@ -257,6 +269,19 @@ def _run_converter(model: Any, mode: str, samples: list[np.ndarray] | None, per_
         converter.inference_input_type = converter.inference_output_type = tf.int8
     with quiet():
         return converter.convert()
+
+
+def folded_kernel(layer: Any, norm: Any) -> np.ndarray:
+    """The kernel of a (depthwise) convolution after the converter has folded the batch normalization behind it.
+
+    kernel · gamma / sqrt(moving variance + epsilon), for each output channel (Jacob et al. 2018, eq. 14).
+    layer: tf_keras Conv2D or DepthwiseConv2D.  norm: its BatchNormalization.
+    Returns float32 of the kernel's shape, (height, width, in, out) or (height, width, channels, multiplier).
+    """
+    kernel = layer.get_weights()[0]
+    weights = {w.name.rpartition("/")[2].partition(":")[0]: w.numpy() for w in norm.weights}
+    factor = weights.get("gamma", 1.0) / np.sqrt(weights["moving_variance"] + norm.epsilon)
+    return kernel * (factor.reshape(kernel.shape[2:]) if "Depthwise" in type(layer).__name__ else factor)
 
 
 def with_quantized_weights(model: Any, bits: int, *, per_channel: bool = True) -> Any:
