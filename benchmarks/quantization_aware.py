@@ -80,7 +80,7 @@ def measure_bits(dataset: data.Dataset) -> list[dict]:
             found = [measure_one(floats[seed], before[seed], bits, sample(dataset, seed), seed, dataset)
                      for seed in SEEDS]
             columns = {name: [one[name] for one in found] for name in found[0]}
-            rows.append({"network": network, "weights / activations": bits if bits == "float" else named(bits),
+            rows.append({"network": network, "bits": bits if bits == "float" else named(bits),
                          "min-max": text(columns["minmax"]), "mse": text(columns["mse"]),
                          "trained": text(columns["trained"]),
                          "gain": text([a - b for a, b in zip(columns["mse"], columns["trained"], strict=True)]),

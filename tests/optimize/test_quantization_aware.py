@@ -57,16 +57,10 @@ def file(aware):
     (8, -1.3, 2.1, False), (8, -1.0, 1.0, True), (4, -1.3, 2.1, False), (3, 0.0, 3.0, False), (2, -1.0, 1.0, True),
     (5, -2.5, 0.0, False), (16, -0.2, 7.9, False)])
 def test_fake_quantize_equals_tensorflows_forwards_and_backwards(bits, low, high, narrow):
-    x = tf.constant(np.random.default_rng(bits).normal(0, 2, 2000).astype(np.float32))
+    x = np.random.default_rng(bits).normal(0, 2, 2000).astype(np.float32)
     theirs = tf.quantization.fake_quant_with_min_max_vars
-    results = []
-    for function in (lambda *a: qa.fake_quantize(*a, bits, narrow=narrow), lambda *a: theirs(*a, bits, narrow)):
-        arguments = [x, tf.constant(low), tf.constant(high)]
-        with tf.GradientTape() as tape:
-            tape.watch(arguments)
-            y = function(*arguments)
-            loss = tf.reduce_sum(y * tf.sin(x * 3))
-        results.append([y.numpy(), *(g.numpy() for g in tape.gradient(loss, arguments))])
+    results = [qa.value_and_gradients(lambda x, lo, hi, b, f=f, k=k: f(x, lo, hi, b, **{k: narrow}), x, low, high, bits)
+               for f, k in ((qa.fake_quantize, "narrow"), (theirs, "narrow_range"))]
     step = (high - low) / (2**bits - 1)
     for ours, tensorflows in zip(*results, strict=True):
         assert np.allclose(ours, tensorflows, rtol=1e-4, atol=1e-6 + 0.01 * step * (np.ndim(ours) > 0))
@@ -109,15 +103,15 @@ def test_calibrated_eight_bits_are_near_the_float_model(small, aware):
 
 
 def test_without_calibration_the_ranges_start_at_six(small):
-    ranges = [w.numpy() for w in qa.quantize_aware(small).weights if "relu/output_m" in w.name]
-    assert sorted(map(float, ranges)) == [-6.0, 6.0]
+    assert qa.ranges(qa.quantize_aware(small))["relu"] == (-6.0, 6.0)
 
 
 def test_calibration_covers_exactly_what_it_saw(small, aware):
-    limits = {w.name.split("/")[-1]: w.numpy() for w in aware.weights if "quantize_layer" in w.name}
     x = inputs(small)[0]
-    assert [v for k, v in sorted(limits.items()) if k.startswith("quantize_layer_")
-            and ("_max" in k or "_min" in k)] == [x.max(), x.min()]
+    found = qa.ranges(aware)
+    start = next(name for name in found if name.startswith("quantize_layer"))
+    assert found[start] == (x.min(), x.max())
+    assert found["relu"][0] == 0.0 < found["relu"][1]
 
 
 def test_calibrating_again_forgets_the_first_ranges(small):
@@ -138,9 +132,7 @@ def test_calibration_leaves_the_toolkits_functions_as_they_were(small):
 
 def test_the_mse_range_is_narrower_with_few_bits(small):
     def width(clip):
-        model = qa.quantize_aware(small, 2)
-        qa.calibrate(model, inputs(small)[0], clip=clip)
-        return next(float(w) for w in model.weights if "relu/output_max" in w.name)
+        return qa.ranges(qa.quantize_aware(small, 2, calibration=inputs(small)[0], clip=clip))["relu"][1]
 
     assert width("mse") < width("minmax")
 
@@ -235,14 +227,21 @@ def test_two_inputs_a_shared_layer_and_two_outputs():
 
 def test_folded_batch_normalization_keeps_the_integers_and_scales_the_scales(small, aware, file):
     integers, scales = qa.integer_kernel(aware, "conv")
-    operators = file.runner.summary()
-    assert [op.name for op in operators] == ["QUANTIZE", "CONV_2D", "RESHAPE", "FULLY_CONNECTED", "DEQUANTIZE"]
-    kernel = operators[1].inputs[1]
+    names = [op.name for op in file.runner.summary()]
+    assert names == ["QUANTIZE", "CONV_2D", "RESHAPE", "FULLY_CONNECTED", "DEQUANTIZE"]
+    stored, stored_scales = qa.stored_kernel(file, 0)
     gamma, _, _, variance = small.get_layer("bn").get_weights()
     factor = gamma / np.sqrt(variance + small.get_layer("bn").epsilon)
-    stored = np.moveaxis(file.runner.values(kernel), 0, -1) * np.sign(factor)
-    assert np.array_equal(stored, integers)
-    assert np.allclose(kernel.quantization.scales, scales * np.abs(factor), rtol=1e-5)
+    assert np.array_equal(stored * np.sign(factor), integers)
+    assert np.allclose(stored_scales, scales * np.abs(factor), rtol=1e-5)
+
+
+def test_a_stored_dense_kernel_has_its_units_last(aware, file):
+    integers, scale = qa.integer_kernel(aware, "logits")
+    stored, stored_scale = qa.stored_kernel(file, 1)
+    assert np.array_equal(stored, integers) and np.allclose(stored_scale, scale)
+    with pytest.raises(ValueError, match="got 2"):
+        qa.stored_kernel(file, 2)
 
 
 def test_agreement_with_the_file(aware, small, file):

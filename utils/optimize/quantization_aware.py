@@ -54,10 +54,13 @@ __all__ = [
     "load",
     "precision",
     "quantize_aware",
+    "ranges",
     "recover",
     "refused_layers",
     "save",
+    "stored_kernel",
     "to_tflite",
+    "value_and_gradients",
 ]
 
 _keras = tfmot.quantization.keras
@@ -109,6 +112,17 @@ def fake_quantize(x, low, high, bits: int = 8, *, narrow: bool = False) -> tf.Te
     raise ValueError(f"the range is [{float(low):g}, {float(high):g}]; it must contain 0 and be wider than 0")
 
 
+def value_and_gradients(function: Callable, x, low: float, high: float, bits: int) -> list[np.ndarray]:
+    """[y, dx, dlow, dhigh] of y = function(x, low, high, bits), for the loss sum(y · sin x), whose gradient differs
+    from number to number.  Compares ways to compute fake quantization."""
+    arguments = [tf.convert_to_tensor(value, tf.float32) for value in (x, low, high)]
+    with tf.GradientTape() as tape:
+        tape.watch(arguments)
+        y = function(*arguments, bits)
+        loss = tf.reduce_sum(y * tf.sin(arguments[0]))
+    return [y.numpy(), *(gradient.numpy() for gradient in tape.gradient(loss, arguments))]
+
+
 # ---------------------------------------------------------------- a model with fake quantization
 
 
@@ -153,6 +167,7 @@ def quantize_aware(
     refused: str = "warn",
     configs: Mapping[str, object] | None = None,
     calibration: np.ndarray | Sequence[np.ndarray] | None = None,
+    clip: str = "minmax",
 ) -> tf_keras.Model:
     """A copy of `model` with the same weights and fake quantization in each layer; `model` stays as it is.
 
@@ -168,8 +183,8 @@ def quantize_aware(
             "float" leaves it float, "raise" raises.  `refused_layers` lists them beforehand.  What comes out of a
             refused layer gets a range where that is possible, so that the layer behind it can be an integer one.
         configs: {layer name: QuantizeConfig} for layers that get their own; they are quantized even if not in `only`.
-        calibration: inputs on which the ranges are measured (see `calibrate`).  Without it they start at ±6, and
-            the model is useless until it has been trained for thousands of steps.
+        calibration, clip: inputs on which the ranges are measured, and how (see `calibrate`).  Without them the ranges
+            of activations start at ±6 and need thousands of steps to forget it.
 
     Raises:
         TypeError: no tf_keras model (a Keras 3 model, for example).
@@ -192,7 +207,7 @@ def quantize_aware(
     if refusals and refused == "warn":
         warnings.warn("left float: " + "; ".join(map(str, refusals.values())), stacklevel=2)
     if calibration is not None:
-        calibrate(made, calibration)
+        calibrate(made, calibration, clip=clip)
     return made
 
 
@@ -259,6 +274,37 @@ def precision(model: tf_keras.Model) -> list[dict[str, str]]:
         rows.append({"layer": inner.name, "kind": type(inner).__name__, "weights": _weight_precision(layer, inner),
                      "output": _output_precision(layer)})
     return rows
+
+
+def ranges(model: tf_keras.Model) -> dict[str, tuple[float, float]]:
+    """{layer: (low, high)} of the activations that leave each layer, as the Toolkit keeps them now.
+
+    Layers by their names in the plain model; the inputs' range is under the name of the Toolkit's own layer.
+    """
+    found = {}
+    for layer in model.layers:
+        name = layer.layer.name if isinstance(layer, _keras.QuantizeWrapper) else layer.name
+        ends = {end: [w for w in layer.weights if re.search(rf"(output|activation|quantize_layer\w*)_{end}:0$", w.name)]
+                for end in ("min", "max")}
+        if ends["min"]:
+            found[name] = tuple(float(ends[end][-1]) for end in ("min", "max"))
+    return found
+
+
+def stored_kernel(artifact: Artifact, number: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """(integers, scales) of the `number`-th convolution or dense layer of a .tflite file, output channels last.
+
+    Raises ValueError if there are fewer, or if that one is not quantized.
+    """
+    names = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+    kernels = [op.inputs[1] for op in artifact.runner.summary() if op.name in names]
+    if not 0 <= number < len(kernels) or kernels[number].quantization is None:
+        raise ValueError(f"the file has {len(kernels)} convolutions and dense layers, quantized are numbers "
+                         f"{[i for i, kernel in enumerate(kernels) if kernel.quantization]}; got {number}")
+    values, quantized = artifact.runner.values(kernels[number]), kernels[number].quantization
+    depthwise = values.ndim == 4 and values.shape[0] == 1 and quantized.axis == 3  # its channels are last already
+    values = values if depthwise else np.moveaxis(values, 0, -1)
+    return values.astype(np.int64), np.asarray(quantized.scales)
 
 
 def integer_kernel(model: tf_keras.Model, layer: str) -> tuple[np.ndarray, np.ndarray]:
