@@ -1,0 +1,63 @@
+"""How much an accuracy owes to the seed: one recipe, trained ten times on all of Fashion-MNIST.
+
+    python course.py bench measuring
+
+The recipe is chapter 01's: `mlp` with 32 hidden units, two epochs.  Nothing differs but the seed, so every difference
+that the table shows is chance; McNemar's test calls many of them significant, because it judges two trained
+networks and not the recipe that made them.  About a minute on one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from utils import data, models, recorded, statistics, training
+
+COMMAND = "python course.py bench measuring"
+SEEDS = list(range(10))
+HIDDEN, EPOCHS = (32,), 2
+
+#: Files whose change makes the record stale.
+DEPENDS = ["utils/data.py", "utils/models.py", "utils/statistics.py", "utils/training.py", "benchmarks/measuring.py"]
+
+
+def hits(seed: int, dataset: data.Dataset, epochs: int = EPOCHS) -> np.ndarray:
+    """Train once; which test pictures are right, bool (n,)."""
+    model = models.mlp(dataset.input_shape, dataset.num_classes, seed=seed, hidden=HIDDEN)
+    training.fit(model, dataset, epochs, seed=seed)
+    return statistics.correct(model.predict(dataset.x_test, batch_size=1000, verbose=0), dataset.y_test)
+
+
+def table(right: dict[int, np.ndarray]) -> list[dict[str, object]]:
+    """One row a seed: its test accuracy, and from how many of the others McNemar's test tells it apart (p < 0.05)."""
+    return [
+        {
+            "seed": seed,
+            "test accuracy": float(own.mean()),
+            "others that differ significantly": sum(
+                statistics.mcnemar(own, other).p_value < 0.05 for s, other in right.items() if s != seed
+            ),
+        }
+        for seed, own in right.items()
+    ]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0], epilog=f"  {COMMAND}").parse_args(arguments)
+    dataset = data.load("fashion_mnist")
+    rows = table({seed: hits(seed, dataset) for seed in SEEDS})
+    path = recorded.save("measuring", rows, command=COMMAND, depends=DEPENDS, seeds=SEEDS)
+    for row in rows:
+        print(row)
+    print(f"{len(rows)} rows in {path.name}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
