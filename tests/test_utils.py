@@ -36,17 +36,13 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess:
     )
 
 
-def test_import_is_light():
+def test_import_takes_nothing_beyond_the_standard_library():
+    """What makes an import slow is what it imports; its time is a matter of the machine."""
     code = (
-        "import sys, time; before = set(sys.modules); start = time.perf_counter(); import utils\n"
-        "print(time.perf_counter() - start, *sorted({m.split('.')[0] for m in set(sys.modules) - before}))"
+        "import sys; before = set(sys.modules); import utils\n"
+        "print(*sorted({m.split('.')[0] for m in set(sys.modules) - before}))"
     )
-    fastest = float("inf")
-    for _ in range(3):  # the fastest of three: another process may be at work
-        seconds, *modules = python(code).stdout.split()
-        fastest = min(fastest, float(seconds))
-    assert fastest < 0.05
-    assert not {"tensorflow", "tf_keras", "numpy", "matplotlib", "keras"} & set(modules)
+    assert set(python(code).stdout.split()) <= {"utils", *sys.stdlib_module_names}
 
 
 def test_defaults_are_set_for_tensorflow():
