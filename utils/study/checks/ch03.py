@@ -157,9 +157,10 @@ def _check_outputs(got, x, x_zero, w, bias, ratio, y_zero) -> None:
     require(not (close(limited(round_half_away((narrow + bias) * ratio) + y_zero))
                  or close(limited(round_half_away((x @ w.T + bias) * ratio) + y_zero))),
             "your sum ran in int8 and wrapped around at 127: int8 @ int8 stays int8 in numpy. Convert to int32 first")
-    require(not close((unclipped + 128) % 256 - 128),
+    beyond = np.any((got < -128) | (got > 127))  # what wrapped around lies inside again
+    require(not (beyond and close(unclipped)), "outputs lie outside of [-128, 127]: clip them")
+    require(beyond or not close((unclipped + 128) % 256 - 128),
             "outputs beyond 127 wrapped around to -128: clip to [-128, 127] before astype(np.int8)")
-    require(not close(unclipped), "outputs lie outside of [-128, 127]: clip them")
     require(not close(limited(np.floor(exact) + y_zero)) and not close(limited(np.trunc(exact) + y_zero)),
             "you cut off the fraction (astype(int) or //): round to the nearest integer")
     worst = np.unravel_index(np.argmax(np.abs(got - right)), got.shape)
