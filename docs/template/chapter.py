@@ -13,7 +13,7 @@
 #
 # ## What you need first
 #
-# Which chapters and which knowledge. The chapter takes @MINUTES@ minutes.
+# Which chapters and which knowledge. The chapter takes @MINUTES@ minutes; say what the core path leaves out.
 
 # %%
 import utils

@@ -39,6 +39,14 @@ def minutes(nb: Notebook) -> list[str]:
     )
 
 
+def core_path(nb: Notebook) -> list[str]:
+    """A chapter that is partly on the core path says which part, as chapter 00 promises."""
+    partly = 0 < nb.chapter.core < nb.chapter.minutes
+    if not partly or re.search(r"\b(core|without)\b", nb.section(ORDER[1]) or ""):
+        return []
+    return [f"{nb.chapter.core} of {nb.chapter.minutes} minutes are core: say in `{ORDER[1]}` what that leaves out"]
+
+
 def parts(nb: Notebook) -> list[str]:
     """Objectives, prerequisites, quiz, cheat sheet and sources, in this order."""
     titles = [text for _, text in nb.headings]
@@ -193,6 +201,7 @@ def imports_first(nb: Notebook) -> list[str]:
 CHAPTER_RULES = (
     opening,
     minutes,
+    core_path,
     parts,
     objectives,
     filled,

@@ -78,7 +78,7 @@ def chapter() -> Notebook:
         ),
         new_markdown_cell(
             "## What you will be able to do\n\n- find a scale\n- round a weight\n- bound an error\n\n"
-            f"## What you need first\n\nPython, NumPy, and chapter 00. About {minutes} minutes."
+            f"## What you need first\n\nPython, NumPy, and chapter 00. About {minutes} minutes. The core is Q3."
         ),
         new_code_cell("import utils\nfrom utils import plots\nfrom utils.claims import claim, show"),
     ]
