@@ -18,6 +18,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from tqdm import tqdm
+
 from commands import chapters, compare, execution, ledger
 from commands.problem import Problem
 from utils import recorded
@@ -184,7 +186,8 @@ def main(arguments: list[str] | None = None) -> int:
     if not tried:
         raise SystemExit(f"no variant {options.variants}; there are {[v.name for v in variants()]}")
     paths = chapters.find([] if options.all else options.chapters, solutions=True)
-    outcomes = [try_variant(path, variant) for path in paths for variant in tried]
+    jobs = [(path, variant) for path in paths for variant in tried]
+    outcomes = [try_variant(path, variant) for path, variant in tqdm(jobs, desc="elsewhere", unit="run")]
     good = report(outcomes)
     if not options.variants:
         record(outcomes)
