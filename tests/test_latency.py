@@ -10,6 +10,7 @@ import pytest
 
 from tests.little import as_tflite, classifier, examples
 from utils import artifact, measure
+from utils.deploy import tflite
 
 
 def test_quantiles_ratio_and_rounds():
@@ -82,3 +83,17 @@ def test_ratio_of_an_unknown_side():
     timings = measure.latency({"a": lambda: None}, rounds=2)
     with pytest.raises(ValueError, match="no side 'b'; sides are 'a'"):
         timings.ratio("a", "b")
+
+
+def test_opening_takes_a_part_of_the_whole():
+    start = time.perf_counter()
+    load = measure.latency({"file": (as_tflite(), examples(1))}, rounds=2)["file"].load
+    assert 0 < load < time.perf_counter() - start
+
+
+def test_a_runner_that_can_prepare_is_timed_prepared(monkeypatch):
+    prepared = []
+    whole = tflite.Model.prepare
+    monkeypatch.setattr(tflite.Model, "prepare", lambda model, x: prepared.append(len(x)) or whole(model, x))
+    measure.latency({"file": (as_tflite(), examples(5))}, rounds=2)
+    assert prepared == [5]

@@ -122,3 +122,8 @@ def test_peak_memory_refuses_what_predict_refuses():
         measure.peak_memory(as_tflite(), examples(2)[0])
     with pytest.raises(TypeError, match="takes an Artifact"):
         measure.peak_memory(classifier(), examples(2))
+
+
+def test_what_holds_no_parameters_is_refused():
+    with pytest.raises(TypeError, match="pass an Artifact or a tf_keras model, not int"):
+        measure.stored(3)

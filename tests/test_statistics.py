@@ -189,3 +189,14 @@ def test_bootstrap_repeats_and_takes_other_statistics():
 def test_pairs_refuse(call, error, sentence):
     with pytest.raises(error, match=sentence):
         call()
+
+
+def test_as_many_resamplings_as_asked_for_however_large_the_sample():
+    drawn = []
+
+    def counted(p, q, axis=-1):
+        drawn.append(len(p) if p.ndim == 2 else 0)
+        return p.mean(axis=axis) - q.mean(axis=axis)
+
+    statistics.paired_bootstrap(np.zeros(30_000), np.ones(30_000), counted, rounds=150)  # in steps of 66
+    assert sum(drawn) == 150

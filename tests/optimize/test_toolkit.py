@@ -181,3 +181,13 @@ def test_shortened_keeps_the_telling_line():
     assert toolkit.shortened(RuntimeError("Layer a:<class 'x.y.Conv1D'> is not supported")) == (
         "RuntimeError: Layer a:Conv1D is not supported")
     assert len(toolkit.shortened(ValueError("word " * 100))) < 130
+
+
+def test_listed_counts_what_comes_more_than_once():
+    assert toolkit._listed(["MUL", "ADD", "MUL"]) == "MUL×2, ADD"
+
+
+@pytest.mark.parametrize("limit", range(8, 40))
+def test_shortened_text_keeps_to_its_limit(limit):
+    said = toolkit.shortened(ValueError("a " * 50), limit).removeprefix("ValueError: ")
+    assert len(said) <= limit and said.endswith(" …")

@@ -58,6 +58,12 @@ def code_book(shape, technique, clusters):
     return right_bytes(shape, technique, clusters) if technique == "pruning" else index
 
 
+def whole_code_book(shape, technique, clusters):
+    bits = int(np.ceil(np.log2(clusters)))
+    whole = int(np.prod(shape)) * bits // 8 + 4 * clusters
+    return right_bytes(shape, technique, clusters) if technique == "pruning" else whole
+
+
 def stub(*_):
     ...
 
@@ -82,6 +88,10 @@ def test_stub(id):
     ("02-2", lambda s, t, c: 4 * int(np.prod(s)), "threshold"),
     ("02-2", code_book, "while training the index is int64"),
     ("02-2", lambda s, t, c: right_bytes(s, t, c) - (4 * c if t == "clustering" else 0), "centroids are missing"),
+    ("02-1", lambda w, s: right_mask(w, 1 - s), "share that goes"),
+    ("02-2", lambda s, t, c: -(-int(np.prod(s)) // 8) if t == "pruning" else 0, "one bit in theory"),
+    ("02-2", lambda s, t, c: 4 * int(np.prod(s)) + (12 if t == "pruning" else 4 * c), "eight bytes, not four"),
+    ("02-2", whole_code_book, "while training the index is int64"),
     ("02-3", lambda m, r: right_quantizer(m, r, apply=False), "only marked"),
     ("02-3", lambda m, r: right_quantizer(m, r, copy=False), "fresh weights"),
     ("02-3", lambda m, r: m, "not wrapped"),
