@@ -16,15 +16,18 @@ EVERY = pytest.mark.parametrize("build", models.ARCHITECTURES.values(), ids=mode
 
 
 def macs(model) -> int:
-    """Multiply-accumulates of convolutions and dense layers, from the shapes of their kernels and outputs."""
+    """Multiply-accumulates of convolutions and matrix products, from the shapes of kernels and outputs."""
     total = 0
     for layer in model.layers:
         kind = type(layer).__name__
         if kind in ("Conv2D", "DepthwiseConv2D"):
             kernel = layer.depthwise_kernel if kind == "DepthwiseConv2D" else layer.kernel
             total += int(np.prod(kernel.shape)) * int(np.prod(layer.output_shape[1:3]))
-        elif kind == "Dense":
-            total += int(np.prod(layer.kernel.shape))
+        elif kind in ("Dense", "EinsumDense"):
+            total += int(np.prod(layer.kernel.shape)) * int(np.prod(layer.output_shape[1:-1]))
+        elif kind == "MultiHeadAttention":  # query, key, value, output; then scores, and their use as weights
+            tokens, width = layer.output_shape[1:]
+            total += 4 * tokens * width**2 + 2 * tokens**2 * width
     return total
 
 
@@ -39,6 +42,35 @@ def test_the_docstring_gives_the_true_parameters_and_macs(build):
     moving = re.search(r"of which ([\d,]+) moving", build.__doc__)
     fixed = sum(int(np.prod(weight.shape)) for weight in model.non_trainable_weights)
     assert fixed == (int(moving[1].replace(",", "")) if moving else 0)
+
+
+def test_query_key_and_value_start_differently():
+    attention = models.transformer(seed=0).get_layer("block_1_attention")
+    kernels = [weight.numpy() for weight in attention.weights if "kernel" in weight.name]
+    assert [kernel.shape for kernel in kernels] == [(64, 4, 16)] * 3 + [(4, 16, 64)]
+    assert not np.array_equal(kernels[0], kernels[1]) and not np.array_equal(kernels[1], kernels[2])
+
+
+def test_a_transformer_cuts_whole_patches_and_knows_their_places():
+    model = models.transformer(seed=0)
+    x = np.random.default_rng(0).random((1, 28, 28, 1), np.float32)
+    patches = type(model)(model.input, model.get_layer("patches").output)
+    assert np.array_equal(patches(x)[0, 5], x[0, 7:14, 7:14, 0].ravel())  # second row, second column
+    embedding = model.get_layer("embedding")
+    embedding.bias.assign(np.random.default_rng(1).normal(size=embedding.bias.shape))
+    swapped = np.concatenate([x[:, :, 7:14], x[:, :, :7], x[:, :, 14:]], axis=2)
+    assert not np.allclose(model(x), model(swapped), atol=1e-3)
+
+
+@pytest.mark.parametrize(("settings", "sentence"), [
+    ({"patch": 0}, "patch is 0; pass a whole number of at least 1"),
+    ({"heads": 5}, "width is 64, heads is 5; each head takes an equal part of the width"),
+    ({"blocks": 1.5}, "blocks is 1.5; pass a whole number"),
+    ({"patch": 30}, "this network needs pictures of at least 30x30"),
+])  # fmt: skip
+def test_a_transformer_refuses(settings, sentence):
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        models.transformer(**settings)
 
 
 def test_the_published_sizes():
@@ -124,7 +156,7 @@ def test_the_structure_is_what_the_toolkit_accepts(build):
 
 
 @pytest.mark.filterwarnings("ignore:distutils Version classes are deprecated:DeprecationWarning")  # the Toolkit's own
-@EVERY
+@pytest.mark.parametrize("build", [build for name, build in models.ARCHITECTURES.items() if name != "transformer"])
 def test_the_toolkit_quantizes_prunes_and_clusters_it(build):
     import tensorflow_model_optimization as tfmot
     import tf_keras
@@ -139,6 +171,14 @@ def test_the_toolkit_quantizes_prunes_and_clusters_it(build):
     )
     x = np.zeros((1, 16, 16, 1), np.float32)
     assert [np.asarray(m(x)).shape for m in (quantized, pruned, clustered)] == [(1, 10)] * 3
+
+
+@pytest.mark.filterwarnings("ignore:distutils Version classes are deprecated:DeprecationWarning")
+def test_the_toolkit_refuses_a_transformer_as_its_docstring_says():
+    import tensorflow_model_optimization as tfmot
+
+    with pytest.raises(RuntimeError, match="is not supported"):
+        tfmot.quantization.keras.quantize_model(models.transformer(seed=0))
 
 
 BAD = {

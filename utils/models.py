@@ -3,10 +3,10 @@
 All end in a Dense layer `logits` without softmax.  The loss from logits is computed without overflow, soft targets
 at a temperature need logits, argmax is the same, and no 8-bit grid is spent on probabilities near 0 and 1.
 
-All are Functional, unnested, and use only layers that the Toolkit can prune, cluster and quantize: batch
-normalization follows a convolution, and scaling to [0, 1] is done in `utils.data`, not by a layer.
+All are Functional and unnested, and all but `transformer` use only layers that the Toolkit can prune, cluster and
+quantize: batch normalization follows a convolution, and scaling to [0, 1] is done in `utils.data`, not by a layer.
 
-Multiply-accumulates (MACs) count convolutions and dense layers, for one picture of 28x28x1 and 10 classes.
+Multiply-accumulates (MACs) count convolutions and matrix products, for one picture of 28x28x1 and 10 classes.
 """
 
 from __future__ import annotations
@@ -138,9 +138,73 @@ def residual_cnn(
     return _end("residual_cnn", inputs, x, num_classes, start)
 
 
+def transformer(
+    input_shape: Sequence[int] = INPUT_SHAPE,
+    num_classes: int = 10,
+    seed: int | None = None,
+    *,
+    patch: int = 7,
+    width: int = 64,
+    heads: int = 4,
+    blocks: int = 2,
+) -> tf_keras.Model:
+    """Vision transformer, small: patches of 7x7, two pre-norm blocks of attention and GELU, mean over the tokens.
+
+    71,882 parameters, 1,164,928 MACs, products of attention included.  Dosovitskiy et al., "An image is worth 16x16
+    words", arXiv 2010.11929, with the mean in place of a class token.  The embedding is one EinsumDense: its bias has
+    one vector a position, which is the learned position embedding.  The Toolkit refuses EinsumDense,
+    LayerNormalization and MultiHeadAttention; the network is here for what quantizes files.  Zeros fill pictures up
+    to whole patches; `width` must be a multiple of `heads`.
+    Other arguments, returned model and errors as in `mlp`.
+    """
+    keras, start, inputs = _begin(input_shape, num_classes, seed, smallest=_whole("patch", patch))
+    height, across, channels = input_shape
+    if _whole("width", width) % _whole("heads", heads):
+        raise ValueError(f"width is {width}, heads is {heads}; each head takes an equal part of the width")
+    rows, columns = math.ceil(height / patch), math.ceil(across / patch)
+    x, missing = inputs, ((0, rows * patch - height), (0, columns * patch - across))
+    if any(after for _, after in missing):
+        x = keras.layers.ZeroPadding2D(missing, name="pad")(x)
+    x = keras.layers.Reshape((rows, patch, columns, patch * channels), name="cut")(x)
+    x = keras.layers.Permute((1, 3, 2, 4), name="gather")(x)
+    x = keras.layers.Reshape((rows * columns, patch * patch * channels), name="patches")(x)
+    x = keras.layers.EinsumDense(
+        "btp,pd->btd", (rows * columns, width), bias_axes="td", kernel_initializer=next(start), name="embedding"
+    )(x)
+    for block in range(1, _whole("blocks", blocks) + 1):
+        x = _attention(x, heads, width, start, f"block_{block}")
+        x = _feed_forward(x, width, start, f"block_{block}")
+    x = keras.layers.LayerNormalization(name="norm")(x)
+    x = keras.layers.GlobalAveragePooling1D(name="average")(x)
+    return _end("transformer", inputs, x, num_classes, start)
+
+
+def _attention(x, heads: int, width: int, start: Iterator, name: str):
+    """Normalize, attend, add."""
+    import tf_keras
+
+    normed = tf_keras.layers.LayerNormalization(name=f"{name}_attention_norm")(x)
+    attention = tf_keras.layers.MultiHeadAttention(heads, width // heads, name=f"{name}_attention")
+    attended = attention(normed, normed)
+    for weight in attention.trainable_weights:  # one initializer would start query, key and value equal
+        if "kernel" in weight.name:
+            weight.assign(next(start)(weight.shape))
+    return tf_keras.layers.Add(name=f"{name}_attention_add")([x, attended])
+
+
+def _feed_forward(x, width: int, start: Iterator, name: str):
+    """Normalize, widen twofold with GELU, narrow, add."""
+    import tf_keras
+
+    y = tf_keras.layers.LayerNormalization(name=f"{name}_dense_norm")(x)
+    y = tf_keras.layers.Dense(2 * width, "gelu", kernel_initializer=next(start), name=f"{name}_dense_a")(y)
+    y = tf_keras.layers.Dense(width, kernel_initializer=next(start), name=f"{name}_dense_b")(y)
+    return tf_keras.layers.Add(name=f"{name}_dense_add")([x, y])
+
+
 #: The architectures by name, as `training.trained` finds them.
 ARCHITECTURES: dict[str, Callable[..., tf_keras.Model]] = {
-    build.__name__: build for build in (mlp, lenet_300_100, lenet5, depthwise_cnn, residual_cnn)
+    build.__name__: build for build in (mlp, lenet_300_100, lenet5, depthwise_cnn, residual_cnn, transformer)
 }
 
 
@@ -199,6 +263,13 @@ def _initializers(seed: int | None) -> Iterator:
 def _positive(value: object) -> bool:
     """True for a whole number above 0 (numpy's too, but not True)."""
     return not isinstance(value, bool) and _number(value) > 0 and float(value).is_integer()
+
+
+def _whole(name: str, value: object) -> int:
+    """`value` if it is a whole number above 0."""
+    if not _positive(value):
+        raise ValueError(f"{name} is {value!r}; pass a whole number of at least 1")
+    return int(value)
 
 
 def _number(value: object) -> float:

@@ -32,7 +32,7 @@ SHIPPED_SEED = 0
 
 #: Epochs of `trained` when it has to train: at most a minute on 50,000 pictures with one thread.  The weights that
 #: ship were trained for longer; data/results/weights.json has the accuracy of both.
-EPOCHS = {"mlp": 10, "lenet_300_100": 10, "lenet5": 2, "depthwise_cnn": 3, "residual_cnn": 2}
+EPOCHS = {"mlp": 10, "lenet_300_100": 10, "lenet5": 2, "depthwise_cnn": 3, "residual_cnn": 2, "transformer": 3}
 
 #: Epochs for an architecture that is not in `EPOCHS`.
 OTHER_EPOCHS = 3
