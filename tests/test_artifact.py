@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from utils import artifact
+from utils import artifact, formats
 from utils.artifact import Artifact, ArtifactError
 
 
@@ -25,7 +25,7 @@ class Doubling:
 
 @pytest.fixture
 def doubling(monkeypatch):
-    monkeypatch.setattr(artifact, "_FORMATS", dict(artifact._FORMATS))
+    monkeypatch.setattr(formats, "_FORMATS", dict(formats._FORMATS))
     artifact.register("double", suffix=".double", magic=b"DBL", opener=lambda content, trusted: Doubling(content))
     Doubling.opened = 0
     return Artifact(b"DBL" + bytes(1000), "double")
@@ -101,27 +101,6 @@ def test_missing_file_folder_and_suffix(tmp_path):
         artifact.load(tmp_path / "m.onnx")
 
 
-def test_a_format_is_found_by_its_module(monkeypatch):
-    monkeypatch.setattr(artifact, "_FORMATS", {})
-    import importlib
-
-    from utils.deploy import tflite
-
-    importlib.reload(tflite)  # what a first import does
-    assert artifact.format_of("tflite").suffix == ".tflite"
-    with pytest.raises(ValueError, match="unknown format 'tensorrt'"):
-        Artifact(b"x", "tensorrt")
-    with pytest.raises(ValueError, match="unknown format"):
-        Artifact(b"x", "../tflite")
-
-
 def test_content_must_be_bytes():
     with pytest.raises(TypeError, match="bytes, not str"):
         Artifact("TFL3", "tflite")
-
-
-def test_registering_without_magic_or_dot_is_refused():
-    with pytest.raises(ValueError, match="no dot"):
-        artifact.register("x", suffix="x", magic=b"x", opener=Doubling)
-    with pytest.raises(ValueError, match="no magic"):
-        artifact.register("x", suffix=".x", magic=b"", opener=Doubling)

@@ -1,111 +1,26 @@
 """An artifact is what is shipped: bytes, the format they are in, and `predict`.
 
 Everything the course measures is measured on artifacts, not on the Keras models they came from, because
-a conversion may change the size, the speed and the answers.  Formats other than "keras" live in
-`utils/deploy/`: a module `utils/deploy/NAME.py` calls `register("NAME", ...)` when it is imported, and this
-module imports it the first time that format is asked for.
+a conversion may change the size, the speed and the answers.  Which formats there are: `utils/formats.py`.
 """
 
 from __future__ import annotations
 
 import gzip
-import importlib
-import importlib.util
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
+from utils import keras_file
+from utils.formats import ArtifactError, Format, Runner, format_by_suffix, format_of, register
 
-class ArtifactError(ValueError):
-    """The bytes are not what their format says, or no interpreter can run them."""
-
-
-class Runner(Protocol):
-    """An opened artifact."""
-
-    def run(self, x: Any) -> Any:
-        """Predict one batch: an array (or `{name: array}` for several inputs) in, the same out."""
-
-
-@dataclass(frozen=True)
-class Format:
-    """What `register` was told about one format."""
-
-    name: str
-    suffix: str
-    magic: bytes
-    offset: int
-    opener: Callable[[bytes, bool], Runner]
-    constants: Callable[[bytes], Mapping[str, np.ndarray]] | None
-    imports: tuple[str, ...]
-
-    def matches(self, content: bytes) -> bool:
-        """True if the magic bytes stand where this format has them."""
-        return content[self.offset : self.offset + len(self.magic)] == self.magic
-
-
-_FORMATS: dict[str, Format] = {}
-
-
-def register(
-    name: str,
-    *,
-    suffix: str,
-    magic: bytes,
-    opener: Callable[[bytes, bool], Runner],
-    offset: int = 0,
-    constants: Callable[[bytes], Mapping[str, np.ndarray]] | None = None,
-    imports: tuple[str, ...] = (),
-) -> None:
-    """Make a format known.  Registering a name again replaces it, so that a module can be reloaded.
-
-    Args:
-        name: the format's name, equal to the name of its module in `utils/deploy/`.
-        suffix: file suffix with its dot, such as ".tflite".
-        magic: bytes that every file of the format has at `offset`.
-        opener: `opener(content, trusted)` returns a `Runner`.  With `trusted=False` it must not let
-            broken content crash this process.
-        constants: `constants(content)` returns the parameters as `{name: array}` in which a stored zero
-            is 0 (a quantized tensor has its zero point subtracted); None if the format cannot tell.
-        imports: modules the opener needs; `measure.peak_memory` imports them before it takes its baseline.
-    """
-    if not suffix.startswith("."):
-        raise ValueError(f"the suffix {suffix!r} has no dot; pass for example '.tflite'")
-    if not magic:
-        raise ValueError(f"the format {name!r} has no magic bytes; without them a foreign file cannot be told")
-    _FORMATS[name] = Format(name, suffix, magic, offset, opener, constants, imports)
-
-
-def format_of(name: str) -> Format:
-    """The registered format of that name, importing `utils.deploy.NAME` if need be.
-
-    Raises:
-        ValueError: if there is no such format; the message lists those there are.
-    """
-    if not isinstance(name, str):
-        raise TypeError(f"a format is a name such as 'tflite', not {type(name).__name__}")
-    if name not in _FORMATS and _has_module(name):
-        importlib.import_module(f"utils.deploy.{name}")
-    if name not in _FORMATS:
-        raise ValueError(f"unknown format {name!r}; known are {', '.join(_known())}")
-    return _FORMATS[name]
-
-
-def _has_module(name: str) -> bool:
-    return name.isidentifier() and importlib.util.find_spec(f"utils.deploy.{name}") is not None
-
-
-def _known() -> list[str]:
-    """Registered formats and those whose module waits to be imported (it has a call of `register`)."""
-    modules = Path(__file__).with_name("deploy").glob("*.py")
-    waiting = {path.stem for path in modules if "artifact.register(" in path.read_text(encoding="utf-8")}
-    return sorted(_FORMATS.keys() | waiting)
+__all__ = ["Artifact", "ArtifactError", "Runner", "format_of", "from_keras", "load", "register"]
 
 
 @dataclass(frozen=True)
@@ -210,25 +125,10 @@ def load(path: str | os.PathLike[str], format: str | None = None) -> Artifact:
         raise IsADirectoryError(f"{path} is a folder; pass the file in it")
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    kind = format_of(format) if format is not None else _by_suffix(path)
+    kind = format_of(format) if format is not None else format_by_suffix(path)
     content = path.read_bytes()
     _check_content(content, kind, str(path))
     return Artifact(content, kind.name)
-
-
-def _by_suffix(path: Path) -> Format:
-    """The format whose suffix `path` ends in: registered ones, else the module named like the suffix."""
-    for name in (suffix[1:] for suffix in reversed(path.suffixes)):
-        if name not in _FORMATS and _has_module(name):
-            importlib.import_module(f"utils.deploy.{name}")
-    found = [kind for kind in _FORMATS.values() if path.name.endswith(kind.suffix)]
-    if not found:
-        raise ValueError(
-            f"no format has the suffix of {path.name!r}; known formats: {', '.join(_known())}. "
-            "If the file is one of them, pass format=…"
-        )
-    exact = [kind for kind in found if kind.suffix == f".{kind.name}"]
-    return (exact or found)[0]
 
 
 def _check_content(content: bytes, kind: Format, what: str) -> None:
@@ -265,28 +165,14 @@ def from_keras(model: Any) -> Artifact:
         TypeError: if `model` is not a tf_keras model (a Keras 3 model, for example).
         ArtifactError: if Keras cannot save it.
     """
-    from utils import keras_file
-
     return Artifact(keras_file.pack(model), "keras", trusted=True)
-
-
-def _open_keras(content: bytes, trusted: bool) -> Runner:
-    from utils import keras_file
-
-    return keras_file.Runner(content)
-
-
-def _keras_constants(content: bytes) -> Mapping[str, np.ndarray]:
-    from utils import keras_file
-
-    return keras_file.constants(content)
 
 
 register(
     "keras",
     suffix=".keras",
     magic=b"PK\x03\x04",
-    opener=_open_keras,
-    constants=_keras_constants,
+    opener=lambda content, trusted: keras_file.Runner(content),
+    constants=keras_file.constants,
     imports=("tensorflow", "tf_keras"),
 )

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from utils.artifact import ArtifactError
+from utils.formats import ArtifactError
 
 #: The earliest date a zip can hold: one date for all files makes equal models equal bytes.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
