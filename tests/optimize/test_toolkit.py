@@ -8,6 +8,7 @@ import tensorflow_model_optimization as tfmot
 import tf_keras
 
 from utils.optimize import toolkit
+from utils.optimize.layers import LAYERS
 
 K = tf_keras.layers
 
@@ -191,3 +192,17 @@ def test_listed_counts_what_comes_more_than_once():
 def test_shortened_text_keeps_to_its_limit(limit):
     said = toolkit.shortened(ValueError("a " * 50), limit).removeprefix("ValueError: ")
     assert len(said) <= limit and said.endswith(" …")
+
+
+def test_a_loop_that_cannot_be_calibrated_is_unrolled():
+    (cell,) = toolkit.layer_support({"SimpleRNN": LAYERS["SimpleRNN"]}, ["PTQ int8 file"])
+    assert cell.outcome == "refused" and cell.way_out.startswith("unroll → int8: ")
+    assert "WHILE" not in cell.way_out and "FULLY_CONNECTED×16" in cell.way_out  # two for each of 8 steps
+
+
+def test_unrolling_keeps_the_outputs_and_needs_a_loop():
+    model = LAYERS["GRU"]()
+    x = toolkit.example_input(model, 3)[0]
+    np.testing.assert_allclose(toolkit._unrolled(model)(x), model(x), atol=1e-6)
+    with pytest.raises(ValueError, match="no layer of the model can be unrolled"):
+        toolkit._unrolled(LAYERS["Dense"]())

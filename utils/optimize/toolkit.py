@@ -578,6 +578,21 @@ def _fixed_batch(model: tf_keras.Model) -> Seen:
     return _integer_share(_convert(model, calibrate=True, integers_only=True, fixed_batch=True))
 
 
+def _unrolled(model: tf_keras.Model) -> tf_keras.Model:
+    """Each recurrent layer written out step by step, so that the file has no loop."""
+    recurrent = [layer for layer in model.layers if "unroll" in layer.get_config()]
+    if not recurrent:
+        raise ValueError("no layer of the model can be unrolled")
+
+    def change(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
+        config = layer.get_config()
+        return type(layer).from_config({**config, "unroll": True} if "unroll" in config else config)
+
+    changed = tf_keras.models.clone_model(model, clone_function=change)
+    changed.set_weights(model.get_weights())
+    return changed
+
+
 def _on(prepare: Callable[[tf_keras.Model], tf_keras.Model], technique: str) -> Callable[[tf_keras.Model], Seen]:
     return lambda model: TECHNIQUES[technique](prepare(model))
 
@@ -585,6 +600,7 @@ def _on(prepare: Callable[[tf_keras.Model], tf_keras.Model], technique: str) -> 
 _WITHOUT_TRAINING = {
     "quantize after training": _int8_file_after_training,
     "quantize after training, batch of 1": _fixed_batch,
+    "unroll, then quantize after training": _on(_unrolled, "PTQ int8 file"),
 }
 _FOR_TRAINING_AWARE = {
     "rebuild with Keras 2": _on(keras_2, "QAT int8 file"),
@@ -621,6 +637,7 @@ _WAYS_OUT: dict[str, dict[str, Callable[[tf_keras.Model], Seen]]] = {
     "PTQ int8 file": {
         "rebuild with Keras 2": _on(keras_2, "PTQ int8 file"),
         "fixed batch of 1": _fixed_batch,
+        "unroll": _on(_unrolled, "PTQ int8 file"),
         "allow float operators": _float_allowed,
     },
 }
