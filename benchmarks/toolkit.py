@@ -28,7 +28,7 @@ from utils import recorded
 
 BATCH = 32
 NETWORKS = ("mlp", "lenet5", "depthwise_cnn", "residual_cnn")
-SOURCES = ["utils/optimize/toolkit.py", "utils/optimize/layers.py"]
+SOURCES = [f"utils/optimize/{name}.py" for name in ("layer_support", "layers", "toolkit", "variants")]
 
 
 def record_layers(names: list[str]) -> None:
@@ -36,7 +36,7 @@ def record_layers(names: list[str]) -> None:
     from tqdm import tqdm
 
     from utils.optimize.layers import LAYERS
-    from utils.optimize.toolkit import layer_support
+    from utils.optimize.layer_support import layer_support
 
     cells = {}
     for name in (bar := tqdm(names or LAYERS)):

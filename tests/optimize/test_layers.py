@@ -5,7 +5,7 @@ import pytest
 import tf_keras
 
 from utils.optimize.layers import LAYERS
-from utils.optimize.toolkit import example_input
+from utils.optimize.variants import example_input
 
 
 @pytest.mark.parametrize("name", LAYERS)

@@ -12,7 +12,7 @@ import tensorflow_model_optimization as tfmot
 import tf_keras
 
 import utils  # noqa: F401  (settles Keras 2 before TensorFlow is imported)
-from utils.optimize.toolkit import quiet
+from utils.quiet import quiet
 
 _PACKAGES = ("tensorflow-model-optimization", "tf-keras", "keras", "ai-edge-litert", "litert-quantizer")
 
