@@ -43,3 +43,14 @@ def as_tflite() -> Artifact:
 
 def examples(count: int = 60) -> np.ndarray:
     return np.random.default_rng(1).random((count, 6, 6, 1), np.float32)
+
+
+def network():
+    """One convolution and one dense layer, so that a technique meets both, and a layer without weights between them."""
+    import tf_keras
+
+    layers = tf_keras.layers
+    return tf_keras.Sequential([
+        tf_keras.Input((6, 6, 4)), layers.Conv2D(3, 2, name="conv"), layers.Flatten(name="flat"),
+        layers.Dense(5, name="dense"),
+    ])  # fmt: skip

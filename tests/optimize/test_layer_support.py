@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
+from tests.little import network
 from utils.optimize import layer_support
 from utils.optimize.layers import LAYERS
 from utils.quiet import quiet
@@ -17,12 +18,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:distutils Version classes are de
 @pytest.fixture(autouse=True)
 def seed():
     tf_keras.utils.set_random_seed(1)
-
-
-def network():
-    return tf_keras.Sequential([
-        tf_keras.Input((6, 6, 4)), K.Conv2D(3, 2, name="conv"), K.Flatten(name="flat"), K.Dense(5, name="dense"),
-    ])
 
 
 def test_every_technique_reaches_a_dense_layer():

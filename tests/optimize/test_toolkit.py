@@ -5,6 +5,7 @@ import pytest
 import tensorflow_model_optimization as tfmot
 import tf_keras
 
+from tests.little import network
 from utils.optimize import toolkit
 
 K = tf_keras.layers
@@ -16,12 +17,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:distutils Version classes are de
 @pytest.fixture(autouse=True)
 def seed():
     tf_keras.utils.set_random_seed(1)
-
-
-def network():
-    return tf_keras.Sequential([
-        tf_keras.Input((6, 6, 4)), K.Conv2D(3, 2, name="conv"), K.Flatten(name="flat"), K.Dense(5, name="dense"),
-    ])
 
 
 def pruned(model):

@@ -6,6 +6,7 @@ import pytest
 import tensorflow_model_optimization as tfmot
 import tf_keras
 
+from tests.little import network
 from utils.optimize import variants
 from utils.optimize.layers import LAYERS
 from utils.optimize.toolkit import says
@@ -19,12 +20,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:distutils Version classes are de
 @pytest.fixture(autouse=True)
 def seed():
     tf_keras.utils.set_random_seed(1)
-
-
-def network():
-    return tf_keras.Sequential([
-        tf_keras.Input((6, 6, 4)), K.Conv2D(3, 2, name="conv"), K.Flatten(name="flat"), K.Dense(5, name="dense"),
-    ])
 
 
 def test_flattened_opens_nested_and_subclassed_models():
