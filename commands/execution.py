@@ -48,7 +48,7 @@ def execute(
     keep_going: record errors as outputs and go on, instead of raising Problem at the first.
     cell_limit: seconds a cell may take.  variables: further environment variables of the kernel.
     progress: a bar on stderr; None: if that is a terminal.  name: how messages call the notebook.
-    Raises Problem, naming the cell, if it fails, takes too long, or the kernel dies.
+    Raises Problem, naming the cell, if it fails, takes too long, or the kernel dies; KeyboardInterrupt at Ctrl+C.
     """
     notebook = read(path)
     watch = _Watch(notebook, name or shown(path), progress)
@@ -57,7 +57,12 @@ def execute(
         client = _client(notebook, kernel, path.parent, keep_going, cell_limit, watch)
         _connect(client, scratch)
         environment = kernel_variables(seed, fresh, scratch) | (variables or {})
-        watch.guard(lambda: client.execute(env=environment, stdout=words, stderr=words), cell_limit, words)
+        try:
+            watch.guard(lambda: client.execute(env=environment, stdout=words, stderr=words), cell_limit, words)
+        except Exception:
+            if _interrupted(client):
+                raise KeyboardInterrupt from None
+            raise
     return Executed(notebook, watch.cell_seconds, time.monotonic() - watch.began)
 
 
@@ -136,6 +141,11 @@ def _connect(client, scratch: Path) -> None:
     if os.name != "nt" and len(os.fsencode(scratch)) < _LONGEST_SOCKET:
         manager.transport = "ipc"
         manager.connection_file = str(scratch / "k.json")
+
+
+def _interrupted(client) -> bool:
+    """Whether Ctrl+C or a signal ended the kernel: nbclient then cleans up and reports a dead kernel."""
+    return getattr(client, "_async_cleanup_kernel_future", None) is not None
 
 
 class _Watch:

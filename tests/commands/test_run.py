@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import io
 import json
+import os
 from pathlib import Path
 
 import nbformat
@@ -149,6 +150,13 @@ def test_the_culprit_is_named_and_the_notebook_stays(course, capsys, source, lim
     with pytest.raises(Problem, match=sentence):
         execution.execute(path, cell_limit=limit)
     assert path.read_bytes() == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals for a process of one's own")
+def test_ctrl_c_stops_everything_and_is_no_dead_kernel(course):
+    press = "import os, signal, time\nos.kill(os.getppid(), signal.SIGINT)\ntime.sleep(60)"
+    with pytest.raises(KeyboardInterrupt):
+        execution.execute(course("03_small", press, "print('next')"), keep_going=True)
 
 
 def test_one_failing_chapter_does_not_stop_the_next(course, without_kernel, capsys):
