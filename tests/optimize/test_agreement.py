@@ -1,0 +1,92 @@
+"""The file of a model with fake quantization: its integers, its operators, and its answers."""
+
+import numpy as np
+import pytest
+
+from tests.aware import inputs
+from utils.optimize import agreement, quantization, quantizers
+from utils.optimize import quantization_aware as qa
+
+
+def test_folded_batch_normalization_keeps_the_integers_and_scales_the_scales(small, aware, file):
+    integers, scales = quantizers.integer_kernel(aware, "conv")
+    names = [op.name for op in file.runner.summary()]
+    assert names == ["QUANTIZE", "CONV_2D", "RESHAPE", "FULLY_CONNECTED", "DEQUANTIZE"]
+    stored, stored_scales = agreement.stored_kernel(file, 0)
+    gamma, _, _, variance = small.get_layer("bn").get_weights()
+    factor = gamma / np.sqrt(variance + small.get_layer("bn").epsilon)
+    assert np.array_equal(stored * np.sign(factor), integers)
+    assert np.allclose(stored_scales, scales * np.abs(factor), rtol=1e-5)
+
+
+def test_a_stored_dense_kernel_has_its_units_last(aware, file):
+    integers, scale = quantizers.integer_kernel(aware, "logits")
+    stored, stored_scale = agreement.stored_kernel(file, 1)
+    assert np.array_equal(stored, integers) and np.allclose(stored_scale, scale)
+    with pytest.raises(ValueError, match="got 2"):
+        agreement.stored_kernel(file, 2)
+
+
+def test_agreement_with_the_file(aware, small, file):
+    result = agreement.agreement(aware, file, inputs(small, 500, seed=3)[0])
+    assert result.share >= 0.995 and result.near_ties == 1.0 and result.largest < 1.5
+    assert len(result.margins) == len(result.disagreements) == round(500 * (1 - result.share))
+
+
+def test_margins_say_how_far_the_models_winner_was_ahead(aware, small, file):
+    class Shifted:
+        """The file with its classes one place further: it disagrees nearly everywhere."""
+
+        format, runner = file.format, file.runner
+
+        def predict(self, x):
+            return np.roll(file.predict(x), 1, axis=1)
+
+    x = inputs(small, 200, seed=4)[0]
+    result = agreement.agreement(aware, Shifted(), x)
+    assert result.share < 0.7 and result.near_ties < 0.5 and result.largest > 10
+    outputs, chosen = aware.predict(x, verbose=0), Shifted().predict(x).argmax(axis=1)
+    for i, margin in zip(result.disagreements, result.margins, strict=True):
+        ahead = outputs[i].max() - outputs[i, chosen[i]]
+        assert ahead >= 0 and margin == pytest.approx(ahead / result.step, rel=1e-4, abs=1e-4)
+
+
+def test_a_clear_winner_who_loses_is_no_near_tie(aware):
+    found = agreement.Agreement(0.99, np.array([3, 8]), np.array([1.0, 2.5]), 3.0, 0.1)
+    assert found.near_ties == 0.5
+    assert agreement.Agreement(1.0, np.array([]), np.array([]), 0.0, 0.1).near_ties == 1.0
+
+
+def test_four_bit_weights_are_stored_in_four_bits(small, file):
+    four = agreement.to_tflite(qa.quantize_aware(small, (4, 8), calibration=inputs(small)[0]))
+    assert {op.inputs[1].dtype for op in four.runner.summary() if op.name in ("CONV_2D", "FULLY_CONNECTED")} == {"int4"}
+    assert four.size < file.size
+
+
+@pytest.mark.parametrize("options, text", [
+    ({"bits": 4}, "4-bit activations"), ({"bits": (8, 6)}, "6-bit activations"),
+    ({"per_channel": True}, "one scale for each unit"), ({"per_channel": False}, "batch normalization behind")])
+def test_what_exists_only_in_simulation_is_not_converted(small, options, text):
+    with pytest.raises(ValueError, match=text):
+        agreement.to_tflite(qa.quantize_aware(small, **options))
+
+
+def test_agreement_needs_a_quantized_output(aware, small):
+    with pytest.raises(ValueError, match="no output step"):
+        agreement.agreement(aware, quantization.convert(small, "float32"), inputs(small)[0])
+
+
+def test_a_plain_model_is_no_quantized_one(small):
+    with pytest.raises(ValueError, match="no fake quantization"):
+        agreement.to_tflite(small)
+
+
+def test_only_classifiers_are_compared(aware, file):
+    class Flat:
+        format, runner = file.format, file.runner
+
+        def predict(self, x):
+            return file.predict(x)[:, 0]
+
+    with pytest.raises(ValueError, match=r"both must be \(n, classes\)"):
+        agreement.agreement(aware, Flat(), inputs(aware, 5)[0])

@@ -1,0 +1,72 @@
+"""Fake quantization by hand: round to the grid, stay in float, and let gradients pass.
+
+Fake quantization: Jacob et al. 2018, arXiv 1712.05877.  Straight-through estimator: Bengio, Léonard, Courville 2013,
+arXiv 1308.3432.  `quantization_aware` puts the Toolkit's version of it into a whole model.
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+__all__ = ["check_bits", "fake_quantize", "value_and_gradients"]
+
+
+def fake_quantize(x, low, high, bits: int = 8, *, narrow: bool = False) -> tf.Tensor:
+    """Round x to the grid of [low, high] and stay in float; let gradients pass as if nothing had been rounded.
+
+    Forward: the range is moved a little so that 0.0 lies on the grid ("nudged", Jacob et al. 2018, section 3),
+    x is clamped to it and rounded.  Backward, the straight-through estimator:
+
+        d/dx    = 1 inside the range, 0 outside          (rounding counts as the identity)
+        d/dlow  = sum of the gradients of all x below    (they were set to low)
+        d/dhigh = sum of the gradients of all x above
+
+    Equal to `tf.quantization.fake_quant_with_min_max_vars`, gradients included.
+
+    Args:
+        x: float32, any shape.
+        low, high: range, two numbers; low ≤ 0 ≤ high and low < high.
+        bits: 2 to 16, so 2**bits grid points.  narrow: one point fewer, as for symmetric weights.
+    """
+    check_bits(bits, top=16)
+    steps = 2**bits - 1 - bool(narrow)
+
+    @tf.custom_gradient
+    def rounded(x, low, high):
+        scale = (high - low) / steps
+        zero_point = tf.clip_by_value(tf.floor(-low / scale + 0.5), 0, steps)
+        bottom, top = -zero_point * scale, (steps - zero_point) * scale
+        grid_point = tf.floor((tf.clip_by_value(x, bottom, top) - bottom) * (1 / scale) + 0.5)
+
+        def gradient(upstream):
+            below, above = x < bottom, x > top
+            inside = tf.where(below | above, 0.0, upstream)
+            return inside, tf.reduce_sum(tf.where(below, upstream, 0.0)), tf.reduce_sum(tf.where(above, upstream, 0.0))
+
+        return grid_point * scale + bottom, gradient
+
+    x, low, high = (tf.convert_to_tensor(value, tf.float32) for value in (x, low, high))
+    if not tf.executing_eagerly() or (low <= 0 <= high and low < high):
+        return rounded(x, low, high)
+    raise ValueError(f"the range is [{float(low):g}, {float(high):g}]; it must contain 0 and be wider than 0")
+
+
+def value_and_gradients(function: Callable, x, low: float, high: float, bits: int) -> list[np.ndarray]:
+    """[y, dx, dlow, dhigh] of y = function(x, low, high, bits), for the loss sum(y · sin x), whose gradient differs
+    from number to number.  Compares ways to compute fake quantization."""
+    arguments = [tf.convert_to_tensor(value, tf.float32) for value in (x, low, high)]
+    with tf.GradientTape() as tape:
+        tape.watch(arguments)
+        y = function(*arguments, bits)
+        loss = tf.reduce_sum(y * tf.sin(arguments[0]))
+    return [y.numpy(), *(gradient.numpy() for gradient in tape.gradient(loss, arguments))]
+
+
+def check_bits(bits: object, top: int) -> int:
+    if isinstance(bits, bool) or not isinstance(bits, numbers.Integral) or not 2 <= bits <= top:
+        raise ValueError(f"bits is {bits!r}; pass a whole number from 2 to {top}")
+    return int(bits)

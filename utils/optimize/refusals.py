@@ -1,0 +1,72 @@
+"""Which layers the Toolkit's quantization-aware training refuses, why, and what can be done about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import tf_keras
+from tensorflow_model_optimization.python.core.quantization.keras import quantize_aware_activation
+
+__all__ = ["Refusal", "refusal", "refused_at_sight"]
+
+_Aware = quantize_aware_activation.QuantizeAwareActivation
+_FUSED_ACTIVATIONS = _Aware._PRE_QUANT_ACTIVATIONS | _Aware._POST_QUANT_ACTIVATIONS
+_ACTIVATION_LAYERS = {"relu", "relu6", "swish", "linear", "softmax", "sigmoid", "tanh"}
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why the Toolkit does not quantize a layer, and what can be done about it."""
+
+    layer: str
+    kind: str
+    reason: str
+    way_out: str
+
+    def __str__(self) -> str:
+        return f"{self.layer} ({self.kind}): {self.reason}. {self.way_out}"
+
+
+#: What to do instead, by the refused layer's class; else `_ANY_WAY_OUT`.
+_WAYS_OUT = {
+    "Conv1D": "Pass configs={name: layer_config(['kernel'])}, or write it as Conv2D on a picture one row high",
+    "Conv3D": "Pass configs={name: layer_config(['kernel'])}; check the file, few kernels take it",
+    "BatchNormalization": "Put it right behind a convolution, so that it is folded into it, or leave it out",
+    "PReLU": "Use ReLU or LeakyReLU",
+    "Multiply": "Use Add or Concatenate, or leave it float",
+    "Rescaling": "Scale the data before the model, as utils.data does",
+    "Normalization": "Scale the data before the model, as utils.data does",
+    "Embedding": "Leave it float; quantize it after training (quantization.convert, mode 'dynamic')",
+    "LayerNormalization": "Leave it float, or use BatchNormalization behind a convolution",
+    "Activation": "Use relu, sigmoid, tanh or softmax, which the Toolkit knows",
+}
+_ACTIVATION_WAY_OUT = "Use relu here, or a ReLU or LeakyReLU layer behind it"
+_ANY_WAY_OUT = ("Leave it float, give it a QuantizeConfig of its own (configs={name: …}), or write that part with "
+                "layers that are supported")
+_RECURRENT = "Leave it float and quantize it after training: the Toolkit has no ranges for recurrent cells"
+
+
+def refused_at_sight(layer, registry) -> Refusal | None:
+    """What the registry alone can tell; normalization and separable convolutions depend on the layers around them."""
+    if type(layer).__name__ in ("BatchNormalization", "SeparableConv1D", "SeparableConv2D"):
+        return None
+    if not registry.supports(layer):
+        return refusal(layer, "the Toolkit has no rule for this kind of layer")
+    activation = _activation_name(layer)
+    known = _ACTIVATION_LAYERS if isinstance(layer, tf_keras.layers.Activation) else _FUSED_ACTIVATIONS
+    if activation is not None and activation not in known:
+        return Refusal(layer.name, type(layer).__name__, f"the Toolkit has no rule for the activation {activation!r}",
+                       _ACTIVATION_WAY_OUT)
+    return None
+
+
+def _activation_name(layer) -> str | None:
+    """Name of the activation function that a layer applies, None if it has none."""
+    activation = getattr(layer, "activation", None)
+    return None if activation is None else getattr(activation, "__name__", type(activation).__name__)
+
+
+def refusal(layer, reason: str) -> Refusal:
+    kind = type(layer).__name__
+    recurrent = isinstance(layer, tf_keras.layers.RNN)
+    return Refusal(layer.name, kind, reason, _WAYS_OUT.get(kind, _RECURRENT if recurrent else _ANY_WAY_OUT))
