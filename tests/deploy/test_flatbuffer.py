@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.little import as_tflite, classifier
+from tests.little import as_tflite, classifier, keras
 from utils.deploy import flatbuffer
 
 
@@ -47,3 +47,32 @@ def test_half_a_file_is_not_read_as_a_whole_one(share):
     content = as_tflite().content
     with pytest.raises(struct.error):  # what reads it checks first, in a child process
         flatbuffer.parameters(content[: int(share * len(content))])
+
+
+def test_a_sparse_constant_has_its_stored_values_and_then_its_zeros():
+    import tensorflow as tf
+
+    k = keras()
+    model = k.Sequential([k.Input((64,)), k.layers.Dense(32, use_bias=False)])
+    kernel = np.zeros((64, 32), np.float32)
+    kernel[::8, :] = np.arange(1, 33)
+    model.set_weights([kernel])
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY]
+    file = flatbuffer.File(converter.convert())
+    found = [tensor for tensor in file.tensors[0] if tensor.sparse]
+    assert len(found) == 1
+    values = file.values(found[0])
+    assert found[0].bytes < 4 * kernel.size == 4 * len(values)  # fewer are stored, all are there
+    assert np.array_equal(np.sort(values), np.sort(kernel.ravel()))
+    stored = found[0].bytes // 4
+    assert not values[stored:].any()
+    assert not any(tensor.sparse for tensor in flatbuffer.File(as_tflite().content).tensors[0])
+
+
+def test_inputs_outputs_and_metadata():
+    file = flatbuffer.File(as_tflite().content)
+    assert [tensor.signature for tensor in file.inputs()] == [(-1, 6, 6, 1)]
+    assert [tensor.signature for tensor in file.outputs()] == [(-1, 4)]
+    assert set(file.metadata()) == {name for name, _ in file.metadata_buffers()}
+    assert file.metadata()["min_runtime_version"].startswith(b"1.")

@@ -10,7 +10,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from utils import artifact, child
+from utils import artifact
 from utils.artifact import Artifact, ArtifactError
 from utils.deploy import flatbuffer, tflite
 
@@ -73,10 +73,11 @@ def of_model(build) -> bytes:
 def fixed_batch(size: int) -> bytes:
     import tensorflow as tf
 
-    call = tf.function(lambda x: branched()(x, training=False)).get_concrete_function(
+    model = branched()  # built here, not while the function is traced
+    call = tf.function(lambda x: model(x, training=False)).get_concrete_function(
         tf.TensorSpec((size, 10, 10, 2), tf.float32)
     )
-    return tf.lite.TFLiteConverter.from_concrete_functions([call], branched()).convert()
+    return tf.lite.TFLiteConverter.from_concrete_functions([call], model).convert()
 
 
 def tokens(k):
@@ -373,6 +374,137 @@ def test_constants_of_a_float_file_are_the_weights():
     assert any(values.shape == dense.T.shape and np.array_equal(values, dense.T) for values in found)
 
 
+# --- comparing ------------------------------------------------------------------------------------------
+
+
+def test_compare_with_models_artifacts_bytes_paths_and_keras(tmp_path):
+    x, model = pictures(40), trusted(converted("int8_io"))
+    scale = model.outputs[0].scale
+    reference = model.compare(trusted(converted("int8_io"), "reference"), x)
+    raw = [trusted(converted("int8_io"), kind).run(x) for kind in ("default", "reference")]
+    assert reference.steps == round(np.abs(raw[0] - raw[1]).max() / scale)
+    path = Artifact(converted("float"), "tflite").save(tmp_path / "m.tflite")
+    others = [converted("float"), path, str(path), artifact.load(path), trusted(converted("float"))]
+    found = [model.compare(other, x) for other in others]
+    expected = np.abs(model.run(x).astype(float) - trusted(converted("float")).run(x))
+    assert {c.largest for c in found} == {expected.max()}
+    assert {c.steps for c in found} == {None}
+    assert trusted(converted("float")).compare(branched(), x).largest < 1e-6
+    labels = [model.run(x).argmax(1), trusted(converted("float")).run(x).argmax(1)]
+    assert found[0].differ.tolist() == np.flatnonzero(labels[0] != labels[1]).tolist()
+
+
+def test_compare_refuses_what_it_cannot_compare():
+    x = pictures(2)
+    with pytest.raises(TypeError, match="or a tf_keras model; got list"):
+        trusted(converted("float")).compare([1, 2], x)
+    other = of_model(lambda k: k.Sequential([k.Input((10, 10, 2)), k.layers.Flatten(), k.layers.Dense(3)]))
+    with pytest.raises(ValueError, match=r"shapes \(2, 5\) and \(2, 3\); only equal shapes"):
+        trusted(converted("float")).compare(other, x)
+    with pytest.raises(ArtifactError, match="not a tflite file"):
+        trusted(converted("float")).compare(b"PK\x03\x04" * 9, x)
+
+
+# --- signatures -----------------------------------------------------------------------------------------
+
+
+KERNEL = np.arange(12, dtype=np.float32).reshape(4, 3)
+
+
+@functools.cache
+def there_and_back(tmp: str) -> bytes:
+    """One file with two signatures: 4 numbers to 3, and 3 to 4."""
+    import tensorflow as tf
+
+    keras()  # quiet
+    module = tf.Module()
+    module.w = tf.Variable(KERNEL)
+    spec = tf.TensorSpec((None, 4), tf.float32, name="x"), tf.TensorSpec((None, 3), tf.float32, name="code")
+    encode = tf.function(lambda x: {"code": x @ module.w}).get_concrete_function(spec[0])
+    decode = tf.function(lambda code: {"x": code @ tf.transpose(module.w)}).get_concrete_function(spec[1])
+    tf.saved_model.save(module, tmp, signatures={"encode": encode, "decode": decode})
+    return tf.lite.TFLiteConverter.from_saved_model(tmp).convert()
+
+
+@pytest.fixture(scope="module")
+def two_ways(tmp_path_factory) -> bytes:
+    return there_and_back(str(tmp_path_factory.mktemp("saved")))
+
+
+def test_signatures_run_by_name_with_any_batch(two_ways):
+    model = tflite.Model(two_ways)
+    assert sorted(model.signatures) == ["decode", "encode"]
+    encode, decode = model.signature("encode"), model.signature("decode")
+    for count in (5, 1, 600):
+        x = np.random.default_rng(count).random((count, 4), np.float32)
+        np.testing.assert_allclose(encode.run(x), x @ KERNEL, rtol=1e-5)
+        np.testing.assert_allclose(decode.run({"code": encode.run(x)}), x @ KERNEL @ KERNEL.T, rtol=1e-5)
+        np.testing.assert_allclose(encode.prepare(x)(), x @ KERNEL, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"takes shape \(n, 4\).*got \(2, 3\)"):
+        encode.run(np.zeros((2, 3), np.float32))
+    with pytest.raises(ValueError, match=r"no signature 'train'; it has '(decode|encode)', '(decode|encode)'"):
+        model.signature("train")
+
+
+# --- state ----------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def counting(batch: int = 1) -> bytes:
+    """Adds up what it is given, in a resource variable."""
+    import tensorflow as tf
+
+    keras()
+    module = tf.Module()
+    module.total = tf.Variable(tf.zeros((batch, 2)))
+    call = tf.function(lambda x: {"total": module.total.assign_add(x)})
+    concrete = call.get_concrete_function(tf.TensorSpec((batch, 2), tf.float32, name="x"))
+    return tf.lite.TFLiteConverter.from_concrete_functions([concrete], module).convert()
+
+
+def test_a_stream_keeps_its_state_and_run_does_not():
+    model, one = tflite.Model(counting()), np.ones((1, 2), np.float32)
+    assert model.run(np.ones((3, 2), np.float32)).tolist() == [[1, 1]] * 3
+    stream, other = model.stream(), model.stream()
+    assert [stream.step(one)[0, 0] for _ in range(3)] == [1, 2, 3]
+    assert model.run(one).tolist() == [[1, 1]]
+    assert other.step(5 * one)[0, 0] == 5
+    stream.reset()
+    assert stream.step(one)[0, 0] == 1
+    with pytest.raises(ValueError, match="takes 1 examples a step, got 2: a state belongs to each"):
+        stream.step(np.ones((2, 2), np.float32))
+    with pytest.raises(TypeError, match="takes real values"):
+        stream.step(np.ones((1, 2), int))
+    assert stream.step(one)[0, 0] == 2  # what was refused did not count
+
+
+def test_a_stream_of_a_file_without_state_gives_what_run_gives():
+    model, x = trusted(converted("int8_io")), pictures(4)
+    stream = model.stream()
+    np.testing.assert_array_equal(stream.step(x), model.run(x))
+    with pytest.raises(ValueError, match=r"the state belongs to inputs of shape .*call reset\(\) first"):
+        stream.step(x[:2])
+    stream.reset()
+    np.testing.assert_array_equal(stream.step(x[:2]), model.run(x[:2]))
+
+
+def test_a_file_without_a_batch_axis_takes_its_input_whole():
+    """One second of sound in, scores out: the first axis counts samples, not examples."""
+    import tensorflow as tf
+
+    keras()
+    module = tf.Module()
+    module.w = tf.Variable(np.arange(12, dtype=np.float32).reshape(6, 2))
+    call = tf.function(lambda sound: tf.expand_dims(tf.linalg.matvec(module.w, sound, transpose_a=True), 0))
+    concrete = call.get_concrete_function(tf.TensorSpec((6,), tf.float32, name="sound"))
+    model = tflite.Model(tf.lite.TFLiteConverter.from_concrete_functions([concrete], module).convert())
+    assert not model.batched
+    np.testing.assert_allclose(model.run(np.ones(6, np.float32)), [[30, 36]])
+    with pytest.raises(ValueError, match=r"takes exactly the shape \(6,\).*got \(12,\)"):
+        model.run(np.ones(12, np.float32))
+    assert trusted(converted("float")).batched
+
+
 # --- files that are broken ------------------------------------------------------------------------------
 
 
@@ -401,7 +533,12 @@ def test_flipped_bits_never_end_the_caller(flips, seed):
 
 def test_foreign_files(tmp_path):
     path = tmp_path / "m.tflite"
-    for content, sentence in [(b"", "is empty"), (b"\x89PNG\r\n\x1a\n" * 9, "is not a tflite file")]:
+    for content, sentence in [
+        (b"", "is empty"),
+        (b"\x89PNG\r\n\x1a\n" * 9, "is not a tflite file"),
+        (b"PK\x03\x04" * 99, "is not a tflite file"),
+        (b"\x10\0\0\0M001" + bytes(99), "is not a tflite file"),
+    ]:
         path.write_bytes(content)
         with pytest.raises(ArtifactError, match=sentence):
             tflite.Model(path)
@@ -436,26 +573,6 @@ def test_a_file_that_aborts_the_process_is_reported():
         Artifact(aborting(), "tflite").predict(np.zeros((1, 4, 8), np.float32))
 
 
-def test_a_file_is_tried_once(monkeypatch):
-    tries = []
-    monkeypatch.setattr(tflite, "_verdicts", {})
-    monkeypatch.setattr(child, "run", lambda *args, **kwargs: tries.append(args[0]))
-    for _ in range(2):
-        tflite.Model(converted("float"))
-    assert tflite.Model(converted("float")).verify().ok
-    assert len(tries) == 1
-    tflite.Model(converted("float"), "reference")
-    assert len(tries) == 2
-    tflite.Model(converted("int8"), trusted=True)
-    assert len(tries) == 2
-
-
-def test_a_good_verdict_comes_from_a_real_child():
-    verdict = tflite.verify(converted("int8_io"))
-    assert verdict.ok, verdict.reason
-    assert verdict.reason == ""
-
-
 # --- silence --------------------------------------------------------------------------------------------
 
 
@@ -463,11 +580,3 @@ def test_opening_and_running_print_nothing(capfd):
     trusted(converted("float")).run(pictures(3))
     captured = capfd.readouterr()
     assert captured.out + captured.err == ""
-
-
-def test_what_is_no_info_line_gets_through(capfd):
-    import os
-
-    with tflite._stderr_kept():
-        os.write(2, b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\nERROR: something\n")
-    assert capfd.readouterr().err == "ERROR: something\n"

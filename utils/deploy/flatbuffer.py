@@ -146,6 +146,25 @@ class File:
         name = _operator_names().get(builtin, f"BUILTIN_{builtin}")
         return (code.CustomCode() or b"CUSTOM").decode(errors="replace") if name == "CUSTOM" else name
 
+    def inputs(self, subgraph: int = 0) -> tuple[Tensor, ...]:
+        """The tensors that a subgraph is given."""
+        graph = self.subgraphs[subgraph]
+        return tuple(self.tensors[subgraph][i] for i in graph.InputsAsNumpy()) if graph.InputsLength() else ()
+
+    def outputs(self, subgraph: int = 0) -> tuple[Tensor, ...]:
+        """The tensors that a subgraph returns."""
+        graph = self.subgraphs[subgraph]
+        return tuple(self.tensors[subgraph][i] for i in graph.OutputsAsNumpy()) if graph.OutputsLength() else ()
+
+    def metadata_buffers(self) -> tuple[tuple[str, int], ...]:
+        """(name, number of the buffer) of each metadata entry."""
+        found = [self._model.Metadata(number) for number in range(self._model.MetadataLength())]
+        return tuple(((entry.Name() or b"").decode(errors="replace"), entry.Buffer()) for entry in found)
+
+    def metadata(self) -> dict[str, bytes]:
+        """{name: value} of the metadata inside of the flatbuffer; `utils.deploy.metadata` reads what it says."""
+        return {name: bytes(self._buffer(number)) for name, number in self.metadata_buffers()}
+
     def values(self, tensor: Tensor) -> np.ndarray:
         """A constant's stored values in its shape, 4 and 2 bit values unpacked, float16 as float16.
 

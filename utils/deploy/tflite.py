@@ -1,9 +1,12 @@
 """Run .tflite files with LiteRT's interpreter, without TensorFlow: any batch, quantization handled.
 
     model = tflite.Model("model.tflite")
-    model.run(x)        # float32 in, float32 out, whatever the file's types
-    model.run_raw(q)    # the file's own types: int8 in, int8 out
-    model.summary()     # what it does, operator by operator
+    model.run(x)                # float32 in, float32 out, whatever the file's types
+    model.run_raw(q)            # the file's own types: int8 in, int8 out
+    model.compare(other, x)     # how far apart, and which labels differ
+    model.signature("encode")   # another graph of the same file
+    model.stream()              # keeps its state from step to step
+    model.summary()             # what it does, operator by operator
 
 A file that is not known to be good is first tried in a child process (`verify`): some broken files, and
 even some that the converter made, end the process that runs them.
@@ -12,160 +15,26 @@ even some that the converter made, end the process that runs them.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import tempfile
-import threading
-import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import utils
-from utils import artifact, child
+from utils import artifact
 from utils.artifact import ArtifactError
-from utils.deploy import flatbuffer
+from utils.deploy import comparison, flatbuffer, ports
+from utils.deploy.comparison import Comparison
+from utils.deploy.ports import Port, dequantize, quantize
+from utils.deploy.session import KERNELS, Session, check_kernels, check_threads, content_of
+from utils.deploy.verification import Verdict, verify
 
-#: Kernel paths: XNNPACK where it can, else optimized; optimized without XNNPACK; plain reference C++.
-KERNELS = {"default": "AUTO", "builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES", "reference": "BUILTIN_REF"}
+__all__ = ["KERNELS", "Comparison", "Model", "Port", "Stream", "Verdict", "dequantize", "quantize", "verify"]
 
 _CHUNK_BYTES = 4 * 2**20  # of input in one call: large enough that calls cost nothing, small in memory
 _CHUNK = 256
-_stderr_lock = threading.Lock()
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the child process found: whether the file runs, else why not, and how long that took."""
-
-    ok: bool
-    reason: str
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Port:
-    """One input or output of a model, as the file declares it (axes of unknown length are -1)."""
-
-    name: str
-    index: int
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    scale: float | None
-    zero_point: int
-
-    @property
-    def quantized(self) -> bool:
-        return self.scale is not None
-
-    @property
-    def range(self) -> tuple[float, float]:
-        """Smallest and largest real value that the quantized type can hold."""
-        info = np.iinfo(self.dtype)
-        return self.scale * (info.min - self.zero_point), self.scale * (info.max - self.zero_point)
-
-
-# --- quantized values -----------------------------------------------------------------------------------
-
-
-def quantize(x: np.ndarray, scale: float, zero_point: int, dtype: Any) -> np.ndarray:
-    """Real values to stored integers, as TF Lite's Quantize kernel does it.
-
-    q = clip(round(x / scale) + zero_point), divided in float32 and halves rounded away from zero
-    (tensorflow/lite/kernels/internal/reference/quantize.h).  XNNPACK multiplies by 1/scale and rounds halves
-    to even, so it may differ by 1 where x/scale lies half-way.
-    """
-    info = np.iinfo(dtype)
-    ratio = np.asarray(x, np.float32) / np.float32(scale)
-    rounded = np.trunc(ratio + np.copysign(np.float32(0.5), ratio).astype(np.float64))
-    return np.clip(rounded + zero_point, info.min, info.max).astype(dtype)
-
-
-def dequantize(q: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
-    """Stored integers to float32: scale · (q − zero_point)."""
-    return (np.float64(np.float32(scale)) * (q.astype(np.float64) - zero_point)).astype(np.float32)
-
-
-# --- verification in a child process --------------------------------------------------------------------
-
-_verdicts: dict[tuple[bytes, str, int, float], Verdict] = {}
-
-
-def verify(
-    source: bytes | str | os.PathLike[str], kernels: str = "default", threads: int = 1, timeout: float = 60.0
-) -> Verdict:
-    """Try a .tflite file in a limited child process: open, allocate, run zeros and random batches.
-
-    The caller lives whatever the file does.  A file is tried once in a process; the verdict is kept.
-
-    Args:
-        source: the bytes or a path.
-        kernels: "default", "builtin" or "reference"; a file may run with one and not with another.
-        timeout: seconds, after which the child is killed and the verdict is "did not end".
-    """
-    content = _content(source)
-    _check_kernels(kernels)
-    key = (hashlib.sha256(content).digest(), kernels, threads, timeout)
-    if key not in _verdicts:
-        start = time.perf_counter()
-        reason = _try_in_child(content, kernels, threads, timeout)
-        _verdicts[key] = Verdict(not reason, reason, time.perf_counter() - start)
-    return _verdicts[key]
-
-
-def _try_in_child(content: bytes, kernels: str, threads: int, timeout: float) -> str:
-    """The reason why the file does not run; "" if it does."""
-    try:
-        child.run(
-            "utils.deploy.tflite:_trial",
-            content,
-            options={"kernels": kernels, "threads": threads},
-            timeout=timeout,
-            memory=4 * 2**30 + 8 * len(content),
-        )
-    except child.ChildError as error:
-        return str(error)
-    return ""
-
-
-def _trial(content: bytes, kernels: str, threads: int) -> bool:
-    """Runs in the child: what could go wrong goes wrong here."""
-    model = Model(content, kernels, threads, trusted=True)
-    model.summary()
-    generator = np.random.default_rng(0)
-    for count in (1, 3):
-        model.run_raw({port.name: _sample(port, count, None) for port in model.inputs})
-        # Random whole numbers may be no valid index: an error message then is no fault of the file.
-        with contextlib.suppress(ArtifactError):
-            model.run_raw({port.name: _sample(port, count, generator) for port in model.inputs})
-    return True
-
-
-def _sample(port: Port, count: int, generator: np.random.Generator | None) -> np.ndarray:
-    """Zeros, or random values over what the type and the quantization allow."""
-    rest = [1 if size < 0 else size for size in port.shape[1:]]
-    shape = [_examples(port, count), *rest] if port.shape else []
-    if generator is None or port.dtype.kind == "b":
-        return np.zeros(shape, port.dtype)
-    if port.quantized:
-        info = np.iinfo(port.dtype)
-        return generator.integers(info.min, info.max, shape, port.dtype, endpoint=True)
-    if port.dtype.kind in "iu":
-        return generator.integers(0, 3, shape, port.dtype)
-    return generator.uniform(-1, 1, shape).astype(port.dtype)
-
-
-def _examples(port: Port, count: int) -> int:
-    """Examples that make at least `count`, in whole batches of the declared size."""
-    declared = port.shape[0]
-    return count if declared < 0 else declared * -(-count // max(declared, 1))
-
-
-# --- the model ------------------------------------------------------------------------------------------
 
 
 class Model:
@@ -176,13 +45,14 @@ class Model:
         kernels: "default" (XNNPACK where it can), "builtin" (optimized kernels without XNNPACK) or
             "reference" (the plain kernels whose arithmetic the others imitate).
         threads: threads an operator may use.
+        signature: the graph of this signature; None is the main graph.
         trusted: True skips the trial in a child process; only for files that this program has made
             and run before.
 
     Raises:
         FileNotFoundError: if the path leads nowhere.
         ArtifactError: if the file is empty, foreign, damaged, or its run ends the process.
-        ValueError: for unknown kernels or threads below 1.
+        ValueError: for an unknown signature, unknown kernels or threads below 1.
     """
 
     def __init__(
@@ -191,52 +61,30 @@ class Model:
         kernels: str = "default",
         threads: int | None = None,
         *,
+        signature: str | None = None,
         trusted: bool = False,
     ) -> None:
-        self.content = _content(source)
-        self.kernels = _check_kernels(kernels)
-        self.threads = _check_threads(utils.THREADS if threads is None else threads)
+        self.content = content_of(source)
+        self.kernels = check_kernels(kernels)
+        self.threads = check_threads(utils.THREADS if threads is None else threads)
         if not trusted:
             verdict = verify(self.content, kernels, self.threads)
             if not verdict.ok:
                 raise ArtifactError(f"this .tflite file cannot be run with kernels={kernels!r}: {verdict.reason}")
         self._resizable = True
-        self._open()
-        self.inputs = self._ports("inputs")
-        self.outputs = self._ports("outputs")
+        self._session = Session(self.content, self.kernels, self.threads, signature)
+        self.inputs: tuple[Port, ...] = self._session.inputs
+        self.outputs: tuple[Port, ...] = self._session.outputs
 
-    # - opening
-
-    def _open(self) -> None:
-        from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-        resolver = OpResolverType[KERNELS[self.kernels]]
-        with _stderr_kept(), _refusals("the interpreter refuses the file"):
-            self.interpreter = Interpreter(
-                model_content=self.content, num_threads=self.threads, experimental_op_resolver_type=resolver
-            )
-            self.interpreter.allocate_tensors()
-        self._shapes = {p["index"]: tuple(p["shape"]) for p in self.interpreter.get_input_details()}
-
-    def _ports(self, side: str) -> tuple[Port, ...]:
-        names = self._signature_names(side)
-        details = self.interpreter.get_input_details() if side == "inputs" else self.interpreter.get_output_details()
-        return tuple(_port(detail, names.get(detail["index"], detail["name"])) for detail in details)
-
-    def _signature_names(self, side: str) -> dict[int, str]:
-        """Tensor index -> the name the Keras model had for it, if the file has exactly one signature."""
-        signatures = list(self.interpreter._get_full_signature_list().values())
-        if len(signatures) != 1:
-            return {}
-        names: dict[int, str] = {}
-        for name, index in signatures[0][side].items():
-            names.setdefault(index, name)
-        return names
+    @property
+    def interpreter(self) -> Any:
+        """LiteRT's own `Interpreter`, for what this class does not offer."""
+        return self._session.interpreter
 
     # - running
 
     def run(self, x: Any) -> Any:
-        """Predict a batch of any size, in real values.
+        """Predict a batch of any size, in real values; each example as if it were the first.
 
         Args:
             x: float array (n, …) with the file's shape after the first axis; quantized here if the
@@ -251,9 +99,7 @@ class Model:
             TypeError: wrong dtype.
             ArtifactError: if the interpreter fails.
         """
-        batch = self._by_name(x)
-        results = self._run_checked({port.name: _to_stored(port, batch[port.name]) for port in self.inputs})
-        return _single({port.name: _to_real(port, results[port.name]) for port in self.outputs})
+        return self._real(self._run_checked(self._stored(x)))
 
     def run_raw(self, x: Any) -> Any:
         """Predict a batch in the file's own types: integers go in and come out as they are stored.
@@ -269,25 +115,54 @@ class Model:
                     f"run_raw takes {port.dtype} for input {port.name!r}, got {np.asarray(batch[port.name]).dtype}; "
                     "run(x) takes real values and quantizes them"
                 )
-        checked = {port.name: _check_shape(port, np.asarray(batch[port.name])) for port in self.inputs}
+        checked = {port.name: ports.check_shape(port, np.asarray(batch[port.name])) for port in self.inputs}
         return _single(self._run_checked(checked))
 
-    def prepare(self, x: Any) -> Any:
+    def prepare(self, x: Any) -> Callable[[], Any]:
         """A function that only runs the interpreter on the batch x, already quantized and set: for timing.
 
         Where the file's batch is fixed and x has another number of examples, the function is `run(x)`.
         """
-        batch = self._by_name(x)
-        values = {port.name: _to_stored(port, batch[port.name]) for port in self.inputs}
+        values = self._stored(x)
         count = max((len(values[port.name]) for port in self.inputs if port.shape), default=1)
-        if (self._fixed and count != self._chunk_size(values)) or not self._resizable:
+        whole = not self._fixed or not self.batched or count == self._chunk_size(values)
+        if not whole or not self._resizable or self._session.signature is not None:
             return lambda: self.run(x)
         try:
-            self._set({port.index: values[port.name] for port in self.inputs})
+            self._session.set(values)
         except ArtifactError:  # the graph cannot be resized
-            self._open()
+            self._session.open()
             return lambda: self.run(x)
-        return self.interpreter.invoke
+        return self._session.interpreter.invoke
+
+    def compare(self, other: Any, x: Any) -> Comparison | dict[str, Comparison]:
+        """How far this model's outputs for the batch x are from those of another model.
+
+        Args:
+            other: a Model, an Artifact, the bytes or path of a .tflite file, or a tf_keras model.
+            x: as for `run`; both models get it.
+
+        Returns:
+            a Comparison; for several outputs, which must have the same names, `{name: Comparison}`.
+
+        Raises:
+            ValueError: if shapes or names of the outputs differ.  TypeError: if `other` is something else.
+        """
+        theirs, model = _outputs_of(other, x)
+        scales = {port.name: _shared_scale(port, model) for port in self.outputs}
+        return comparison.compare(self.run(x), theirs, scales)
+
+    def stream(self) -> Stream:
+        """A runner that keeps the file's state from one step to the next; see `Stream`."""
+        session = Session(self.content, self.kernels, self.threads, self._session.signature)
+        return Stream(self, session)
+
+    def _stored(self, x: Any) -> dict[str, np.ndarray]:
+        batch = self._by_name(x)
+        return {port.name: ports.to_stored(port, batch[port.name]) for port in self.inputs}
+
+    def _real(self, results: Mapping[str, np.ndarray]) -> Any:
+        return _single({port.name: ports.to_real(port, results[port.name]) for port in self.outputs})
 
     def _by_name(self, x: Any) -> Mapping[str, Any]:
         names = [port.name for port in self.inputs]
@@ -300,6 +175,10 @@ class Model:
         return x
 
     def _run_checked(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        if not self.batched:
+            self._check_whole(batch)
+            self._forget()
+            return self._session.invoke(batch)
         counts = {port.name: len(batch[port.name]) for port in self.inputs if port.shape}
         if len(set(counts.values())) > 1:
             raise ValueError(f"the inputs have different numbers of examples: {counts}")
@@ -323,49 +202,55 @@ class Model:
     def _chunk(self, batch: Mapping[str, np.ndarray], start: int, count: int) -> dict[str, np.ndarray]:
         """Outputs for examples start … start+count; falls back to one at a time if the graph cannot be resized."""
         size = max(self._chunk_size(batch), 1) if self._fixed else count
-        values = {p.index: _slice(p, batch[p.name], start, count, size) for p in self.inputs}
+        values = {p.name: ports.part(p, batch[p.name], start, count, size) for p in self.inputs}
         try:
-            results = self._invoke(values)
+            self._forget()
+            results = self._session.invoke(values)
             self._check_counts(results, size)
         except ArtifactError:
             if self._fixed or not self._resizable or size == 1:
                 raise
             # Some graphs have their batch of 1 written into a Reshape: they run one example at a time.
             self._resizable = False
-            self._open()
+            self._session.open()
             return self._chunk(batch, start, 1)
         return {name: result[:count] if result.ndim else result for name, result in results.items()}
+
+    def _forget(self) -> None:
+        """Examples are independent: none starts from the state of the one before."""
+        if "VAR_HANDLE" in self._names_of_operators:  # reset_all_variables leaves resource variables alone
+            self._session.open()
+        elif any(tensor.variable for graph in self.file.tensors for tensor in graph):
+            self._session.reset_variables()
+
+    @cached_property
+    def _names_of_operators(self) -> frozenset[str]:
+        graphs = range(len(self.file.subgraphs))
+        return frozenset(operator.name for graph in graphs for operator in self.file.operators(graph))
 
     @cached_property
     def _fixed(self) -> bool:
         return any(port.shape and port.shape[0] >= 0 for port in self.inputs)
 
     @cached_property
-    def _stateful(self) -> bool:
-        return any(tensor.variable for tensor in self.file.tensors[0])
+    def batched(self) -> bool:
+        """Whether the first axis of inputs and outputs counts examples, so that any number of them can be run.
 
-    def _invoke(self, values: Mapping[int, np.ndarray]) -> dict[str, np.ndarray]:
-        self._set(values)
-        with _refusals("the interpreter failed"):
-            self.interpreter.invoke()
-            return {port.name: self.interpreter.get_tensor(port.index) for port in self.outputs}
+        Not so in files of fixed shape whose outputs have another first axis: one second of sound in, scores out.
+        They take inputs of exactly their shape.
+        """
+        firsts = {port.shape[0] for port in self.inputs if port.shape}
+        given = {port.shape[0] if port.shape else None for port in self.outputs}
+        return not self._fixed or (len(firsts) == 1 and given <= firsts)
 
-    def _set(self, values: Mapping[int, np.ndarray]) -> None:
-        if any(self._shapes[index] != array.shape for index, array in values.items()):
-            self._resize(values)
-        with _refusals("the interpreter refuses the input"):
-            if self._stateful:  # examples are independent: none starts from the state of the one before
-                self.interpreter.reset_all_variables()
-            for index, array in values.items():
-                self.interpreter.set_tensor(index, array)
-
-    def _resize(self, values: Mapping[int, np.ndarray]) -> None:
-        self._shapes = dict.fromkeys(self._shapes, ())  # unknown until the allocation has succeeded
-        with _stderr_kept(), _refusals("the interpreter refuses the batch"):
-            for index, array in values.items():
-                self.interpreter.resize_tensor_input(index, array.shape)
-            self.interpreter.allocate_tensors()
-        self._shapes = {index: array.shape for index, array in values.items()}
+    def _check_whole(self, batch: Mapping[str, np.ndarray]) -> None:
+        for port in self.inputs:
+            shape = batch[port.name].shape
+            if any(wanted not in (-1, got) for wanted, got in zip(port.shape, shape, strict=True)):
+                raise ValueError(
+                    f"input {port.name!r} takes exactly the shape {port.shape}, because this file's first axis does "
+                    f"not count examples; got {shape}"
+                )
 
     def _check_counts(self, results: Mapping[str, np.ndarray], size: int) -> None:
         for name, result in results.items():
@@ -382,12 +267,21 @@ class Model:
         """The parsed file."""
         return flatbuffer.File(self.content)
 
+    @property
+    def signatures(self) -> tuple[str, ...]:
+        """The names of the file's signatures: the functions that it can be asked to run."""
+        return tuple(self._session.signatures)
+
+    def signature(self, name: str) -> Model:
+        """The same file, running the graph of another signature.  ValueError names those there are."""
+        return Model(self.content, self.kernels, self.threads, signature=name, trusted=True)
+
     def summary(self) -> tuple[flatbuffer.Operator, ...]:
-        """The operators in the order of execution, with their tensors."""
+        """The operators of the main graph in the order of execution, with their tensors."""
         return self.file.operators()
 
     def tensors(self) -> tuple[flatbuffer.Tensor, ...]:
-        """All tensors of the graph that is run, with shapes, types, bytes and quantization."""
+        """All tensors of the main graph, with shapes, types, bytes and quantization."""
         return self.file.tensors[0]
 
     def values(self, tensor: flatbuffer.Tensor) -> np.ndarray:
@@ -396,165 +290,123 @@ class Model:
 
     def delegated(self) -> bool:
         """True if a delegate (XNNPACK) has taken over at least one operator."""
-        return any(operator["op_name"] == "DELEGATE" for operator in self.interpreter._get_ops_details())
+        return self._session.delegated()
 
     def verify(self, timeout: float = 60.0) -> Verdict:
         """Try this file with these kernels in a child process; see `verify`."""
         return verify(self.content, self.kernels, self.threads, timeout)
 
 
-# --- checks and conversions of inputs and outputs -------------------------------------------------------
+class Stream:
+    """A model that remembers: what one step leaves in the file's variables, the next one starts from.
 
-
-def _to_stored(port: Port, values: Any) -> np.ndarray:
-    """Real values as the file stores them."""
-    array = _check_shape(port, _check_dtype(port, np.asarray(values)))
-    if array.dtype.kind == "f":
-        array = array.astype(np.float32 if port.quantized else port.dtype, copy=False)
-        if not np.isfinite(array).all():
-            raise ValueError(f"input {port.name!r} contains NaN or infinite values; remove or replace them first")
-    if port.quantized:
-        _check_range(port, array)
-        return quantize(array, port.scale, port.zero_point, port.dtype)
-    if array.dtype != port.dtype:
-        info = np.iinfo(port.dtype)
-        if array.min() < info.min or array.max() > info.max:
-            raise ValueError(f"input {port.name!r} has values outside {port.dtype}'s range {info.min} … {info.max}")
-    return array.astype(port.dtype, copy=False)
-
-
-def _check_dtype(port: Port, array: np.ndarray) -> np.ndarray:
-    if port.quantized or port.dtype.kind == "f":
-        if array.dtype.kind != "f":
-            raise TypeError(
-                f"input {port.name!r} takes real values, got {array.dtype}; scale the data as for the training "
-                "and pass float32" + ("; integers that are already quantized go to run_raw" if port.quantized else "")
-            )
-    elif port.dtype.kind in "iu":
-        if array.dtype.kind not in "iu":
-            raise TypeError(f"input {port.name!r} takes whole numbers ({port.dtype}), got {array.dtype}")
-    elif array.dtype != port.dtype:
-        raise TypeError(f"input {port.name!r} takes {port.dtype}, got {array.dtype}")
-    return array
-
-
-def _check_shape(port: Port, array: np.ndarray) -> np.ndarray:
-    if not port.shape:
-        if array.ndim:
-            raise ValueError(f"input {port.name!r} is a single number, got shape {array.shape}")
-        return array
-    wanted = "(" + ", ".join(["n", *("any" if size < 0 else str(size) for size in port.shape[1:])]) + ")"
-    fits = array.ndim == len(port.shape) and all(
-        declared in (-1, size) for declared, size in zip(port.shape[1:], array.shape[1:], strict=True)
-    )
-    if not fits:
-        raise ValueError(
-            f"input {port.name!r} takes shape {wanted}, n examples along the first axis; got {array.shape}"
-        )
-    if array.size == 0:
-        raise ValueError(f"input {port.name!r} is empty, shape {array.shape}; pass at least one example")
-    return array
-
-
-def _check_range(port: Port, array: np.ndarray) -> None:
-    """Refuse data on another scale, such as pixels 0–255 for a model calibrated on 0–1.
-
-    A few values beyond the calibrated range are normal and get clipped.  When most of those that are
-    not 0 lie beyond it, the data was scaled otherwise than the calibration set.
+    Made by `Model.stream`, with an interpreter of its own.  A file without variables gives what `run` gives.
     """
-    low, high = port.range
-    beyond = np.count_nonzero((array < low - port.scale) | (array > high + port.scale))
-    if beyond > 0.5 * np.count_nonzero(array):
-        raise ValueError(
-            f"input {port.name!r} was calibrated for values from {low:.4g} to {high:.4g}, and the data goes from "
-            f"{array.min():.4g} to {array.max():.4g}: scale it as the calibration set was (divide by 255?)"
-        )
+
+    def __init__(self, model: Model, session: Session) -> None:
+        self._model, self._session = model, session
+        self._shapes: dict[str, tuple[int, ...]] = {}
+
+    def step(self, x: Any) -> Any:
+        """Outputs for x, starting from the state that the step before has left; real values, as `Model.run`.
+
+        x: the file's whole input, with its batch axis.
+        Raises ValueError if the batch differs from that of the steps before: each example has a state of its own.
+        """
+        values = self._model._stored(x)
+        for port in self._session.inputs:
+            declared = port.shape[0] if port.shape else -1
+            if declared >= 0 and len(values[port.name]) != declared:
+                raise ValueError(
+                    f"input {port.name!r} takes {declared} examples a step, got {len(values[port.name])}: "
+                    "a state belongs to each of them"
+                )
+        shapes = {name: array.shape for name, array in values.items()}
+        if self._shapes and shapes != self._shapes:
+            raise ValueError(f"the state belongs to inputs of shape {self._shapes}, got {shapes}; call reset() first")
+        results = self._model._real(self._session.invoke(values))
+        self._shapes = shapes
+        return results
+
+    def reset(self) -> None:
+        """Forget: the next step starts as the first one did."""
+        self._shapes = {}
+        self._session.open()
 
 
-def _to_real(port: Port, stored: np.ndarray) -> np.ndarray:
-    if port.quantized:
-        return dequantize(stored, port.scale, port.zero_point)
-    return stored.astype(np.float32, copy=False) if stored.dtype.kind == "f" else stored
+def _outputs_of(other: Any, x: Any) -> tuple[Any, Any]:
+    """What `other` predicts for x, and its opened .tflite model if it is one.
+
+    other: a tflite.Model, an Artifact, the bytes or the path of a .tflite file, or a tf_keras model.
+    Raises TypeError for anything else.
+    """
+    if isinstance(other, (bytes, bytearray, memoryview, str, os.PathLike)):
+        other = Model(other)
+    if isinstance(other, Model):
+        return other.run(x), other
+    if hasattr(other, "get_weights") and callable(other):
+        other = artifact.from_keras(other)
+    if isinstance(other, artifact.Artifact):
+        return other.predict(x), other.runner if isinstance(other.runner, Model) else None
+    raise TypeError(
+        f"compare takes a tflite.Model, an Artifact, a .tflite file's bytes or path, or a tf_keras model; "
+        f"got {type(other).__name__}"
+    )
 
 
-def _slice(port: Port, values: np.ndarray, start: int, count: int, size: int) -> np.ndarray:
-    """Examples start … start+count, the last one repeated up to `size` where the file's batch is fixed."""
-    if not port.shape:
-        return values
-    part = values[start : start + count]
-    if len(part) < size:
-        part = np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
-    return np.ascontiguousarray(part)
+def _shared_scale(port: Port, other: Model | None) -> float | None:
+    """The scale of an output if the other model's output of that name, or its only one, has the same."""
+    if other is None or not port.quantized:
+        return None
+    found = [p for p in other.outputs if p.name == port.name or len(other.outputs) == 1]
+    return port.scale if found and found[0].scale == port.scale else None
 
 
 def _single(results: dict[str, np.ndarray]) -> Any:
     return next(iter(results.values())) if len(results) == 1 else results
 
 
-def _port(detail: Mapping[str, Any], name: str) -> Port:
-    dtype = np.dtype(detail["dtype"])
-    if dtype.kind not in "fiub":
-        raise ArtifactError(f"the tensor {name!r} is of type {dtype}: only numbers can be passed in and out")
-    scales, points = (detail["quantization_parameters"][key] for key in ("scales", "zero_points"))
-    if len(scales) > 1:
-        raise ArtifactError(f"the tensor {name!r} is quantized per channel, which inputs and outputs cannot be")
-    quantized = len(scales) == 1 and dtype.kind in "iu"
-    shape = detail["shape_signature"] if len(detail["shape_signature"]) else detail["shape"]
-    return Port(
-        name=name,
-        index=int(detail["index"]),
-        shape=tuple(int(size) for size in shape),
-        dtype=dtype,
-        scale=float(scales[0]) if quantized else None,
-        zero_point=int(points[0]) if quantized else 0,
-    )
+# --- in the child process --------------------------------------------------------------------------------
 
 
-def _content(source: bytes | str | os.PathLike[str]) -> bytes:
-    if not isinstance(source, (bytes, bytearray, memoryview)):
-        return artifact.load(Path(source), "tflite").content
-    return artifact.Artifact(bytes(source), "tflite").content
+def _trial(content: bytes, kernels: str, threads: int) -> bool:
+    """Runs in the child: what could go wrong goes wrong here."""
+    model = Model(content, kernels, threads, trusted=True)
+    model.summary()
+    main = {name for name in model.signatures if len(model.signatures) == 1}
+    _try_runs(model)
+    for name in set(model.signatures) - main:
+        _try_runs(model.signature(name))
+    return True
 
 
-def _check_kernels(kernels: str) -> str:
-    if kernels not in KERNELS:
-        raise ValueError(f"kernels={kernels!r} is unknown; pass one of {', '.join(map(repr, KERNELS))}")
-    return kernels
+def _try_runs(model: Model) -> None:
+    generator = np.random.default_rng(0)
+    for count in (1, 3) if model.batched else (1,):
+        model.run_raw({port.name: _sample(port, count, None) for port in model.inputs})
+        # Random whole numbers may be no valid index: an error message then is no fault of the file.
+        with contextlib.suppress(ArtifactError):
+            model.run_raw({port.name: _sample(port, count, generator) for port in model.inputs})
 
 
-def _check_threads(threads: int) -> int:
-    if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
-        raise ValueError(f"threads={threads!r}; pass a whole number from 1")
-    return threads
+def _sample(port: Port, count: int, generator: np.random.Generator | None) -> np.ndarray:
+    """Zeros, or random values over what the type and the quantization allow."""
+    rest = [1 if size < 0 else size for size in port.shape[1:]]
+    shape = [_examples(port, count), *rest] if port.shape else []
+    if generator is None or port.dtype.kind == "b":
+        return np.zeros(shape, port.dtype)
+    if port.quantized:
+        info = np.iinfo(port.dtype)
+        return generator.integers(info.min, info.max, shape, port.dtype, endpoint=True)
+    if port.dtype.kind in "iu":
+        return generator.integers(0, 3, shape, port.dtype)
+    return generator.uniform(-1, 1, shape).astype(port.dtype)
 
 
-# --- the interpreter's own voice ------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _refusals(what: str) -> Iterator[None]:
-    """Turn the interpreter's exceptions, which are of several types, into ArtifactError."""
-    try:
-        yield
-    except (ValueError, RuntimeError, MemoryError) as error:
-        raise ArtifactError(f"{what}: {' '.join(str(error).split()) or type(error).__name__}") from error
-
-
-@contextlib.contextmanager
-def _stderr_kept() -> Iterator[None]:
-    """Hold back what C++ writes to descriptor 2 and pass on all but its INFO lines (XNNPACK announces itself)."""
-    with _stderr_lock, tempfile.TemporaryFile() as file:
-        kept = os.dup(2)
-        os.dup2(file.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-            file.seek(0)
-            for line in file.read().splitlines(keepends=True):
-                if not line.startswith(b"INFO:"):
-                    os.write(2, line)
+def _examples(port: Port, count: int) -> int:
+    """Examples that make at least `count`, in whole batches of the declared size."""
+    declared = port.shape[0]
+    return count if declared < 0 else declared * -(-count // max(declared, 1))
 
 
 artifact.register(

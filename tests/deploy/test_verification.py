@@ -1,0 +1,40 @@
+"""Files are tried in a child process, once, and the caller lives."""
+
+from __future__ import annotations
+
+import time
+
+from tests.little import as_tflite
+from utils import child
+from utils.deploy import tflite, verification
+
+FLOAT = as_tflite().content
+
+
+def test_a_file_is_tried_once(monkeypatch):
+    tries = []
+    monkeypatch.setattr(verification, "_verdicts", {})
+    monkeypatch.setattr(child, "run", lambda *args, **kwargs: tries.append(args[0]))
+    for _ in range(2):
+        tflite.Model(FLOAT)
+    assert tflite.Model(FLOAT).verify().ok
+    assert len(tries) == 1
+    tflite.Model(FLOAT, "reference")
+    assert len(tries) == 2
+    tflite.Model(as_tflite().content + b"\0", trusted=True)
+    assert len(tries) == 2
+
+
+def test_a_good_verdict_comes_from_a_real_child():
+    verdict = tflite.verify(FLOAT)
+    assert verdict.ok, verdict.reason
+    assert verdict.reason == ""
+
+
+def test_a_file_that_takes_too_long_is_reported(monkeypatch):
+    monkeypatch.setattr(verification, "_verdicts", {})
+    start = time.perf_counter()
+    verdict = tflite.verify(FLOAT, timeout=0.05)
+    assert (verdict.ok, verdict.reason) == (False, "it did not end within 0.05 s")
+    assert time.perf_counter() - start < 10
+    assert tflite.verify(FLOAT, timeout=60).ok
