@@ -153,8 +153,11 @@ def refusals(what: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def stderr_kept() -> Iterator[None]:
-    """Hold back what C++ writes to descriptor 2 and pass on all but its INFO lines (XNNPACK announces itself)."""
+def stderr_kept(*drop: bytes) -> Iterator[None]:
+    """Hold back what C++ writes to descriptor 2 and pass on all but its INFO lines (XNNPACK announces itself).
+
+    drop: how further lines begin that are not passed on.
+    """
     with _stderr_lock, tempfile.TemporaryFile() as file:
         kept = os.dup(2)
         os.dup2(file.fileno(), 2)
@@ -165,5 +168,5 @@ def stderr_kept() -> Iterator[None]:
             os.close(kept)
             file.seek(0)
             for line in file.read().splitlines(keepends=True):
-                if not line.startswith(b"INFO:"):
+                if not line.startswith((b"INFO:", *drop)):
                     os.write(2, line)

@@ -1,0 +1,61 @@
+"""LiteRT's newer interface: a compiled model, with buffers for inputs and outputs.
+
+The Interpreter chooses kernels when it allocates its tensors; a delegate is something that it is given.  A
+CompiledModel is made for accelerators from the start, and reads and writes buffers that an accelerator may own.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+
+import numpy as np
+
+from utils.artifact import ArtifactError
+from utils.deploy.ports import check_shape
+from utils.deploy.session import Session, content_of, refusals, stderr_kept
+from utils.deploy.verification import verify
+
+
+def predict(source: bytes | str | os.PathLike[str], x: np.ndarray) -> np.ndarray:
+    """Outputs of a file with one input and one output, by LiteRT's CompiledModel on the processor.
+
+    Args:
+        source: bytes or path of a .tflite file.
+        x: (n, …) of the file's own dtype; where the file's batch is fixed, n is that.
+
+    Returns (n, …) in the file's own type.
+
+    Raises:
+        ArtifactError: if the file cannot be run.
+        ValueError, TypeError: if it has several inputs or outputs, or x has another shape or dtype.
+    """
+    content = content_of(source)
+    verdict = verify(content)
+    if not verdict.ok:
+        raise ArtifactError(f"this .tflite file cannot be run: {verdict.reason}")
+    session = Session(content, "default", 1)
+    if len(session.inputs) != 1 or len(session.outputs) != 1:
+        raise ValueError(f"the file has {len(session.inputs)} inputs and {len(session.outputs)} outputs, not one each")
+    if x.dtype != session.inputs[0].dtype:
+        raise TypeError(f"the file takes {session.inputs[0].dtype}, got {x.dtype}")
+    check_shape(session.inputs[0], x)
+    expected = next(iter(session.invoke({session.inputs[0].name: x}).values()))
+    # it announces every accelerator that it looks for, and warns of those that it does not find
+    with stderr_kept(b"WARNING:", "└".encode()), refusals("the compiled model failed"):
+        result = _run(content, x, expected.shape, expected.dtype, resize=-1 in session.inputs[0].shape)
+        gc.collect()  # model and accelerators say goodbye here and not later
+    return result
+
+
+def _run(content: bytes, x: np.ndarray, shape: tuple[int, ...], dtype: np.dtype, resize: bool) -> np.ndarray:
+    """In a function of its own, at whose end nothing holds the model any more."""
+    from ai_edge_litert.compiled_model import CompiledModel
+
+    model = CompiledModel.from_buffer(content)
+    if resize:
+        model.resize_input_tensor(0, x.shape)
+    given, found = model.create_input_buffers(0), model.create_output_buffers(0)
+    given[0].write(np.ascontiguousarray(x))
+    model.run_by_index(0, given, found)
+    return found[0].read(int(np.prod(shape)), dtype).reshape(shape)
