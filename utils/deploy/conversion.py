@@ -43,7 +43,10 @@ def convert(
     if not functions:
         raise ValueError("there is no function to convert; pass {signature: (function, {argument: tf.TensorSpec})}")
     tracked = tf.Module()
-    tracked.owner = owner
+    if hasattr(owner, "get_weights"):  # its variables will do; saving a Keras model traces all its calls
+        tracked.kept = list(owner.variables)
+    else:
+        tracked.kept = owner
     with quiet_but_for_errors(), tempfile.TemporaryDirectory() as folder:
         concrete = {name: _traced(function, specs) for name, (function, specs) in functions.items()}
         tf.saved_model.save(tracked, folder, signatures=concrete)

@@ -1,0 +1,124 @@
+"""The checks of chapter 12 accept right answers and name the misconception of wrong ones."""
+
+import re
+import struct
+
+import numpy as np
+import pytest
+
+from utils.study.exercises import grade
+
+
+def right_bytes(tensors):
+    return sum({tensor.buffer: tensor.bytes for tensor in tensors}.values())
+
+
+def predict(interpreter, x, zero_in=True, clip=True, cast=False, output=None, raw=False, batch="resize"):
+    """The right answer, with one part of it changed."""
+    given, found = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    scale, zero = given["quantization"]
+    q = x if cast else np.round(x / scale) + (zero if zero_in else 0)
+    q = (np.clip(q, -128, 127) if clip or not zero_in else q).astype(np.int64 if not cast else np.int8).astype(np.int8)
+    if batch == "first":
+        q = q[:1]
+    if batch == "resize" or batch == "first":
+        interpreter.resize_tensor_input(given["index"], q.shape)
+    interpreter.allocate_tensors()
+    rows = [q] if batch != "one by one" else [row[None] for row in q]
+    results = []
+    for row in rows:
+        interpreter.set_tensor(given["index"], row)
+        interpreter.invoke()
+        results.append(interpreter.get_tensor(found["index"]))
+    y = np.concatenate(results)
+    scale_out, zero_out = output(interpreter) if output else found["quantization"]
+    return y if raw else scale_out * (y.astype(float) - zero_out)
+
+
+def right_predict(interpreter, x):
+    return predict(interpreter, x)
+
+
+def right_one_by_one(interpreter, x):
+    return predict(interpreter, x, batch="one by one")
+
+
+def field(content, table, slot, sign=-1, skip=4, form="<i", absent=None, beyond=True, base="table"):
+    vtable = table + sign * struct.unpack_from(form, content, table)[0]
+    place = skip + 2 * slot
+    if beyond and place >= struct.unpack_from("<H", content, vtable)[0]:
+        return None
+    offset = struct.unpack_from("<H", content, vtable + place)[0]
+    if offset == 0:
+        return absent(table) if absent else None
+    return {"table": table, "vtable": vtable, "none": 0}[base] + offset
+
+
+def right_field(content, table, slot):
+    return field(content, table, slot)
+
+
+def stub(*arguments): ...
+
+
+RIGHT = [("12-1", right_bytes), ("12-2", right_predict), ("12-2", right_one_by_one), ("12-3", right_field)]
+SIZES = {"float32": 4, "int8": 1, "int4": 1, "int32": 4}
+
+
+def with_predict(**changes):
+    return lambda interpreter, x: predict(interpreter, x, **changes)
+
+
+def with_field(**changes):
+    return lambda content, table, slot: field(content, table, slot, **changes)
+
+
+WRONG = [
+    ("12-1", lambda ts: sum(t.bytes for t in ts), "counted twice"),
+    ("12-1", lambda ts: 4 * sum(int(np.prod(t.shape)) for t in ts), "count activations too"),
+    (
+        "12-1",
+        lambda ts: sum({t.buffer: int(np.prod(t.shape)) * SIZES[t.dtype] for t in ts if t.constant}.values()),
+        "two int4 values share one byte",
+    ),
+    ("12-1", lambda ts: sum({t.bytes for t in ts}), "equal size are not the same"),
+    ("12-1", lambda ts: sum({t.buffer: int(np.prod(t.shape)) for t in ts if t.constant}.values()), "number of values"),
+    ("12-1", lambda ts: right_bytes(ts) + 1, "these tensors have"),
+    ("12-1", lambda ts: float(right_bytes(ts)), "whole number of bytes"),
+    ("12-2", with_predict(cast=True), "right type and the wrong meaning"),
+    ("12-2", with_predict(zero_in=False), "input's zero point is missing"),
+    ("12-2", with_predict(clip=False), "wrapped around"),
+    ("12-2", with_predict(raw=True), "stored integers; dequantize"),
+    ("12-2", with_predict(batch="first"), "one row for 3 examples"),
+    ("12-2", with_predict(output=lambda i: (i.scale_out, 0)), "output's zero point is missing"),
+    ("12-2", with_predict(output=lambda i: (i.scale_in, i.zero_in)), "with the input's numbers"),
+    ("12-2", with_predict(output=lambda i: (1.0, 0)), "multiply"),
+    ("12-2", lambda i, x: np.zeros((len(x), 4)), "the first output should be"),
+    ("12-3", with_field(absent=lambda table: table), "does not mean that the field is at the table's start"),
+    ("12-3", with_field(base="none"), "add the table's position"),
+    ("12-3", with_field(base="vtable"), "not from the vtable"),
+    ("12-3", with_field(beyond=False), "beyond the vtable|is not there"),
+    ("12-3", lambda content, table, slot: table + 4 + 4 * slot, "beyond the vtable|is not there|is at byte"),
+]
+
+
+@pytest.mark.parametrize(("id", "answer"), RIGHT)
+def test_the_solution_passes_every_time(id, answer):
+    assert [grade(id, answer).state for _ in range(8)] == ["right"] * 8
+
+
+@pytest.mark.parametrize("id", sorted({id for id, _ in RIGHT}))
+def test_the_stub_is_not_attempted(id):
+    assert grade(id, stub).state == "not attempted"
+
+
+@pytest.mark.parametrize(("id", "answer", "misconception"), WRONG)
+def test_a_wrong_answer_is_told_its_misconception(id, answer, misconception):
+    verdict = grade(id, answer)
+    assert verdict.state == "wrong"
+    assert re.search(misconception, verdict.message), verdict.message
+
+
+@pytest.mark.parametrize("changes", [{"sign": 1}, {"form": "<I"}, {"skip": 0}])
+def test_a_vtable_that_is_misread_is_never_right(changes):
+    assert grade("12-3", with_field(**changes)).state == "wrong"

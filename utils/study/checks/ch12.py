@@ -1,0 +1,276 @@
+"""Checks of chapter 12's exercises: bytes of the weights, the bare interpreter, a field of a flatbuffer."""
+
+from __future__ import annotations
+
+import struct
+
+import flatbuffers
+import numpy as np
+
+from utils.deploy.flatbuffer import Tensor
+from utils.study.exercises import exercise, require
+
+_BITS = {"float32": 32, "int8": 8, "int4": 4, "int32": 32}
+
+
+@exercise(
+    "12-1",
+    "how many bytes of a file are weights",
+    (
+        "Which tensors have bytes in the file at all? An activation has a shape, but where are its values?",
+        "tensor.bytes is 0 for what is computed. Two tensors may have the same tensor.buffer: it is stored once.",
+        "Collect {tensor.buffer: tensor.bytes for tensor in tensors} and add up its values.",
+    ),
+)
+def weight_bytes(answer, rng: np.random.Generator) -> None:
+    """`answer(tensors)`: bytes of all constants, those in a shared buffer once."""
+    for _ in range(10):
+        tensors = _tensors(rng)
+        got = answer(tuple(tensors))
+        right = sum({t.buffer: t.bytes for t in tensors}.values())
+        require(isinstance(got, (int, np.integer)), f"return a whole number of bytes; you returned {got!r}")
+        _check_bytes(int(got), right, tensors)
+
+
+def _tensors(rng: np.random.Generator) -> list[Tensor]:
+    """Activations, constants of several types, two of equal size, and two that share a buffer."""
+    made = []
+
+    def add(dtype: str, shape: tuple[int, ...], buffer: int) -> None:
+        size = (int(np.prod(shape)) * _BITS[dtype] + 7) // 8 if buffer else 0
+        made.append(Tensor(len(made), f"t{len(made)}", shape, shape, dtype, size, None, False, False, 0, buffer))
+
+    for dtype in rng.permutation(["float32", "int8", "int4", "int32"]):
+        add(str(dtype), tuple(int(n) for n in rng.integers(2, 9, 2)), len(made) + 1)
+        add("float32", (1, int(rng.integers(2, 50))), 0)
+    add("int8", (int(rng.integers(20, 90)), 3), 30)
+    add("int8", made[-1].shape, 31)  # equal size, another buffer
+    add("float32", (int(rng.integers(20, 90)), 5), 32)
+    add("float32", made[-1].shape, 32)  # the same buffer
+    return [made[i] for i in rng.permutation(len(made))]
+
+
+def _check_bytes(got: int, right: int, tensors: list[Tensor]) -> None:
+    if got == right:
+        return
+    count = {t.index: int(np.prod(t.shape)) for t in tensors}
+    constants = {t.buffer: t for t in tensors if t.constant}
+    require(got != sum(t.bytes for t in tensors), "a buffer that two tensors share is counted twice: it is stored once")
+    require(
+        got not in (sum(count[t.index] * _BITS[t.dtype] // 8 for t in tensors), 4 * sum(count.values())),
+        "you count activations too: they have a shape, but their values are computed; tensor.bytes is 0",
+    )
+    require(
+        got != sum(count[t.index] * max(_BITS[t.dtype] // 8, 1) for t in constants.values()),
+        "two int4 values share one byte: take what is stored, tensor.bytes, instead of shape times one byte",
+    )
+    require(
+        got not in (sum(count.values()), sum(count[t.index] for t in constants.values())),
+        "that is the number of values; a float32 has four bytes",
+    )
+    require(
+        got != sum({t.bytes for t in tensors}),
+        "two constants of equal size are not the same constant: tell them apart by tensor.buffer",
+    )
+    require(False, f"these tensors have {right:,} bytes of constants; you returned {got:,}")
+
+
+@exercise(
+    "12-2",
+    "an int8 file with the bare interpreter",
+    (
+        "Which two numbers turn a real value into the file's integer, and where does the interpreter keep them?",
+        "scale, zero = interpreter.get_input_details()[0]['quantization']. Round, add the zero point, clip; "
+        "afterwards the same backwards with the *output's* numbers.",
+        "For n examples: resize_tensor_input(index, x.shape), allocate_tensors(), set_tensor(index, q), invoke(), "
+        "get_tensor(out); return scale_out * (y.astype(float) - zero_out).",
+    ),
+)
+def bare_interpreter(answer, rng: np.random.Generator) -> None:
+    """`answer(interpreter, x)`: real outputs (n, classes) for real inputs (n, features) of an int8 file."""
+    for trial in range(6):
+        little = LittleInterpreter(rng)
+        # some values lie beyond the calibrated range, as they do in practice
+        x = rng.uniform(little.low, little.high * 1.15, (3 if trial else 1, little.features)).astype(np.float32)
+        _check_real(answer(little, x.copy()), x, little)
+
+
+class LittleInterpreter:
+    """One int8 dense layer behind the methods of LiteRT's Interpreter; refuses what that refuses."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.features, self.classes = 6, 4
+        self.zero_in, self.zero_out = int(rng.integers(-90, -40)), int(rng.integers(20, 60))
+        self.scale_in, self.scale_out = float(rng.uniform(0.02, 0.06)), float(rng.uniform(0.1, 0.3))
+        self.low, self.high = (self.scale_in * (q - self.zero_in) for q in (-128, 127))
+        self.kernel = rng.uniform(-1, 1, (self.features, self.classes))
+        self._shape, self._allocated, self._input, self._output = (1, self.features), False, None, None
+
+    def get_input_details(self) -> list[dict]:
+        return [self._details(0, self.features, self.scale_in, self.zero_in)]
+
+    def get_output_details(self) -> list[dict]:
+        return [self._details(9, self.classes, self.scale_out, self.zero_out)]
+
+    def _details(self, index: int, last: int, scale: float, zero: int) -> dict:
+        several = {"scales": np.array([scale], np.float32), "zero_points": np.array([zero]), "quantized_dimension": 0}
+        return {
+            "name": "little",
+            "index": index,
+            "dtype": np.int8,
+            "shape": np.array([self._shape[0], last]),
+            "shape_signature": np.array([-1, last]),
+            "quantization": (scale, zero),
+            "quantization_parameters": several,
+        }
+
+    def resize_tensor_input(self, input_index: int, tensor_size, strict: bool = False) -> None:
+        self._shape, self._allocated = tuple(int(n) for n in tensor_size), False
+
+    def allocate_tensors(self) -> None:
+        self._allocated = True
+
+    def set_tensor(self, tensor_index: int, value) -> None:
+        value = np.asarray(value)
+        if not self._allocated:
+            raise ValueError("Cannot set tensor: Tensor is unallocated. Try calling allocate_tensors() first")
+        if value.dtype != np.int8:
+            raise ValueError(f"Cannot set tensor: Got value of type {value.dtype} but expected type INT8 for input 0")
+        if value.shape != self._shape:
+            raise ValueError(f"Cannot set tensor: Dimension mismatch. Got {value.shape} but expected {self._shape}")
+        self._input = value.copy()
+
+    def invoke(self) -> None:
+        if self._input is None or not self._allocated:
+            raise RuntimeError("Invoke called on model that is not ready.")
+        self._output = self.stored(self._input)
+
+    def get_tensor(self, tensor_index: int) -> np.ndarray:
+        return (self._output if tensor_index == 9 else self._input).copy()
+
+    def stored(self, q: np.ndarray) -> np.ndarray:
+        """What the layer gives for stored inputs, as stored."""
+        real = (self.scale_in * (q.astype(np.float64) - self.zero_in)) @ self.kernel
+        return np.clip(np.round(real / self.scale_out) + self.zero_out, -128, 127).astype(np.int8)
+
+
+def _check_real(got, x: np.ndarray, little: LittleInterpreter) -> None:
+    require(got is not None, "return the outputs")
+    got = np.asarray(got)
+    require(
+        got.shape != (1, little.classes) or len(x) == 1,
+        f"you returned one row for {len(x)} examples: resize_tensor_input(index, x.shape), allocate_tensors(); "
+        "or run them one by one and collect the rows",
+    )
+    require(
+        got.shape == (len(x), little.classes),
+        f"for inputs of shape {x.shape} the outputs are {(len(x), little.classes)}; yours are {got.shape}",
+    )
+    require(
+        got.dtype.kind == "f",
+        f"you return {got.dtype}: what the interpreter gives is stored integers; dequantize them with the output's "
+        "scale and zero point",
+    )
+    ratio = x / little.scale_in
+
+    def real(q: np.ndarray, scale: float | None = None, zero: int | None = None) -> np.ndarray:
+        zero = little.zero_out if zero is None else zero
+        return (scale or little.scale_out) * (little.stored(q).astype(float) - zero)
+
+    def clipped(q: np.ndarray) -> np.ndarray:
+        return np.clip(q, -128, 127).astype(np.int8)
+
+    def close(other: np.ndarray) -> bool:
+        return bool(np.allclose(got, other, atol=1e-4))
+
+    q = clipped(np.round(ratio) + little.zero_in)
+    if np.abs(got - real(q)).max() <= 1.01 * little.scale_out:  # a tie may round either way
+        return
+    wrapped = (np.round(ratio) + little.zero_in).astype(np.int64).astype(np.int8)
+    require(
+        not close(real(x.astype(np.int8))),
+        "x.astype(np.int8) has the right type and the wrong meaning: divide by the input's scale, add its zero",
+    )
+    require(not close(real(clipped(np.round(ratio)))), "the input's zero point is missing: q = round(x / scale) + zero")
+    require(not close(real(wrapped)), "values beyond 127 wrapped around to negative ones: clip before astype(np.int8)")
+    require(not close(real(q, zero=0)), "the output's zero point is missing: real = scale · (q - zero)")
+    require(
+        not close(real(q, little.scale_in, little.zero_in)),
+        "you dequantize with the input's numbers; the output has a scale and a zero point of its own",
+    )
+    require(
+        not close(little.stored(q).astype(float)),
+        "those are stored integers as floats: multiply (q - zero) by the output's scale",
+    )
+    require(False, f"the first output should be {real(q)[0, 0]:.4f}; you returned {float(got[0, 0]):.4f}")
+
+
+@exercise(
+    "12-3",
+    "where a field of a flatbuffer's table is",
+    (
+        "A table begins with a signed 32-bit number. It leads *back* to the table's vtable.",
+        "vtable = table - that number. The vtable has 16-bit numbers: its own length, the table's length, then an "
+        "offset for each slot, counted from the table; 0 is a field that is not there.",
+        "vtable = table - unpack('<i', table); length = unpack('<H', vtable); place = 4 + 2*slot; "
+        "None if place >= length; offset = unpack('<H', vtable + place); table + offset, or None if offset is 0.",
+    ),
+)
+def field_of_a_table(answer, rng: np.random.Generator) -> None:
+    """`answer(content, table, slot)`: the position of the field in `content`, None if the table does not have it."""
+    for _ in range(12):
+        content, tables = _little_flatbuffer(rng)
+        for table, fields in tables:
+            for slot in range(8):
+                _check_field(answer(content, table, slot), content, table, slot, fields.get(slot))
+
+
+def _little_flatbuffer(rng: np.random.Generator) -> tuple[bytes, list[tuple[int, dict[int, int]]]]:
+    """Bytes with three tables and, for each, its position and {slot: position}; two of them share one vtable."""
+    builder = flatbuffers.Builder(64)
+    last = int(rng.integers(3, 6))
+    missing = int(rng.integers(0, last))
+    ends = []
+    for skipped in (missing, missing, (missing + 1) % last):
+        builder.StartObject(last)
+        for slot in range(last):
+            if slot != skipped:
+                builder.PrependInt32Slot(slot, int(rng.integers(1, 2**30)), 0)
+        ends.append(builder.EndObject())
+    builder.Finish(ends[-1])
+    content = bytes(builder.Output())
+    positions = [len(content) - end for end in ends]
+    return content, [(at, dict(_fields(content, at, last))) for at in positions]
+
+
+def _fields(content: bytes, table: int, count: int):
+    vtable = table - struct.unpack_from("<i", content, table)[0]
+    length = struct.unpack_from("<H", content, vtable)[0]
+    for slot in range(min(count, (length - 4) // 2)):
+        offset = struct.unpack_from("<H", content, vtable + 4 + 2 * slot)[0]
+        if offset:
+            yield slot, table + offset
+
+
+def _check_field(got, content: bytes, table: int, slot: int, right: int | None) -> None:
+    length = struct.unpack_from("<H", content, table - struct.unpack_from("<i", content, table)[0])[0]
+    beyond = 4 + 2 * slot >= length
+    if right is None:
+        require(got != table, "an offset of 0 does not mean that the field is at the table's start: it is not there")
+        require(
+            not (beyond and got is not None),
+            f"slot {slot} lies beyond the vtable's {length} bytes: the file is older than that field; return None",
+        )
+        require(got is None, f"slot {slot} of this table is not there: return None; you returned {got!r}")
+        return
+    require(got is not None, f"slot {slot} of this table is there, at byte {right}; you returned None")
+    require(isinstance(got, (int, np.integer)), f"return a position, a whole number; you returned {got!r}")
+    vtable = table - struct.unpack_from("<i", content, table)[0]
+    require(got != right - table, "that is the offset from the table; add the table's position")
+    require(got != vtable + (right - table), "the offset counts from the table, not from the vtable")
+    require(
+        got == right,
+        f"slot {slot} of the table at byte {table} is at byte {right}; you returned {got}. Is the "
+        "table's first number read as signed and *subtracted*, are the vtable's first two numbers "
+        "(4 bytes) skipped?",
+    )
