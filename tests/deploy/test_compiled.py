@@ -35,3 +35,14 @@ def test_what_does_not_fit_gets_a_sentence():
         compiled.predict(converted("float"), pictures(1)[:, :5])
     with pytest.raises(TypeError, match="the file takes float32, got float64"):
         compiled.predict(converted("float"), pictures(1).astype(float))
+
+
+def test_tensorflows_own_interpreter_agrees_and_warns(capfd):
+    x = pictures(3)
+    content = converted("float")
+    capfd.readouterr()
+    found, warning = compiled.predict_by_tensorflow(content, x)
+    np.testing.assert_allclose(found, tflite.Model(content).run(x), rtol=1e-5, atol=1e-6)
+    assert "tf.lite.Interpreter is deprecated" in warning
+    captured = capfd.readouterr()
+    assert captured.out + captured.err == ""

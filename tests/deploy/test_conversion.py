@@ -60,7 +60,9 @@ def test_an_operation_without_counterpart_is_named_with_its_ways_out(capfd):
     assert [operator.name for operator in flatbuffer.File(flex.content).operators()] == ["FlexMatrixInverse"]
     assert "Flex delegate" in tflite.verify(flex.content).reason
     captured = capfd.readouterr()
-    assert captured.out == ""
+    assert captured.out + captured.err == ""
+    assert conversion.refusal({"f": (inverse, {"x": spec(3, 3)})}, module()).startswith("TensorFlow Lite has no")
+    assert conversion.refusal({"f": (first, {"x": spec(1, 200)})}, module()) == ""
     with pytest.raises(ValueError, match="there is no function"):
         conversion.convert({}, module())
 
@@ -90,3 +92,17 @@ def test_mlir_names_the_files_operators():
 def test_operations_are_counted_without_constants():
     text = '%1 = "tf.Conv2D"(%0) : x\n%2 = "tf.Const"() : y\n%3 = "tf.Conv2D"(%1)\n"tfl.pseudo_const"()\n"tfl.add"(%1)'
     assert conversion.operations(text) == {"tf.Conv2D": 2, "tfl.add": 1}
+
+
+@pytest.mark.parametrize("kind", ["GRUCell", "LSTMCell", "SimpleRNNCell"])
+def test_a_cell_becomes_a_stream_that_equals_the_whole_sequence(kind):
+    k = keras()
+    cell = getattr(k.layers, kind)(5)
+    model = tflite.Model(conversion.streaming(cell, 3).content)
+    x = np.random.default_rng(0).normal(size=(1, 9, 3)).astype(np.float32)
+    whole = k.layers.RNN(cell, return_sequences=True)(x).numpy()[0]
+    stream = model.stream()
+    for _ in range(2):
+        np.testing.assert_allclose([stream.step(x[:, i])[0] for i in range(9)], whole, atol=1e-6)
+        stream.reset()
+    assert np.abs(model.run(x[0])[-1] - whole[-1]).max() > 1e-3

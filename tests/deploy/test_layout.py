@@ -140,3 +140,12 @@ def test_a_damaged_file_is_refused_or_still_adds_up(data):
         assert_partition(bytes(content[:cut]))
     except ArtifactError as error:
         assert "damaged" in str(error)
+
+
+def test_the_picture_shows_all_bytes():
+    content = as_tflite().content
+    figure = layout.draw({"one": content, "two": files()["dense"]})
+    left, right = figure.axes
+    assert right.get_ylabel() == "operator"
+    ends = {round(bar.get_y()): bar.get_x() + bar.get_width() for bar in left.patches}  # the last part's end
+    assert sorted(ends.values()) == pytest.approx(sorted([len(content) / 1000, len(files()["dense"]) / 1000]))

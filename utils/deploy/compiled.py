@@ -1,4 +1,4 @@
-"""LiteRT's newer interface: a compiled model, with buffers for inputs and outputs.
+"""The interfaces beside LiteRT's Interpreter: its newer compiled model, and TensorFlow's older interpreter.
 
 The Interpreter chooses kernels when it allocates its tensors; a delegate is something that it is given.  A
 CompiledModel is made for accelerators from the start, and reads and writes buffers that an accelerator may own.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import warnings
 
 import numpy as np
 
@@ -46,6 +47,26 @@ def predict(source: bytes | str | os.PathLike[str], x: np.ndarray) -> np.ndarray
         result = _run(content, x, expected.shape, expected.dtype, resize=-1 in session.inputs[0].shape)
         gc.collect()  # model and accelerators say goodbye here and not later
     return result
+
+
+def predict_by_tensorflow(source: bytes | str | os.PathLike[str], x: np.ndarray) -> tuple[np.ndarray, str]:
+    """Outputs of a file with one input and one output, by TensorFlow's own `tf.lite.Interpreter`, and its warning.
+
+    Arguments as for `predict`.  Returns the outputs and what the deprecated interpreter warns of, "" if it does not.
+    """
+    import tensorflow as tf
+
+    content = content_of(source)
+    with stderr_kept(), warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        interpreter = tf.lite.Interpreter(model_content=content)
+        given, wanted = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+        interpreter.resize_tensor_input(given, x.shape)
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(given, x)
+        interpreter.invoke()
+        result = interpreter.get_tensor(wanted)
+    return result, " ".join(" ".join(str(one.message).split()) for one in said)
 
 
 def _run(content: bytes, x: np.ndarray, shape: tuple[int, ...], dtype: np.dtype, resize: bool) -> np.ndarray:

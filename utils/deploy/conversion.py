@@ -11,7 +11,7 @@ import io
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from utils.artifact import Artifact
@@ -47,13 +47,48 @@ def convert(
         tracked.kept = list(owner.variables)
     else:
         tracked.kept = owner
-    with quiet_but_for_errors(), tempfile.TemporaryDirectory() as folder:
+    with refusals_explained(), tempfile.TemporaryDirectory() as folder:
         concrete = {name: _traced(function, specs) for name, (function, specs) in functions.items()}
         tf.saved_model.save(tracked, folder, signatures=concrete)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(concrete))
         if select_tf_ops:
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
         return Artifact(converter.convert(), "tflite")
+
+
+def refusal(functions: Mapping[str, tuple[Callable, Mapping[str, Any]]], owner: Any) -> str:
+    """Why `convert` refuses these functions, as a sentence; "" if it does not."""
+    try:
+        convert(functions, owner)
+    except ConversionError as error:
+        return str(error)
+    return ""
+
+
+def streaming(cell: Any, features: int) -> Artifact:
+    """One step of a recurrent cell as a .tflite file that keeps the state: `tflite.Model(…).stream()` runs it.
+
+    cell: a tf_keras cell, such as GRUCell, LSTMCell or StackedRNNCells.
+    features: numbers in one step.
+    Returns a file with the input `row` (1, features) and the output `output` (1, units).
+    """
+    import tensorflow as tf
+
+    memory = tf.Module()
+    memory.state = [tf.Variable(tf.zeros((1, size))) for size in tf.nest.flatten(cell.state_size)]
+
+    def step(row: Any) -> dict[str, Any]:
+        state = tf.nest.pack_sequence_as(cell.state_size, [variable.read_value() for variable in memory.state])
+        output, new = cell(row, state)
+        for variable, value in zip(memory.state, tf.nest.flatten(new), strict=True):
+            variable.assign(value)
+        return {"output": output}
+
+    step(tf.zeros((1, features)))  # builds the cell, outside of the function that is traced
+    for variable in memory.state:
+        variable.assign(tf.zeros_like(variable))
+    memory.weights = list(cell.weights)
+    return convert({"step": (step, {"row": tf.TensorSpec((1, features), tf.float32)})}, memory)
 
 
 def _traced(function: Callable, specs: Mapping[str, Any]) -> Any:
@@ -83,15 +118,18 @@ def operations(text: str) -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def quiet_but_for_errors():
-    """Nothing is printed; the converter's pages of trace become one sentence."""
-    try:
-        with contextlib.redirect_stderr(io.StringIO()), quiet():
+def refusals_explained() -> Iterator[None]:
+    """Nothing is printed, and the converter's pages of trace become one sentence."""
+    refusal = None
+    with quiet():
+        try:
             yield
-    except Exception as error:
-        if type(error).__name__ != "ConverterError":
-            raise
-        raise ConversionError(explained(str(error))) from None
+        except Exception as error:  # the converter's own class of errors is not public
+            if type(error).__name__ != "ConverterError":
+                raise
+            refusal = error
+    if refusal is not None:
+        raise ConversionError(explained(str(refusal)))
 
 
 def explained(trace: str) -> str:

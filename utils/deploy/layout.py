@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from utils import plots
 from utils.artifact import ArtifactError
 from utils.deploy import flatbuffer
 
@@ -125,6 +126,29 @@ def by_operator(content: bytes) -> dict[str, int]:
     file = flatbuffer.File(content)
     order = [_label(operator) for number in range(len(file.subgraphs)) for operator in file.operators(number)]
     return {name: total[name] for name in [*order, "unused"] if total[name]}
+
+
+def draw(files: Mapping[str, bytes]) -> Any:
+    """A figure: where the bytes of each file go, by kind; and those of the first file's weights, by operator.
+
+    files: {name: content}.  Small kinds are drawn as "the rest".  `plots.show(figure, alt=…)` shows it.
+    """
+    figure, (left, right) = plots.figure(columns=2, width=9, height=0.6 * len(files) + 2.6)
+    sizes = {name: by_kind(content) for name, content in files.items()}
+    drawn = ("weights", "quantization", "names", "tensors", "operators")
+    start = np.zeros(len(files))
+    for kind in (*drawn, "the rest"):
+        part = [sum(n for k, n in of.items() if (k if k in drawn else "the rest") == kind) for of in sizes.values()]
+        left.barh(list(files), np.divide(part, 1000), left=start, label=kind)
+        start += np.divide(part, 1000)
+    left.set(xlabel="bytes [thousand]", ylabel="file")
+    left.legend(fontsize=8)
+    weights = by_operator(next(iter(files.values())))
+    right.barh(list(weights), [size / 1000 for size in weights.values()])
+    right.set(xlabel=f"bytes of weights in {next(iter(files))} [thousand]", ylabel="operator")
+    right.invert_yaxis()
+    right.tick_params(axis="y", labelsize=7)
+    return figure
 
 
 def _label(operator: flatbuffer.Operator) -> str:

@@ -1,0 +1,78 @@
+"""Quantized files side by side: what each weighs, knows and takes, and which of its numbers are integers.
+
+All of it is read out of the files or measured on them, nothing is taken from the mode's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from utils import measure
+from utils.artifact import Artifact
+from utils.deploy import tflite
+from utils.optimize import recipes
+
+#: How the kernels are called in tables.
+PATHS = {"default": "time", "builtin": "without XNNPACK"}
+
+
+def table(files: Mapping[str, Artifact], x: np.ndarray, y: np.ndarray, *, rounds: int = 50) -> list[dict[str, Any]]:
+    """One row for each file: bytes, their share of the first's, accuracy, whether XNNPACK runs it, and two time ratios.
+
+    files: name -> .tflite; the first is what the others are compared with.  x, y: test inputs and labels.
+    time: median for one input divided by the first file's, with default kernels; "without XNNPACK" with built-in ones
+    on both sides.  rounds: of timing, all files in turns.  A file that cannot be run is refused as in `tflite.Model`.
+    """
+    if not files:
+        raise ValueError("there are no files to compare; pass {name: artifact}")
+    first = next(iter(files))
+    ratios = {}
+    for kernels in PATHS:
+        calls = {name: tflite.Model(f.content, kernels).prepare(x[:1]) for name, f in files.items()}
+        times = measure.latency(calls, rounds=rounds)
+        ratios[kernels] = {name: times[name].median / times[first].median for name in files}
+    return [
+        {
+            "mode": name,
+            "bytes": f.size,
+            "share": f.size / files[first].size,
+            "accuracy": measure.accuracy(f.predict(x), y).value,
+            "XNNPACK": tflite.Model(f.content).delegated(),
+            **{title: ratios[kernels][name] for kernels, title in PATHS.items()},
+        }
+        for name, f in files.items()
+    ]
+
+
+def integers(artifact: Artifact, operator: str = "FULLY_CONNECTED") -> dict[str, str]:
+    """The types of the largest layer of one kind in a .tflite file: what is integer where.
+
+    operator: its kind in the file.  Returns words: input and output (of the file), activations (what reaches the layer),
+    weights, scales ("none", "1", "500"), bias, and arithmetic: "float", "hybrid" (integer products of activations that
+    are quantized while running) or "integer".
+    Raises ValueError if the file has no such layer with stored weights.
+    """
+    rows = [row for row in recipes.report(artifact) if row["operator"] == operator]
+    kernels = [row for row in rows if len(row["shape"]) > 1]
+    if not kernels:
+        raise ValueError(
+            f"the file has no {operator} with stored weights; it has "
+            f"{sorted({op.name for op in artifact.runner.summary()})}"
+        )
+    kernel = max(kernels, key=lambda row: row["bytes"])
+    bias = [row["weight"] for row in rows if row["layer"] == kernel["layer"] and len(row["shape"]) == 1]
+    whole = kernel["activations"].startswith("int")
+    hybrid = kernel["weight"].startswith("int") and not kernel["dequantized"]
+    runner = artifact.runner
+    return {
+        "input": str(runner.inputs[0].dtype),
+        "activations": kernel["activations"],
+        "weights": kernel["weight"],
+        "scales": str(kernel["scales"] or "none"),
+        "bias": bias[0] if bias else "none",
+        "arithmetic": "integer" if whole else "hybrid" if hybrid else "float",
+        "output": str(runner.outputs[0].dtype),
+    }
