@@ -51,9 +51,10 @@ def test_margins_say_how_far_the_models_winner_was_ahead(aware, small, file):
         assert ahead >= 0 and margin == pytest.approx(ahead / result.step, rel=1e-4, abs=1e-4)
 
 
-def test_a_clear_winner_who_loses_is_no_near_tie(aware):
-    found = agreement.Agreement(0.99, np.array([3, 8]), np.array([1.0, 2.5]), 3.0, 0.1)
-    assert found.near_ties == 0.5
+def test_a_clear_winner_who_loses_is_no_near_tie():
+    found = agreement.Agreement(0.99, np.arange(5), np.array([0.0, 1.00001, 2.0, 2.5, 9.0]), 3.0, 0.1)
+    assert found.near_ties == 0.6
+    assert [row["disagreements"] for row in found.by_margin()] == [2, 1, 2]
     assert agreement.Agreement(1.0, np.array([]), np.array([]), 0.0, 0.1).near_ties == 1.0
 
 
@@ -61,6 +62,11 @@ def test_four_bit_weights_are_stored_in_four_bits(small, file):
     four = agreement.to_tflite(qa.quantize_aware(small, (4, 8), calibration=inputs(small)[0]))
     assert {op.inputs[1].dtype for op in four.runner.summary() if op.name in ("CONV_2D", "FULLY_CONNECTED")} == {"int4"}
     assert four.size < file.size
+
+
+def test_how_a_file_would_keep_the_kernel(small):
+    assert agreement.stored_as(qa.quantize_aware(small, (2, 8), calibration=inputs(small)[0])) == "int4"
+    assert agreement.stored_as(qa.quantize_aware(small, 4)).startswith("no file: this model has 4-bit activations")
 
 
 @pytest.mark.parametrize("options, text", [

@@ -29,6 +29,12 @@ def test_the_range_gradients_are_sums_over_what_was_clipped():
     assert [float(g) for g in tape.gradient(loss, [low, high])] == [11.0, 1000.0]
 
 
+def test_the_upstream_gradient_is_handed_on():
+    y, dx, dlow, dhigh = fq.value_and_gradients(fq.fake_quantize, [-5.0, 0.3, 0.9, 5.0], -1.0, 1.0, 3, upstream=2.0)
+    assert dx.tolist() == [0, 2, 2, 0] and dlow == dhigh == 2
+    assert y.tolist() == sorted(y.tolist()) and len(set(y.tolist())) == 4
+
+
 @pytest.mark.parametrize("low, high", [(0.5, 2.0), (-2.0, -1.0), (0.0, 0.0), (1.0, -1.0)])
 def test_fake_quantize_refuses_a_range_without_zero(low, high):
     with pytest.raises(ValueError, match="must contain 0"):

@@ -17,8 +17,10 @@ from utils.artifact import Artifact
 from utils.optimize import quantization
 from utils.optimize.quantizers import activation_quantizers, is_quantized
 
-__all__ = ["Agreement", "agreement", "stored_kernel", "to_tflite"]
+__all__ = ["Agreement", "agreement", "stored_as", "stored_kernel", "to_tflite"]
 
+#: Operators whose second input is a kernel.
+_KERNELS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _QuantizeWrapper = tfmot.quantization.keras.QuantizeWrapper
 
 
@@ -63,6 +65,13 @@ class Agreement:
         """Share of the disagreements with a margin of at most two steps; 1.0 if there are none."""
         return float(np.mean(self.margins <= 2 + 1e-4)) if len(self.margins) else 1.0
 
+    def by_margin(self) -> list[dict[str, object]]:
+        """How many disagreements there are with a margin of up to one step, up to two, and more."""
+        most = np.ceil(np.asarray(self.margins) - 1e-4)  # whole steps, computed in float
+        counts = (most <= 1).sum(), (most == 2).sum(), (most > 2).sum()
+        names = "up to 1 step", "up to 2 steps", "more"
+        return [{"winner ahead by": n, "disagreements": int(c)} for n, c in zip(names, counts, strict=True)]
+
 
 def agreement(model: tf_keras.Model, artifact: Artifact, x: np.ndarray) -> Agreement:
     """Compare a classifier with the file made of it, on inputs x.
@@ -86,8 +95,7 @@ def stored_kernel(artifact: Artifact, number: int = 0) -> tuple[np.ndarray, np.n
 
     Raises ValueError if there are fewer, or if that one is not quantized.
     """
-    names = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-    kernels = [op.inputs[1] for op in artifact.runner.summary() if op.name in names]
+    kernels = [op.inputs[1] for op in artifact.runner.summary() if op.name in _KERNELS]
     if not 0 <= number < len(kernels) or kernels[number].quantization is None:
         raise ValueError(f"the file has {len(kernels)} convolutions and dense layers, quantized are numbers "
                          f"{[i for i, kernel in enumerate(kernels) if kernel.quantization]}; got {number}")
@@ -95,6 +103,15 @@ def stored_kernel(artifact: Artifact, number: int = 0) -> tuple[np.ndarray, np.n
     depthwise = values.ndim == 4 and values.shape[0] == 1 and quantized.axis == 3  # its channels are last already
     values = values if depthwise else np.moveaxis(values, 0, -1)
     return values.astype(np.int64), np.asarray(quantized.scales)
+
+
+def stored_as(model: tf_keras.Model) -> str:
+    """The type in which the file of `model` would keep the first kernel; if there is no such file, why."""
+    try:
+        operators = to_tflite(model).runner.summary()
+    except ValueError as refusal:
+        return f"no file: {str(refusal).partition(':')[0]}"
+    return next((op.inputs[1].dtype for op in operators if op.name in _KERNELS), "no kernel")
 
 
 def _output_step(artifact: Artifact) -> float:

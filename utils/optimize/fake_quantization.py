@@ -55,15 +55,19 @@ def fake_quantize(x, low, high, bits: int = 8, *, narrow: bool = False) -> tf.Te
     raise ValueError(f"the range is [{float(low):g}, {float(high):g}]; it must contain 0 and be wider than 0")
 
 
-def value_and_gradients(function: Callable, x, low: float, high: float, bits: int) -> list[np.ndarray]:
-    """[y, dx, dlow, dhigh] of y = function(x, low, high, bits), for the loss sum(y · sin x), whose gradient differs
-    from number to number.  Compares ways to compute fake quantization."""
+def value_and_gradients(function: Callable, x, low: float, high: float, bits: int, upstream=None) -> list[np.ndarray]:
+    """[y, dx, dlow, dhigh] of y = function(x, low, high, bits).  Compares ways to compute fake quantization.
+
+    upstream: the gradient that arrives at y; None takes sin(x), which differs from number to number, so that swapped
+    or averaged gradients show.
+    """
     arguments = [tf.convert_to_tensor(value, tf.float32) for value in (x, low, high)]
     with tf.GradientTape() as tape:
         tape.watch(arguments)
         y = function(*arguments, bits)
-        loss = tf.reduce_sum(y * tf.sin(arguments[0]))
-    return [y.numpy(), *(gradient.numpy() for gradient in tape.gradient(loss, arguments))]
+    arriving = tf.sin(arguments[0]) if upstream is None else upstream * tf.ones_like(y)
+    gradients = tape.gradient(y, arguments, output_gradients=arriving)
+    return [y.numpy(), *(gradient.numpy() for gradient in gradients)]
 
 
 def check_bits(bits: object, top: int) -> int:
