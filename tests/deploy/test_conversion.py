@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.little import as_tflite, keras
-from utils.deploy import conversion, flatbuffer, tflite
+from utils.deploy import compiled, conversion, flatbuffer, tflite
 
 
 @functools.cache
@@ -59,6 +59,7 @@ def test_an_operation_without_counterpart_is_named_with_its_ways_out(capfd):
     flex = conversion.convert({"f": (inverse, {"x": spec(3, 3)})}, module(), select_tf_ops=True)
     assert [operator.name for operator in flatbuffer.File(flex.content).operators()] == ["FlexMatrixInverse"]
     assert "Flex delegate" in tflite.verify(flex.content).reason
+    assert "Flex delegate" in compiled.refused_by_tensorflow(flex.content, np.eye(3, dtype=np.float32))
     captured = capfd.readouterr()
     assert captured.out + captured.err == ""
     assert conversion.refusal({"f": (inverse, {"x": spec(3, 3)})}, module()).startswith("TensorFlow Lite has no")

@@ -52,12 +52,14 @@ def predict(source: bytes | str | os.PathLike[str], x: np.ndarray) -> np.ndarray
 def predict_by_tensorflow(source: bytes | str | os.PathLike[str], x: np.ndarray) -> tuple[np.ndarray, str]:
     """Outputs of a file with one input and one output, by TensorFlow's own `tf.lite.Interpreter`, and its warning.
 
-    Arguments as for `predict`.  Returns the outputs and what the deprecated interpreter warns of, "" if it does not.
+    Arguments as for `predict`; only for files that this program has made.
+    Returns the outputs and what the deprecated interpreter warns of, "" if it does not.
+    Raises ArtifactError if it refuses the file.
     """
     import tensorflow as tf
 
     content = content_of(source)
-    with stderr_kept(), warnings.catch_warnings(record=True) as said:
+    with stderr_kept(), warnings.catch_warnings(record=True) as said, refusals("TensorFlow's interpreter refuses"):
         warnings.simplefilter("always")
         interpreter = tf.lite.Interpreter(model_content=content)
         given, wanted = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
@@ -67,6 +69,15 @@ def predict_by_tensorflow(source: bytes | str | os.PathLike[str], x: np.ndarray)
         interpreter.invoke()
         result = interpreter.get_tensor(wanted)
     return result, " ".join(" ".join(str(one.message).split()) for one in said)
+
+
+def refused_by_tensorflow(source: bytes | str | os.PathLike[str], x: np.ndarray) -> str:
+    """Why TensorFlow's own interpreter does not run this file on x, as a sentence; "" if it does."""
+    try:
+        predict_by_tensorflow(source, x)
+    except ArtifactError as error:
+        return str(error)
+    return ""
 
 
 def _run(content: bytes, x: np.ndarray, shape: tuple[int, ...], dtype: np.dtype, resize: bool) -> np.ndarray:
