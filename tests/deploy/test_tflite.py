@@ -446,48 +446,6 @@ def test_signatures_run_by_name_with_any_batch(two_ways):
         model.signature("train")
 
 
-# --- state ----------------------------------------------------------------------------------------------
-
-
-@functools.cache
-def counting(batch: int = 1) -> bytes:
-    """Adds up what it is given, in a resource variable."""
-    import tensorflow as tf
-
-    keras()
-    module = tf.Module()
-    module.total = tf.Variable(tf.zeros((batch, 2)))
-    call = tf.function(lambda x: {"total": module.total.assign_add(x)})
-    concrete = call.get_concrete_function(tf.TensorSpec((batch, 2), tf.float32, name="x"))
-    return tf.lite.TFLiteConverter.from_concrete_functions([concrete], module).convert()
-
-
-def test_a_stream_keeps_its_state_and_run_does_not():
-    model, one = tflite.Model(counting()), np.ones((1, 2), np.float32)
-    assert model.run(np.ones((3, 2), np.float32)).tolist() == [[1, 1]] * 3
-    stream, other = model.stream(), model.stream()
-    assert [stream.step(one)[0, 0] for _ in range(3)] == [1, 2, 3]
-    assert model.run(one).tolist() == [[1, 1]]
-    assert other.step(5 * one)[0, 0] == 5
-    stream.reset()
-    assert stream.step(one)[0, 0] == 1
-    with pytest.raises(ValueError, match="takes 1 examples a step, got 2: a state belongs to each"):
-        stream.step(np.ones((2, 2), np.float32))
-    with pytest.raises(TypeError, match="takes real values"):
-        stream.step(np.ones((1, 2), int))
-    assert stream.step(one)[0, 0] == 2  # what was refused did not count
-
-
-def test_a_stream_of_a_file_without_state_gives_what_run_gives():
-    model, x = trusted(converted("int8_io")), pictures(4)
-    stream = model.stream()
-    np.testing.assert_array_equal(stream.step(x), model.run(x))
-    with pytest.raises(ValueError, match=r"the state belongs to inputs of shape .*call reset\(\) first"):
-        stream.step(x[:2])
-    stream.reset()
-    np.testing.assert_array_equal(stream.step(x[:2]), model.run(x[:2]))
-
-
 def test_a_file_without_a_batch_axis_takes_its_input_whole():
     """One second of sound in, scores out: the first axis counts samples, not examples."""
     import tensorflow as tf

@@ -29,6 +29,7 @@ from utils.deploy import comparison, flatbuffer, ports
 from utils.deploy.comparison import Comparison
 from utils.deploy.ports import Port, dequantize, quantize
 from utils.deploy.session import KERNELS, Session, check_kernels, check_threads, content_of
+from utils.deploy.stream import Stream
 from utils.deploy.verification import Verdict, verify
 
 __all__ = ["KERNELS", "Comparison", "Model", "Port", "Stream", "Verdict", "dequantize", "quantize", "verify"]
@@ -155,7 +156,7 @@ class Model:
     def stream(self) -> Stream:
         """A runner that keeps the file's state from one step to the next; see `Stream`."""
         session = Session(self.content, self.kernels, self.threads, self._session.signature)
-        return Stream(self, session)
+        return Stream(session, self._stored, self._real)
 
     def _stored(self, x: Any) -> dict[str, np.ndarray]:
         batch = self._by_name(x)
@@ -218,15 +219,19 @@ class Model:
 
     def _forget(self) -> None:
         """Examples are independent: none starts from the state of the one before."""
-        if "VAR_HANDLE" in self._names_of_operators:  # reset_all_variables leaves resource variables alone
+        if self._has_resources:  # reset_all_variables leaves them alone
             self._session.open()
-        elif any(tensor.variable for graph in self.file.tensors for tensor in graph):
+        elif self._has_variables:
             self._session.reset_variables()
 
     @cached_property
-    def _names_of_operators(self) -> frozenset[str]:
+    def _has_resources(self) -> bool:
         graphs = range(len(self.file.subgraphs))
-        return frozenset(operator.name for graph in graphs for operator in self.file.operators(graph))
+        return any(operator.name == "VAR_HANDLE" for graph in graphs for operator in self.file.operators(graph))
+
+    @cached_property
+    def _has_variables(self) -> bool:
+        return any(tensor.variable for graph in self.file.tensors for tensor in graph)
 
     @cached_property
     def _fixed(self) -> bool:
@@ -295,43 +300,6 @@ class Model:
     def verify(self, timeout: float = 60.0) -> Verdict:
         """Try this file with these kernels in a child process; see `verify`."""
         return verify(self.content, self.kernels, self.threads, timeout)
-
-
-class Stream:
-    """A model that remembers: what one step leaves in the file's variables, the next one starts from.
-
-    Made by `Model.stream`, with an interpreter of its own.  A file without variables gives what `run` gives.
-    """
-
-    def __init__(self, model: Model, session: Session) -> None:
-        self._model, self._session = model, session
-        self._shapes: dict[str, tuple[int, ...]] = {}
-
-    def step(self, x: Any) -> Any:
-        """Outputs for x, starting from the state that the step before has left; real values, as `Model.run`.
-
-        x: the file's whole input, with its batch axis.
-        Raises ValueError if the batch differs from that of the steps before: each example has a state of its own.
-        """
-        values = self._model._stored(x)
-        for port in self._session.inputs:
-            declared = port.shape[0] if port.shape else -1
-            if declared >= 0 and len(values[port.name]) != declared:
-                raise ValueError(
-                    f"input {port.name!r} takes {declared} examples a step, got {len(values[port.name])}: "
-                    "a state belongs to each of them"
-                )
-        shapes = {name: array.shape for name, array in values.items()}
-        if self._shapes and shapes != self._shapes:
-            raise ValueError(f"the state belongs to inputs of shape {self._shapes}, got {shapes}; call reset() first")
-        results = self._model._real(self._session.invoke(values))
-        self._shapes = shapes
-        return results
-
-    def reset(self) -> None:
-        """Forget: the next step starts as the first one did."""
-        self._shapes = {}
-        self._session.open()
 
 
 def _outputs_of(other: Any, x: Any) -> tuple[Any, Any]:
