@@ -13,10 +13,17 @@ import numpy as np
 from utils import measure
 from utils.artifact import Artifact
 from utils.deploy import tflite
+from utils.optimize import quantization as qz
 from utils.optimize import recipes
 
 #: How the kernels are called in tables.
 PATHS = {"default": "time", "builtin": "without XNNPACK"}
+
+
+def convert_all(model: Any, calibration: Any) -> dict[str, Artifact]:
+    """{mode: file} of a tf_keras model in all of `quantization.MODES`, float32 first; errors as in `convert`."""
+    needs_data = ("int8", "int8_float_io", "int16x8")
+    return {mode: qz.convert(model, mode, calibration if mode in needs_data else None) for mode in qz.MODES}
 
 
 def table(files: Mapping[str, Artifact], x: np.ndarray, y: np.ndarray, *, rounds: int = 50) -> list[dict[str, Any]]:
@@ -50,9 +57,9 @@ def table(files: Mapping[str, Artifact], x: np.ndarray, y: np.ndarray, *, rounds
 def integers(artifact: Artifact, operator: str = "FULLY_CONNECTED") -> dict[str, str]:
     """The types of the largest layer of one kind in a .tflite file: what is integer where.
 
-    operator: its kind in the file.  Returns words: input and output (of the file), activations (what reaches the layer),
-    weights, scales ("none", "1", "500"), bias, and arithmetic: "float", "hybrid" (integer products of activations that
-    are quantized while running) or "integer".
+    operator: its kind in the file.  Returns words: input and output (of the file), activations (what reaches the
+    layer), weights, scales ("none", "1", "500"), bias, and arithmetic: "float", "hybrid" (integer products of
+    activations that are quantized while running) or "integer".
     Raises ValueError if the file has no such layer with stored weights.
     """
     rows = [row for row in recipes.report(artifact) if row["operator"] == operator]

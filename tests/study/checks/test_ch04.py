@@ -1,0 +1,127 @@
+"""The checks of chapter 04 accept right answers and name the misconception of wrong ones."""
+
+import re
+
+import numpy as np
+import pytest
+
+from utils.study.exercises import grade
+
+
+def quantize(real, details):
+    (scale, zero), info = details["quantization"], np.iinfo(details["dtype"])
+    return np.clip(np.round(real / scale) + zero, info.min, info.max).astype(details["dtype"])
+
+
+def dequantize(stored, details):
+    scale, zero = details["quantization"]
+    return np.float32(scale) * (stored.astype(np.float32) - zero)
+
+
+def run(into, out_of):
+    """An answer to 04-1 made of two parts."""
+    def answer(real, invoke, given, wanted):
+        return out_of(invoke(into(real, given)), wanted)
+    return answer
+
+
+def errors(x, bits, highs):
+    def error(high):
+        step = high / (2**bits - 1)
+        return np.mean((x - np.minimum(np.round(x / step), 2**bits - 1) * step) ** 2)
+
+    return min(highs, key=error)
+
+
+def best_high(x, bits):
+    return errors(x, bits, x.max() * np.linspace(0.01, 1, 200))
+
+
+def equalize(w1, b1, w2):
+    r1, r2 = np.abs(w1).max(0), np.abs(w2).max(1)
+    alive = (r1 > 0) & (r2 > 0)
+    s = np.where(alive, np.sqrt(r1 / np.where(alive, r2, 1)), 1)
+    return w1 / s, b1 / s, w2 * s[:, None]
+
+
+def cut(real, details):
+    (scale, zero), info = details["quantization"], np.iinfo(details["dtype"])
+    return np.clip((real / scale).astype(int) + zero, info.min, info.max).astype(details["dtype"])
+
+
+def wrap(real, details):
+    (scale, zero), bits = details["quantization"], np.iinfo(details["dtype"]).bits
+    return (np.round(real / scale).astype(np.int64) + zero).astype({8: np.int8, 16: np.int16}[bits]).astype(
+        details["dtype"])
+
+
+def no_zero(real, details):
+    return quantize(real, {**details, "quantization": (details["quantization"][0], 0)})
+
+
+def narrow(stored, details):
+    scale, zero = details["quantization"]
+    return scale * (stored - np.asarray(zero).astype(stored.dtype)).astype(np.float32)
+
+
+def unguarded(w1, b1, w2):
+    with np.errstate(all="ignore"):
+        s = np.sqrt(np.abs(w1).max(0) / np.abs(w2).max(1))
+        return w1 / s, b1 / s, w2 * s[:, None]
+
+
+def one_sided(w1, b1, w2):
+    s = np.where(np.abs(w1).max(0) > 0, np.abs(w1).max(0), 1)
+    return w1 / s, b1 / s, w2 * s[:, None]
+
+
+def without_bias(w1, b1, w2):
+    a, _, c = equalize(w1, b1, w2)
+    return a, b1, c
+
+
+def transposed(w1, b1, w2):
+    a, b, _ = equalize(w1, b1, w2)
+    return a, b, w2
+
+
+RIGHT = [("04-1", run(quantize, dequantize)), ("04-2", best_high), ("04-3", equalize)]
+WRONG = [
+    ("04-1", run(cut, dequantize), "Round first"),
+    ("04-1", run(wrap, dequantize), "wrapped around"),
+    ("04-1", run(no_zero, dequantize), "forgot the zero point"),
+    ("04-1", run(lambda r, d: quantize(r, d).astype(np.float32), dequantize), "the file takes int8"),
+    ("04-1", run(quantize, lambda s, d: d["quantization"][0] * s.astype(np.float32)), "subtract the zero point"),
+    ("04-1", run(quantize, narrow), "wraps around in 8 bits"),
+    ("04-1", lambda real, invoke, given, wanted: real, "never called"),
+    ("04-1", run(quantize, lambda s, d: s), "real numbers are floats"),
+    ("04-2", lambda x, bits: x.max(), "that is the maximum"),
+    ("04-2", lambda x, bits: np.percentile(x, 99.9), "that is a percentile"),
+    ("04-2", lambda x, bits: best_high(x, bits) / 5, "clip too much"),
+    ("04-2", lambda x, bits: x, "return one number"),
+    ("04-3", unguarded, "division by 0"),
+    ("04-3", one_sided, "take the square root"),
+    ("04-3", without_bias, "divide it by s too"),
+    ("04-3", transposed, "must multiply the same row"),
+    ("04-3", lambda w1, b1, w2: (w1, b1, w2), "nothing has changed"),
+    ("04-3", lambda w1, b1, w2: (w1.T, b1, w2), "the shapes stay"),
+]
+
+
+def stub(*arguments): ...
+
+
+@pytest.mark.parametrize("id, answer", RIGHT)
+def test_the_solution_passes_every_time(id, answer):
+    assert [str(grade(id, answer).state) for _ in range(5)] == ["right"] * 5, grade(id, answer).message
+
+
+@pytest.mark.parametrize("id, answer", [("04-1", stub), ("04-2", stub), ("04-3", stub)])
+def test_the_stub_is_not_attempted(id, answer):
+    assert grade(id, answer).state == "not attempted"
+
+
+@pytest.mark.parametrize("id, answer, misconception", WRONG)
+def test_a_wrong_answer_is_told_its_misconception(id, answer, misconception):
+    verdict = grade(id, answer)
+    assert verdict.state == "wrong" and re.search(misconception, verdict.message), verdict.message
