@@ -1,8 +1,6 @@
-"""Affine quantization keeps its promises on random numbers, and `convert` on many kinds of models and mistakes."""
+"""Affine quantization keeps its promises on random numbers, and on the weights of models."""
 
 from __future__ import annotations
-
-import warnings
 
 import numpy as np
 import pytest
@@ -160,7 +158,7 @@ def test_a_zero_point_that_is_no_whole_number_is_refused():
         q.Affine(1.0, 0.5)
 
 
-# ---------------------------------------------------------------- conversion
+# ---------------------------------------------------------------- weights of a model
 
 
 @pytest.fixture(scope="module")
@@ -168,116 +166,6 @@ def keras():
     import tf_keras
 
     return tf_keras
-
-
-@pytest.fixture(scope="module")
-def small(keras):
-    """A convolution, a dense layer of three units, and pictures for it."""
-    keras.utils.set_random_seed(1)
-    model = keras.Sequential([keras.layers.Input((8, 8, 2)), keras.layers.Conv2D(16, 3, activation="relu"),
-                              keras.layers.Flatten(), keras.layers.Dense(32, activation="relu"), keras.layers.Dense(3)])
-    return model, np.random.default_rng(0).random((64, 8, 8, 2), dtype=np.float32)
-
-
-def run(content: bytes, x: np.ndarray) -> np.ndarray:
-    """The interpreter's answer in real numbers."""
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    interpreter = Interpreter(model_content=content, experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
-    detail, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    interpreter.resize_tensor_input(detail["index"], x.shape)
-    interpreter.allocate_tensors()
-    if detail["dtype"] != np.float32:
-        x = q.quantize(x, q.Affine(np.float32(detail["quantization"][0]), int(detail["quantization"][1])))
-    interpreter.set_tensor(detail["index"], x)
-    interpreter.invoke()
-    y = interpreter.get_tensor(result["index"])
-    scale, zero_point = result["quantization"]
-    return y if y.dtype == np.float32 else (y.astype(np.float32) - zero_point) * scale
-
-
-@pytest.mark.parametrize(("mode", "tolerance"), [("float32", 1e-5), ("float16", 3e-3), ("dynamic", 0.05),
-                                                 ("int8", 0.08), ("int8_float_io", 0.08), ("int16x8", 0.02)])
-def test_every_mode_stays_near_the_model_and_says_nothing(small, mode, tolerance, capfd):
-    model, x = small
-    calibration = x if mode in ("int8", "int8_float_io", "int16x8") else None
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        made = q.convert(model, mode, calibration)
-    assert made.format == "tflite"
-    wanted = model.predict(x, verbose=0)
-    assert np.abs(run(made.content, x) - wanted).max() < tolerance * np.abs(wanted).max()
-    printed = capfd.readouterr()
-    assert "fully_quantize" not in printed.err and "Assets" not in printed.out + printed.err
-
-
-def test_the_modes_differ_in_bytes_and_in_what_goes_in_and_out(small):
-    from utils.optimize.integer_kernels import read_graph
-
-    model, x = small
-    made = {mode: q.convert(model, mode, x if "int" in mode else None).content
-            for mode in ("float32", "float16", "dynamic", "int8", "int8_float_io", "int16x8")}
-    size = {mode: len(content) for mode, content in made.items()}
-    assert size["int8"] < size["float16"] < size["float32"]
-    assert size["dynamic"] < 0.5 * size["float32"]
-    ends = {mode: read_graph(content) for mode, content in made.items()}
-    types = {mode: (g.tensors[g.inputs[0]].dtype.name, g.tensors[g.outputs[0]].dtype.name) for mode, g in ends.items()}
-    assert types.pop("int8") == ("int8", "int8")
-    assert set(types.values()) == {("float32", "float32")}
-
-
-def test_per_channel_false_gives_every_weight_one_scale(small):
-    from utils.optimize.integer_kernels import read_graph
-
-    model, x = small
-
-    def scales(per_channel):
-        graph = read_graph(q.convert(model, "int8", x, per_channel=per_channel).content)
-        return [t.quantization.scale.size for t in graph.tensors if t.value is not None and t.dtype == np.int8]
-
-    assert sorted(scales(True)) == [3, 16, 32]
-    assert scales(False) == [1, 1, 1]
-
-
-def test_our_scales_are_the_converters(small):
-    """The weights' scale and integers come out as the converter's, bit for bit; so does the input's range."""
-    from utils.optimize.integer_kernels import read_graph
-
-    model, x = small
-    graph = read_graph(q.convert(model, "int8", x).content)
-    stored = next(t for t in graph.tensors if t.shape == (32, 576))
-    kernel = model.layers[2].get_weights()[0].T
-    ours = q.choose(kernel, symmetric=True, axis=0)
-    assert np.allclose(ours.scale, stored.quantization.scale, rtol=1e-6)
-    assert np.mean(q.quantize(kernel, stored.quantization) != stored.value) < 1e-3
-    source = graph.tensors[graph.inputs[0]].quantization
-    assert float(source.scale) == pytest.approx(float(q.choose(x).scale), rel=1e-5)
-    assert int(source.zero_point) == int(q.choose(x).zero_point)
-
-
-def test_other_kinds_of_models_convert(keras):
-    L = keras.layers
-    rng = np.random.default_rng(3)
-    one, two = L.Input((6,)), L.Input((4,))
-    several = keras.Model([one, two], [L.Dense(3)(L.Concatenate()([one, two])), L.Dense(2)(one)])
-    nested = keras.Sequential([L.Input((6,)), keras.Sequential([L.Input((6,)), L.Dense(5)]), L.Dense(2)])
-
-    class Subclassed(keras.Model):
-        def __init__(self):
-            super().__init__()
-            self.dense = L.Dense(4)
-
-        def call(self, x):
-            return self.dense(x)
-
-    subclassed = Subclassed()
-    with pytest.raises(ValueError, match="no known input shape"):
-        q.convert(subclassed, "dynamic")
-    subclassed(np.zeros((1, 6), np.float32))
-    x = rng.random((20, 6), dtype=np.float32)
-    assert q.convert(several, "int8_float_io", [x, x[:, :4]]).content[4:8] == b"TFL3"
-    for model in (nested, subclassed):
-        assert np.abs(run(q.convert(model, "int8", x).content, x) - model.predict(x, verbose=0)).max() < 0.2
 
 
 @pytest.mark.parametrize("scale", [True, False])
@@ -310,46 +198,3 @@ def test_quantized_weights_lie_on_their_grid_and_the_model_is_left_alone(keras, 
         assert not np.array_equal(old, new)
         assert len(np.unique(new)) <= 7 * (channels if per_channel else 1)
         assert (len(np.unique(new)) > 7) == per_channel
-
-
-@pytest.mark.parametrize(("arguments", "message"), [
-    ({"mode": "int-8"}, "did you mean 'int8'"),
-    ({"mode": "flaot16"}, "did you mean 'float16'"),
-    ({"mode": "int8"}, "needs calibration="),
-    ({"mode": "int16x8", "calibration": None}, "needs calibration="),
-    ({"mode": "dynamic", "calibration": np.zeros((2, 8, 8, 2))}, "does not use calibration"),
-    ({"calibration": np.zeros((0, 8, 8, 2))}, "empty"),
-    ({"calibration": []}, "0"),
-    ({"calibration": np.full((2, 8, 8, 2), np.nan)}, "NaN"),
-    ({"calibration": np.zeros((2, 8, 8, 3))}, "has shape"),
-    ({"calibration": np.zeros((8, 8, 2))}, "has shape"),
-    ({"calibration": [np.zeros((2, 8, 8, 2))] * 2}, "1 inputs, calibration has 2"),
-    ({"calibration": np.arange(256).repeat(2).reshape(4, 8, 8, 2)}, "like raw pixels"),
-    ({"calibration": np.full((2, 8, 8, 2), 3.0), "input_range": (0, 1)}, "outside input_range"),
-])
-def test_bad_conversions_are_refused(small, arguments, message):
-    with pytest.raises(ValueError, match=message):
-        q.convert(small[0], **arguments)
-
-
-def test_raw_pixels_are_accepted_when_they_are_meant(small):
-    raw = np.arange(256, dtype=np.float32).repeat(2).reshape(4, 8, 8, 2)
-    assert q.convert(small[0], "int8", raw, input_range=(0, 255)).content[4:8] == b"TFL3"
-
-
-def test_models_of_other_kinds_are_refused():
-    import keras
-
-    with pytest.raises(TypeError, match="Keras 3"):
-        q.convert(keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2)]), "float32")
-    with pytest.raises(TypeError, match="got str"):
-        q.convert("model.h5", "float32")
-
-
-def test_what_was_kept_away_is_shown_when_the_conversion_fails(capfd):
-    import os
-
-    with pytest.raises(RuntimeError), q.quiet():
-        os.write(2, b"the reason")
-        raise RuntimeError
-    assert "the reason" in capfd.readouterr().err

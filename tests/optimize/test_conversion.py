@@ -1,0 +1,326 @@
+"""`convert` on many kinds of models, SavedModels, and mistakes."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+from utils.artifact import ArtifactError
+from utils.optimize import quantization as q
+
+
+@pytest.fixture(scope="module")
+def keras():
+    import tf_keras
+
+    return tf_keras
+
+
+@pytest.fixture(scope="module")
+def small(keras):
+    """A convolution, a dense layer of three units, and pictures for it."""
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential([keras.layers.Input((8, 8, 2)), keras.layers.Conv2D(16, 3, activation="relu"),
+                              keras.layers.Flatten(), keras.layers.Dense(32, activation="relu"), keras.layers.Dense(3)])
+    return model, np.random.default_rng(0).random((64, 8, 8, 2), dtype=np.float32)
+
+
+def run(content: bytes, x: np.ndarray) -> np.ndarray:
+    """The interpreter's answer in real numbers."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    interpreter = Interpreter(model_content=content, experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
+    detail, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    interpreter.resize_tensor_input(detail["index"], x.shape)
+    interpreter.allocate_tensors()
+    if detail["dtype"] != np.float32:
+        x = q.quantize(x, q.Affine(np.float32(detail["quantization"][0]), int(detail["quantization"][1])))
+    interpreter.set_tensor(detail["index"], x)
+    interpreter.invoke()
+    y = interpreter.get_tensor(result["index"])
+    scale, zero_point = result["quantization"]
+    return y if y.dtype == np.float32 else (y.astype(np.float32) - zero_point) * scale
+
+
+@pytest.mark.parametrize(("mode", "tolerance"), [("float32", 1e-5), ("float16", 3e-3), ("dynamic", 0.05),
+                                                 ("int8", 0.08), ("int8_float_io", 0.08), ("int16x8", 0.02)])
+def test_every_mode_stays_near_the_model_and_says_nothing(small, mode, tolerance, capfd):
+    model, x = small
+    calibration = x if mode in ("int8", "int8_float_io", "int16x8") else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made = q.convert(model, mode, calibration)
+    assert made.format == "tflite"
+    wanted = model.predict(x, verbose=0)
+    assert np.abs(run(made.content, x) - wanted).max() < tolerance * np.abs(wanted).max()
+    printed = capfd.readouterr()
+    assert "fully_quantize" not in printed.err and "Assets" not in printed.out + printed.err
+
+
+def test_the_modes_differ_in_bytes_and_in_what_goes_in_and_out(small):
+    from utils.optimize.integer_kernels import read_graph
+
+    model, x = small
+    made = {mode: q.convert(model, mode, x if "int" in mode else None).content
+            for mode in ("float32", "float16", "dynamic", "int8", "int8_float_io", "int16x8")}
+    size = {mode: len(content) for mode, content in made.items()}
+    assert size["int8"] < size["float16"] < size["float32"]
+    assert size["dynamic"] < 0.5 * size["float32"]
+    ends = {mode: read_graph(content) for mode, content in made.items()}
+    types = {mode: (g.tensors[g.inputs[0]].dtype.name, g.tensors[g.outputs[0]].dtype.name) for mode, g in ends.items()}
+    assert types.pop("int8") == ("int8", "int8")
+    assert set(types.values()) == {("float32", "float32")}
+
+
+def test_per_channel_false_gives_every_weight_one_scale(small):
+    from utils.optimize.integer_kernels import read_graph
+
+    model, x = small
+
+    def scales(per_channel):
+        graph = read_graph(q.convert(model, "int8", x, per_channel=per_channel).content)
+        return [t.quantization.scale.size for t in graph.tensors if t.value is not None and t.dtype == np.int8]
+
+    assert sorted(scales(True)) == [3, 16, 32]
+    assert scales(False) == [1, 1, 1]
+
+
+def test_our_scales_are_the_converters(small):
+    """The weights' scale and integers come out as the converter's, bit for bit; so does the input's range."""
+    from utils.optimize.integer_kernels import read_graph
+
+    model, x = small
+    graph = read_graph(q.convert(model, "int8", x).content)
+    stored = next(t for t in graph.tensors if t.shape == (32, 576))
+    kernel = model.layers[2].get_weights()[0].T
+    ours = q.choose(kernel, symmetric=True, axis=0)
+    assert np.allclose(ours.scale, stored.quantization.scale, rtol=1e-6)
+    assert np.mean(q.quantize(kernel, stored.quantization) != stored.value) < 1e-3
+    source = graph.tensors[graph.inputs[0]].quantization
+    assert float(source.scale) == pytest.approx(float(q.choose(x).scale), rel=1e-5)
+    assert int(source.zero_point) == int(q.choose(x).zero_point)
+
+
+def test_other_kinds_of_models_convert(keras):
+    L = keras.layers
+    rng = np.random.default_rng(3)
+    one, two = L.Input((6,)), L.Input((4,))
+    several = keras.Model([one, two], [L.Dense(3)(L.Concatenate()([one, two])), L.Dense(2)(one)])
+    nested = keras.Sequential([L.Input((6,)), keras.Sequential([L.Input((6,)), L.Dense(5)]), L.Dense(2)])
+
+    class Subclassed(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = L.Dense(4)
+
+        def call(self, x):
+            return self.dense(x)
+
+    subclassed = Subclassed()
+    with pytest.raises(ValueError, match="no known input shape"):
+        q.convert(subclassed, "dynamic")
+    subclassed(np.zeros((1, 6), np.float32))
+    x = rng.random((20, 6), dtype=np.float32)
+    assert q.convert(several, "int8_float_io", [x, x[:, :4]]).content[4:8] == b"TFL3"
+    for model in (nested, subclassed):
+        assert np.abs(run(q.convert(model, "int8", x).content, x) - model.predict(x, verbose=0)).max() < 0.2
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ({"mode": "int-8"}, "did you mean 'int8'"),
+    ({"mode": "flaot16"}, "did you mean 'float16'"),
+    ({"mode": "int8"}, "needs calibration="),
+    ({"mode": "int16x8", "calibration": None}, "needs calibration="),
+    ({"mode": "dynamic", "calibration": np.zeros((2, 8, 8, 2))}, "does not use calibration"),
+    ({"calibration": np.zeros((0, 8, 8, 2))}, "empty"),
+    ({"calibration": []}, "0"),
+    ({"calibration": np.full((2, 8, 8, 2), np.nan)}, "NaN"),
+    ({"calibration": np.zeros((2, 8, 8, 3))}, "has shape"),
+    ({"calibration": np.zeros((8, 8, 2))}, "has shape"),
+    ({"calibration": [np.zeros((2, 8, 8, 2))] * 2}, "1 inputs, calibration has 2"),
+    ({"calibration": np.arange(256).repeat(2).reshape(4, 8, 8, 2)}, "like raw pixels"),
+    ({"calibration": np.full((2, 8, 8, 2), 3.0), "input_range": (0, 1)}, "outside input_range"),
+])
+def test_bad_conversions_are_refused(small, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        q.convert(small[0], **arguments)
+
+
+def test_raw_pixels_are_accepted_when_they_are_meant(small):
+    raw = np.arange(256, dtype=np.float32).repeat(2).reshape(4, 8, 8, 2)
+    assert q.convert(small[0], "int8", raw, input_range=(0, 255)).content[4:8] == b"TFL3"
+
+
+def test_models_of_other_kinds_are_refused():
+    import keras
+
+    with pytest.raises(TypeError, match=r"Keras 3.*export"):
+        q.convert(keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2)]), "float32")
+    with pytest.raises(TypeError, match="got dict"):
+        q.convert({}, "float32")
+
+
+# ---------------------------------------------------------------- what cannot be converted
+
+
+def test_layers_that_cannot_be_converted_are_named_with_a_way_out(keras):
+    import tensorflow as tf
+
+    L = keras.layers
+
+    def message(*layers, mode="float32", calibration=None):
+        with pytest.raises(ValueError, match="cannot be converted") as caught:
+            q.convert(keras.Sequential(list(layers)), mode, calibration)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    recurrent = message(L.Input((4, 2)), L.LSTM(3, name="memory"), L.Dense(2))
+    assert "'memory' (LSTM)" in recurrent
+    assert "unroll=True" in recurrent
+    nested = keras.Sequential([L.Input((3,)), L.Lambda(lambda x: tf.math.betainc(x, x, x), name="odd")], name="inner")
+    assert "'odd' (Lambda) cannot be converted (Betainc)" in message(L.Input((3,)), L.Dense(3), nested)
+    picture = message(L.Input((4, 4, 1)), L.Lambda(lambda x: tf.image.resize(x, (6, 6), "bicubic"), name="larger"))
+    assert "'larger' (Lambda) cannot be converted (ResizeBicubic): TensorFlow Lite has no operator" in picture
+    cube = message(L.Input((4, 4, 4, 1)), L.Conv3D(2, 3, name="cube"), mode="int16x8",
+                   calibration=np.ones((2, 4, 4, 4, 1), np.float32))
+    assert "'cube' (Conv3D)" in cube
+    assert "int8" in cube
+
+
+def test_the_way_out_of_a_recurrent_layer_works(keras):
+    model = keras.Sequential([keras.layers.Input((4, 2), batch_size=1), keras.layers.SimpleRNN(3)])
+    x = np.random.default_rng(0).random((6, 4, 2), dtype=np.float32)
+    made = q.convert(model, "float32")
+    assert np.allclose(made.predict(x), np.concatenate([model(x[i:i + 1]) for i in range(6)]), atol=1e-5)
+
+
+def test_a_file_whose_run_ends_the_process_is_reported_and_the_caller_lives(keras):
+    L = keras.layers
+    model = keras.Sequential([L.Input((8,)), L.Dense(8), L.LayerNormalization(), L.Dense(2)])
+    x = np.random.default_rng(0).random((8, 8), dtype=np.float32)
+    made = q.convert(model, "int16x8", x)
+    with pytest.raises(ArtifactError, match=r"ended by SIG|exit code"):
+        made.predict(x)
+    assert q.convert(model, "int8_float_io", x).predict(x).shape == (8, 2)
+
+
+# ---------------------------------------------------------------- SavedModel
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A SavedModel with two signatures, one of them with two inputs."""
+    import tensorflow as tf
+
+    rng = np.random.default_rng(5)
+
+    class Two(tf.Module):
+        def __init__(self):
+            self.a = tf.Variable(rng.normal(size=(6, 4)).astype(np.float32))
+            self.b = tf.Variable(rng.normal(size=(3, 4)).astype(np.float32))
+
+        @tf.function(input_signature=[tf.TensorSpec((None, 6), tf.float32, "left"),
+                                      tf.TensorSpec((None, 3), tf.float32, "right")])
+        def both(self, left, right):
+            return {"sum": left @ self.a + right @ self.b}
+
+        @tf.function(input_signature=[tf.TensorSpec((None, 6), tf.float32, "left")])
+        def single(self, left):
+            return {"product": tf.nn.relu(left @ self.a)}
+
+    two, path = Two(), tmp_path_factory.mktemp("saved") / "two"
+    with q.quiet():
+        tf.saved_model.save(two, str(path), signatures={"both": two.both, "single": two.single})
+    return path, two.a.numpy(), two.b.numpy()
+
+
+def test_a_savedmodel_with_several_signatures_is_converted(folder):
+    path, a, b = folder
+    rng = np.random.default_rng(6)
+    left, right = rng.normal(size=(30, 6)).astype(np.float32), rng.normal(size=(30, 3)).astype(np.float32)
+    samples = {"both": {"left": left, "right": right}, "single": {"left": left}}
+    for mode, tolerance in (("float32", 1e-5), ("int8_float_io", 0.1)):
+        made = q.convert(path, mode, samples if mode.startswith("int") else None)
+        assert set(made.runner.signatures) == {"both", "single"}
+        found = made.runner.signature("both").run({"left": left, "right": right})
+        assert np.abs(found - (left @ a + right @ b)).max() < tolerance * 6
+        assert np.abs(made.runner.signature("single").run(left) - np.maximum(left @ a, 0)).max() < tolerance * 6
+
+
+def test_one_signature_can_be_chosen_and_calibrated_without_names(folder):
+    path, a, _ = folder
+    left = np.random.default_rng(7).normal(size=(30, 6)).astype(np.float32)
+    made = q.convert(str(path), "int8", left, signatures=["single"])
+    assert made.runner.inputs[0].dtype == np.int8
+    assert np.abs(made.predict(left) - np.maximum(left @ a, 0)).max() < 0.4
+
+
+def test_a_keras_3_model_comes_in_by_its_export(tmp_path):
+    import keras
+
+    L = keras.layers
+    model = keras.Sequential([L.Input((3,)), L.Dense(4, activation="relu"), L.Dense(2)])
+    x = np.random.default_rng(8).random((20, 3), dtype=np.float32)
+    wanted = np.asarray(model(x))
+    with q.quiet():
+        model.export(str(tmp_path / "exported"), verbose=False)
+    assert np.abs(q.convert(tmp_path / "exported", "float32").predict(x) - wanted).max() < 1e-5
+    assert np.abs(q.convert(tmp_path / "exported", "int8", x).predict(x) - wanted).max() < 0.1
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ({"signatures": ["boht"]}, "has 'both', 'single'"),
+    ({"signatures": []}, "has 'both', 'single'"),
+    ({"mode": "int8"}, "needs calibration="),
+    ({"mode": "int8", "calibration": np.ones((2, 6))}, "for each, or choose with signatures="),
+    ({"mode": "int8", "calibration": np.ones((2, 6)), "signatures": ["both"]}, r"has the inputs 'left', 'right'"),
+    ({"mode": "int8", "calibration": {"left": np.ones((2, 6))}, "signatures": ["both"]}, "calibration has 'left'"),
+    ({"mode": "int8", "calibration": {"left": np.ones((2, 6)), "right": np.ones((3, 3))}, "signatures": "both"},
+     "as many of each"),
+    ({"mode": "int8", "calibration": np.ones((2, 5)), "signatures": "single"}, "has shape"),
+    ({"mode": "int8", "calibration": np.full((2, 6), np.inf), "signatures": "single"}, "NaN or infinity"),
+    ({"mode": "int8", "calibration": np.full((2, 6), 2), "signatures": "single", "input_range": (0, 1)},
+     "outside input_range"),
+    ({"mode": "dynamic", "calibration": np.ones((2, 6))}, "does not use calibration"),
+])
+def test_bad_requests_for_a_savedmodel_are_refused(folder, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        q.convert(folder[0], **({"mode": "float32"} | arguments))
+
+
+def test_paths_that_are_no_savedmodel_are_refused(tmp_path, small):
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        q.convert(tmp_path / "nothing", "float32")
+    with pytest.raises(ValueError, match=r"no saved_model\.pb"):
+        q.convert(tmp_path, "float32")
+    (tmp_path / "model.h5").write_bytes(b"x")
+    with pytest.raises(ValueError, match="load_model"):
+        q.convert(str(tmp_path / "model.h5"), "float32")
+    with pytest.raises(ValueError, match="converted already"):
+        q.convert("model.tflite", "float32")
+    with pytest.raises(ValueError, match="a Keras model has one"):
+        q.convert(small[0], "float32", signatures=["serving_default"])
+
+
+def test_calibration_that_is_no_numbers_or_fractions_of_tokens_is_refused(keras, small):
+    with pytest.raises(ValueError, match="pass numbers"):
+        q.convert(small[0], "int8", np.full((2, 8, 8, 2), "0.5"))
+    L = keras.layers
+    text = keras.Sequential([L.Input((5,), dtype="int32"), L.Embedding(9, 4), L.Flatten(), L.Dense(2)])
+    with pytest.raises(ValueError, match="whole numbers"):
+        q.convert(text, "int8", np.full((4, 5), 0.5))
+    assert q.convert(text, "int8_float_io", np.ones((4, 5), int)).content[4:8] == b"TFL3"
+
+
+# ---------------------------------------------------------------- quiet
+
+
+def test_what_was_kept_away_is_shown_when_the_conversion_fails(capfd):
+    import os
+
+    with pytest.raises(RuntimeError), q.quiet():
+        os.write(2, b"the reason")
+        raise RuntimeError
+    assert "the reason" in capfd.readouterr().err
