@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.little import as_tflite, keras
-from utils.deploy import compiled, conversion, flatbuffer, tflite
+from utils.deploy import compiled, conversion, flatbuffer, layout, tflite
 
 
 @functools.cache
@@ -39,6 +39,9 @@ def test_functions_become_signatures_and_share_their_variables():
     both = conversion.convert({"a": (first, {"x": spec(None, 200)}), "b": (second, {"x": spec(None, 200)})}, module())
     one = conversion.convert({"a": (first, {"x": spec(None, 200)})}, module())
     assert both.size < 1.5 * one.size
+    large = [name for name, size in layout.by_operator(both.content).items() if size > 2000]
+    assert len(large) == 1
+    assert not large[0].startswith("1/")  # what both use counts for the first
     model, x = tflite.Model(both.content), np.ones((2, 200), np.float32)
     assert sorted(model.signatures) == ["a", "b"]
     expected = x @ module().w.numpy()
