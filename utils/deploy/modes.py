@@ -26,19 +26,23 @@ def convert_all(model: Any, calibration: Any) -> dict[str, Artifact]:
     return {mode: qz.convert(model, mode, calibration if mode in needs_data else None) for mode in qz.MODES}
 
 
-def table(files: Mapping[str, Artifact], x: np.ndarray, y: np.ndarray, *, rounds: int = 50) -> list[dict[str, Any]]:
+def table(
+    files: Mapping[str, Artifact], x: np.ndarray, y: np.ndarray, *, rounds: int = 50, trusted: bool = False
+) -> list[dict[str, Any]]:
     """One row for each file: bytes, their share of the first's, accuracy, whether XNNPACK runs it, and two time ratios.
 
     files: name -> .tflite; the first is what the others are compared with.  x, y: test inputs and labels.
     time: median for one input divided by the first file's, with default kernels; "without XNNPACK" with built-in ones
     on both sides.  rounds: of timing, all files in turns.  A file that cannot be run is refused as in `tflite.Model`.
+    trusted: True tries each file in a child process with default kernels only; for files that this program has made.
     """
     if not files:
         raise ValueError("there are no files to compare; pass {name: artifact}")
     first = next(iter(files))
+    scores = {name: measure.accuracy(f.predict(x), y).value for name, f in files.items()}  # tries them, too
     ratios = {}
     for kernels in PATHS:
-        calls = {name: tflite.Model(f.content, kernels).prepare(x[:1]) for name, f in files.items()}
+        calls = {name: tflite.Model(f.content, kernels, trusted=trusted).prepare(x[:1]) for name, f in files.items()}
         times = measure.latency(calls, rounds=rounds)
         ratios[kernels] = {name: times[name].median / times[first].median for name in files}
     return [
@@ -46,8 +50,8 @@ def table(files: Mapping[str, Artifact], x: np.ndarray, y: np.ndarray, *, rounds
             "mode": name,
             "bytes": f.size,
             "share": f.size / files[first].size,
-            "accuracy": measure.accuracy(f.predict(x), y).value,
-            "XNNPACK": tflite.Model(f.content).delegated(),
+            "accuracy": scores[name],
+            "XNNPACK": f.runner.delegated(),
             **{title: ratios[kernels][name] for kernels, title in PATHS.items()},
         }
         for name, f in files.items()
