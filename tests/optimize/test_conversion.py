@@ -128,6 +128,25 @@ def test_other_kinds_of_models_convert(keras):
         assert np.abs(run(q.convert(model, "int8", x).content, x) - model.predict(x, verbose=0)).max() < 0.2
 
 
+def test_a_subclassed_model_with_two_inputs_is_calibrated_by_order_or_name(keras):
+    class Two(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.left, self.right = keras.layers.Dense(3), keras.layers.Dense(3)
+
+        def call(self, x):
+            return self.left(x["p"]) + self.right(x["q"])
+
+    rng = np.random.default_rng(4)
+    model, x = Two(), {"p": rng.random((20, 4), np.float32), "q": 9 * rng.random((20, 7), np.float32)}
+    wanted = model(x).numpy()
+    for samples in (x, [x["p"], x["q"]]):
+        found = q.convert(model, "int8_float_io", samples).predict(x)
+        assert np.abs(found - wanted).max() < 0.05 * np.abs(wanted).max()
+    with pytest.raises(ValueError, match="the inputs 'p', 'q'; calibration has 'p'"):
+        q.convert(model, "int8", {"p": x["p"]})
+
+
 @pytest.mark.parametrize(("arguments", "message"), [
     ({"mode": "int-8"}, "did you mean 'int8'"),
     ({"mode": "flaot16"}, "did you mean 'float16'"),

@@ -39,9 +39,9 @@ def convert(model: Any, mode: str = "int8", calibration: Any = None, *, per_chan
     model: a built tf_keras model (Sequential, functional, nested or subclassed), with fixed shapes but for the batch;
         or the path of a SavedModel's folder, from whatever made it (a Keras 3 model's `export` too).  A SavedModel is a
         program: convert only those that you trust.
-    calibration: inputs as in training, an array of (n, ...) or a list of one for each input; 100 to 500
-        examples do.  Needed where activations are quantized, refused elsewhere, where it would be ignored.
-        For a SavedModel `{input: array}`, with several signatures `{signature: {input: array}}`.
+    calibration: inputs as in training, an array of (n, ...), a list of one for each input, or {input: array}; 100 to
+        500 examples do.  Needed where activations are quantized, refused elsewhere, where it would be ignored.
+        For a SavedModel with several signatures `{signature: {input: array}}`.
     per_channel: False gives every weight tensor one scale, dense layers too.
     input_range: the range that the inputs had in training; calibration outside it is refused.  Without it,
         whole numbers up to 255 are refused for a Keras model that does not rescale its input.
@@ -255,7 +255,7 @@ def _one_by_one(samples: list[np.ndarray], model: Any) -> Iterator[Any]:
     """Calibration in batches of one; several inputs by name, because the converter may reorder them."""
     for i in range(len(samples[0])):
         one = [x[i:i + 1] for x in samples]
-        yield one if len(one) == 1 else dict(zip(model.input_names, one, strict=True))
+        yield one if len(one) == 1 else dict(zip(input_names(model), one, strict=True))
 
 
 @contextlib.contextmanager
@@ -317,6 +317,11 @@ def _inputs(model: Any) -> list[Any]:
     return [] if called_with is None else tf.nest.flatten(called_with[0])
 
 
+def input_names(model: Any) -> list[str]:
+    """The names that the converted file's inputs have, in the order of the model's inputs."""
+    return list(getattr(model, "input_names", None) or [spec.name for spec in _inputs(model)])
+
+
 def _calibrated(mode: str, calibration: Any) -> bool:
     """Whether the mode needs calibration; raises if it is there and not needed, or the other way round."""
     needed = mode in ("int8", "int8_float_io", "int16x8")
@@ -332,8 +337,13 @@ def check_calibration(model: Any, mode: str, calibration: Any, input_range) -> l
     """One array for each of a Keras model's inputs, of the right shape and type; None for modes without."""
     if not _calibrated(mode, calibration):
         return None
+    inputs, names = _inputs(model), input_names(model)
+    if isinstance(calibration, dict):
+        if set(calibration) != set(names):
+            raise ValueError(f"the model has the inputs {', '.join(map(repr, names))}; calibration has "
+                             f"{', '.join(map(repr, calibration)) or 'none'}")
+        calibration = [calibration[name] for name in names]
     samples = list(calibration) if isinstance(calibration, (list, tuple)) else [calibration]
-    inputs = _inputs(model)
     if len(samples) != len(inputs):
         raise ValueError(f"the model has {len(inputs)} inputs, calibration has {len(samples)}; "
                          "pass one array, or a list of one array for each input")

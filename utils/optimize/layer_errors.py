@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from utils.optimize.conversion import calibrated_converter, check_calibration, check_model, quiet
+from utils.optimize.conversion import calibrated_converter, check_calibration, check_model, input_names, quiet
 
 if TYPE_CHECKING:
     from utils.artifact import Artifact
@@ -229,7 +229,7 @@ def _ports(interpreter: Any, model: Any) -> list[int]:
     details = interpreter.get_input_details()
     signatures = list(interpreter._get_full_signature_list().values())
     if len(details) > 1 and len(signatures) == 1:
-        return [signatures[0]["inputs"][name] for name in model.input_names]
+        return [signatures[0]["inputs"][name] for name in input_names(model)]
     return [detail["index"] for detail in details]
 
 
