@@ -19,14 +19,13 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from utils.artifact import Artifact, ArtifactError
 
-if TYPE_CHECKING:
-    from utils.deploy.flatbuffer import Operator, Tensor
+Operator = Tensor = Any  # those of utils.deploy.flatbuffer, a floor below: they come with the artifact's runner
 
 
 @dataclass(frozen=True)
