@@ -22,7 +22,8 @@ def dense(keras):
     """Two dense layers, of which the first has one unit that dwarfs the others."""
     keras.utils.set_random_seed(2)
     L = keras.layers
-    model = keras.Sequential([L.Input((12,)), L.Dense(16, activation="relu", name="first"), L.Dense(4, name="last")])
+    layers = [L.Input((12,)), L.Dense(16, activation="relu", name="first"), L.Dense(4, name="last")]
+    model = keras.Sequential(layers, name="little")  # Keras numbers the models of a process that have no name
     kernel, bias = model.get_layer("first").get_weights()
     kernel[:, 0] *= 300
     model.get_layer("first").set_weights([kernel, bias])
@@ -51,7 +52,7 @@ def floats(artifact) -> set[str]:
 def test_the_error_is_that_of_the_converted_file(dense, capfd):
     model, x = dense
     found = layer_errors.layer_errors(model, x)
-    assert [(e.layer, e.operator) for e in found] == [("sequential/first/MatMul", "FULLY_CONNECTED"),
+    assert [(e.layer, e.operator) for e in found] == [("little/first/MatMul", "FULLY_CONNECTED"),
                                                       ("last", "FULLY_CONNECTED")]
     assert capfd.readouterr() == ("", "")
     file = quantization.convert(model, "int8_float_io", x)
