@@ -18,7 +18,9 @@ UNIT_TESTS = 720  #: all test modules together, of both workers
 OTHERS: dict[str, int] = {
     "00": 45,  # trains nothing
     "03": 75,  # integer arithmetic in numpy
+    "04": 105,  # five questions, each answered on converted files
     "05": 110,  # quantization-aware training, several times
+    "12": 60,  # small files, run often
     "15": 110,  # starts worker processes that import TensorFlow again
     "16": 100,  # thirty rounds of federated training
 }
