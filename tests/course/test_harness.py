@@ -196,13 +196,13 @@ def test_a_notebook_has_the_budget_of_its_chapter():
 def test_the_summary_names_what_took_too_long():
     lines = clock.summary(
         {
-            "notebooks/04_ptq.ipynb": budget.CHAPTER + 12.0,
+            "notebooks/06_pruning.ipynb": budget.CHAPTER + 12.0,
             "notebooks/05_qat.ipynb": 3.0,
             **{f"tests/test_{i}.py": float(i) for i in range(15)},
         },
         wall=100,
     )
-    assert lines[0].endswith("notebooks/04_ptq.ipynb  OVER its budget by 12 s") and "OVER" not in lines[1]
+    assert lines[0].endswith("notebooks/06_pruning.ipynb  OVER its budget by 12 s") and "OVER" not in lines[1]
     assert lines[2].split() == ["14.0", "s", "tests/test_14.py"] and "3 more test modules" in lines[-2]
     assert "100.0 s in notebooks, 105.0 s" in lines[-1] and "100 s of 1800 s" in lines[-1]
 
