@@ -230,7 +230,10 @@ def _left_out(folder: str, names: list[str]) -> set[str]:
 
 def _environment(copy: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    scratch = copy / "t"  # a child that is ended does not tidy up; what it leaves goes with the copy
+    scratch.mkdir(exist_ok=True)
     return kept | {
+        "TMPDIR": str(scratch),
         "PYTHONPATH": str(copy),
         "PYTHONDONTWRITEBYTECODE": "1",
         "HYPOTHESIS_STORAGE_DIRECTORY": str(copy / ".h"),
