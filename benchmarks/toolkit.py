@@ -35,8 +35,8 @@ def record_layers(names: list[str]) -> None:
     """Try all rows, or only `names` and keep what is recorded of the others."""
     from tqdm import tqdm
 
-    from utils.optimize.layers import LAYERS
     from utils.optimize.layer_support import layer_support
+    from utils.optimize.layers import LAYERS
 
     cells = {}
     for name in (bar := tqdm(names or LAYERS)):

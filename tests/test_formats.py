@@ -27,7 +27,7 @@ def test_a_format_is_found_by_its_module(empty):
     assert formats.format_of("tflite").suffix == ".tflite"
 
 
-@pytest.mark.parametrize("name", ["tensorrt", "../tflite", "flatbuffer"])
+@pytest.mark.parametrize("name", ["tensorrt", "../tflite", "layout"])
 def test_an_unknown_format_is_refused_with_the_known_ones(name):
     with pytest.raises(ValueError, match=f"unknown format '{name}'; known are .*tflite"):
         formats.format_of(name)

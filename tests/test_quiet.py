@@ -14,6 +14,7 @@ from utils.quiet import quiet
 def speak():
     warnings.warn("a warning", stacklevel=1)
     print("on stdout")
+    print("on stderr", file=sys.stderr)
     sys.stderr.flush()
     os.write(2, b"from C++\n")
 
@@ -24,10 +25,10 @@ def test_nothing_is_heard_inside_and_everything_after(capfd):
     assert capfd.readouterr() == ("", "")
     with pytest.warns(UserWarning, match="a warning"):
         speak()
-    assert capfd.readouterr() == ("on stdout\n", "from C++\n")
+    assert capfd.readouterr() == ("on stdout\n", "on stderr\nfrom C++\n")
 
 
-@pytest.mark.parametrize(("tell", "heard"), [(True, "from C++\n"), (False, "")])
+@pytest.mark.parametrize(("tell", "heard"), [(True, "on stderr\nfrom C++\n"), (False, "")])
 def test_what_an_error_leaves(capfd, tell, heard):
     with pytest.raises(ValueError, match="no"), quiet(tell_on_error=tell):
         speak()

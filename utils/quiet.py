@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import tempfile
@@ -13,34 +14,37 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def quiet(*, tell_on_error: bool = True) -> Iterator[None]:
-    """Keep away Python warnings, stdout, TensorFlow's and Abseil's logs, and what C++ writes to descriptor 2.
+    """Keep away Python warnings, stdout, stderr, TensorFlow's and Abseil's logs, and what C++ writes to descriptor 2.
 
-    tell_on_error: if the block raises, show what C++ had written, because it may hold the reason.
+    tell_on_error: if the block raises, show what had been written to stderr, because it may hold the reason.
     """
-    import absl.logging
-    import tensorflow as tf
-
-    logger, verbosity = tf.get_logger(), absl.logging.get_verbosity()
-    level = logger.level
+    logger, absl = logging.getLogger("tensorflow"), sys.modules.get("absl.logging")  # which need not be loaded
+    level, verbosity = logger.level, absl.get_verbosity() if absl else None
     sys.stderr.flush()
     saved = os.dup(2)
     with contextlib.ExitStack() as stack:
         written = stack.enter_context(tempfile.TemporaryFile())
         stack.enter_context(contextlib.redirect_stdout(stack.enter_context(Path(os.devnull).open("w"))))
+        # In a notebook Python's stderr is not descriptor 2: progress bars go there.
+        python = stack.enter_context(os.fdopen(os.dup(written.fileno()), "w"))
+        stack.enter_context(contextlib.redirect_stderr(python))
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
-        absl.logging.set_verbosity(absl.logging.ERROR)
         logger.setLevel("ERROR")
+        if absl:
+            absl.set_verbosity(absl.ERROR)
         os.dup2(written.fileno(), 2)
         try:
             yield
         except BaseException:
             if tell_on_error:
+                python.flush()
                 written.seek(0)
                 os.write(saved, written.read())
             raise
         finally:
             os.dup2(saved, 2)
             os.close(saved)
-            absl.logging.set_verbosity(verbosity)
             logger.setLevel(level)
+            if absl:
+                absl.set_verbosity(verbosity)

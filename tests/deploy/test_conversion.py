@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tests.little import as_tflite, keras
-from utils.deploy import compiled, conversion, flatbuffer, layout, tflite
+from utils import flatbuffer
+from utils.deploy import compiled, conversion, layout, tflite
 
 
 @functools.cache

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.little import as_tflite, classifier, keras
+from utils import flatbuffer
 from utils.artifact import ArtifactError
-from utils.deploy import flatbuffer, layout, metadata, tflite
+from utils.deploy import layout, metadata, tflite
 
 
 def assert_partition(content: bytes) -> tuple[layout.Region, ...]:

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from tests.deploy.test_layout import files
 from tests.little import as_tflite, examples
+from utils import flatbuffer
 from utils.artifact import ArtifactError
-from utils.deploy import flatbuffer, layout, metadata, tflite
+from utils.deploy import layout, metadata, tflite
 
 NAMES = ["shirt", "shoe", "bag", "hat"]
 LINE = st.text(st.characters(blacklist_categories=("Cs", "Cc", "Zl", "Zp")), min_size=1).filter(str.strip)

@@ -10,9 +10,11 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from utils import artifact
+from tests import little
+from utils import artifact, flatbuffer
 from utils.artifact import Artifact, ArtifactError
-from utils.deploy import flatbuffer, tflite
+from utils.deploy import tflite
+from utils.optimize import quantization, recipes
 
 pytestmark = pytest.mark.filterwarnings("ignore:Statistics for quantized inputs:UserWarning")
 
@@ -538,3 +540,48 @@ def test_opening_and_running_print_nothing(capfd):
     trusted(converted("float")).run(pictures(3))
     captured = capfd.readouterr()
     assert captured.out + captured.err == ""
+
+
+# --- axes of unknown length ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def any_picture():
+    """A classifier of pictures of any size: two convolutions need 9 x 9 pixels at least."""
+    layers = keras().layers
+    return keras().Sequential([
+        layers.Input((None, None, 3)), layers.Conv2D(4, 5), layers.Conv2D(4, 5), layers.GlobalAveragePooling2D(),
+        layers.Dense(2),
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize("kernels", tflite.KERNELS)
+def test_pictures_of_any_size_are_run(any_picture, kernels):
+    model = tflite.Model(quantization.convert(any_picture, "float32").content, kernels)
+    assert model.inputs[0].shape == (-1, -1, -1, 3)
+    for size in ((5, 20, 30, 3), (2, 9, 9, 3), (300, 11, 9, 3)):
+        x = np.random.default_rng(0).random(size, np.float32)
+        np.testing.assert_allclose(model.run(x), any_picture(x), atol=1e-5)
+
+
+def test_a_picture_that_is_too_small_is_refused_and_the_next_one_run(any_picture):
+    model = tflite.Model(quantization.convert(any_picture, "float32").content)
+    assert model.open_length == 64  # 1 and 8 pixels were refused
+    with pytest.raises(ArtifactError, match="interpreter"):
+        model.run(np.zeros((1, 4, 4, 3), np.float32))
+    assert model.run(np.zeros((1, 9, 9, 3), np.float32)).shape == (1, 2)
+
+
+def test_pictures_of_any_size_are_quantized_and_compared(any_picture):
+    x = np.random.default_rng(0).random((20, 16, 12, 3), np.float32)
+    whole = quantization.convert(any_picture, "int8", x)
+    small = recipes.quantize(quantization.convert(any_picture, "float32"), "weight_only_int8")
+    for made in (whole, small):
+        assert made.runner.compare(any_picture, x).largest < 0.05
+
+
+def test_made_up_inputs_fit_what_the_file_takes():
+    model = tflite.Model(little.as_tflite().content)
+    (zeros,), (drawn,) = model.sample(3).values(), model.sample(3, np.random.default_rng(0)).values()
+    assert zeros.shape == drawn.shape == (3, 6, 6, 1) and not zeros.any() and drawn.any()
+    assert model.open_length == 1

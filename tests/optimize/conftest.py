@@ -4,6 +4,13 @@ import pytest
 
 
 @pytest.fixture(scope="session")
+def keras():
+    import tf_keras
+
+    return tf_keras
+
+
+@pytest.fixture(scope="session")
 def small():
     from tests.aware import small_model
 

@@ -12,13 +12,6 @@ from utils.optimize import quantization as q
 
 
 @pytest.fixture(scope="module")
-def keras():
-    import tf_keras
-
-    return tf_keras
-
-
-@pytest.fixture(scope="module")
 def small(keras):
     """A convolution, a dense layer of three units, and pictures for it."""
     keras.utils.set_random_seed(1)

@@ -11,13 +11,6 @@ from utils.optimize import layer_errors, quantization
 
 
 @pytest.fixture(scope="module")
-def keras():
-    import tf_keras
-
-    return tf_keras
-
-
-@pytest.fixture(scope="module")
 def dense(keras):
     """Two dense layers, of which the first has one unit that dwarfs the others."""
     keras.utils.set_random_seed(2)

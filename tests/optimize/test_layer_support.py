@@ -1,13 +1,11 @@
 """The table of layers by technique is made from what is seen on the result, and ways out are tried."""
 
 import pytest
-import tensorflow as tf
 import tf_keras
 
 from tests.little import network
 from utils.optimize import layer_support
 from utils.optimize.layers import LAYERS
-from utils.quiet import quiet
 
 K = tf_keras.layers
 
@@ -63,15 +61,6 @@ def test_unknown_techniques_and_candidates_are_refused():
         layer_support.layer_support(network(), ["prunning"])
     with pytest.raises(TypeError, match="functions that build one"):
         layer_support.layer_support([network()])
-
-
-def test_operators_reads_the_file_and_refuses_others():
-    with quiet():
-        content = tf.lite.TFLiteConverter.from_keras_model(network()).convert()
-    names = dict(layer_support.operators(content))
-    assert names["CONV_2D"] == "float32" and "FULLY_CONNECTED" in names
-    with pytest.raises(ValueError, match="not the content"):
-        layer_support.operators(b"PK\3\4 a zip file")
 
 
 def test_listed_counts_what_comes_more_than_once():

@@ -161,13 +161,6 @@ def test_a_zero_point_that_is_no_whole_number_is_refused():
 # ---------------------------------------------------------------- weights of a model
 
 
-@pytest.fixture(scope="module")
-def keras():
-    import tf_keras
-
-    return tf_keras
-
-
 @pytest.mark.parametrize("scale", [True, False])
 @pytest.mark.parametrize("kind", ["Conv2D", "DepthwiseConv2D"])
 def test_a_folded_kernel_does_what_convolution_and_normalization_do(keras, kind, scale):

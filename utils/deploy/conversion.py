@@ -16,7 +16,7 @@ from typing import Any
 
 from utils.artifact import Artifact
 from utils.deploy.session import content_of
-from utils.optimize.quantization import quiet
+from utils.quiet import quiet
 
 
 class ConversionError(ValueError):

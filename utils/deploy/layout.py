@@ -16,9 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from utils import plots
+from utils import flatbuffer, plots
 from utils.artifact import ArtifactError
-from utils.deploy import flatbuffer
 
 #: What a region holds; `Region.kind` is one of these.
 KINDS = (
@@ -124,7 +123,7 @@ def by_operator(content: bytes) -> dict[str, int]:
         if region.kind == "weights":
             total[region.owner] += region.size
     file = flatbuffer.File(content)
-    order = [_label(operator) for number in range(len(file.subgraphs)) for operator in file.operators(number)]
+    order = [_label(operator) for operator in file.all_operators()]
     return {name: total[name] for name in [*order, "unused"] if total[name]}
 
 

@@ -18,8 +18,8 @@ import numpy as np
 from flatbuffers import number_types
 from flatbuffers.table import Table
 
+from utils import flatbuffer
 from utils.artifact import ArtifactError
-from utils.deploy import flatbuffer
 from utils.deploy.session import content_of
 
 MODEL = "TFLITE_METADATA"

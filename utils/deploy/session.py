@@ -27,7 +27,7 @@ _stderr_lock = threading.Lock()
 
 
 class Session:
-    """One graph, allocated.
+    """One graph, allocated as soon as the shapes of its inputs are known.
 
     Args:
         content: the file's bytes, which must be known to be good (`tflite.verify`).
@@ -56,12 +56,16 @@ class Session:
                 num_threads=self.threads,
                 experimental_op_resolver_type=OpResolverType[KERNELS[self.kernels]],
             )
-            self.interpreter.allocate_tensors()
+            details = self.interpreter.get_input_details()
+            # An axis of unknown length counts as 1 until an input is set, and a convolution may find that too short.
+            waiting = any(size < 0 for detail in details for size in detail["shape_signature"][1:])
+            if not waiting:
+                self.interpreter.allocate_tensors()
         self.signatures = self.interpreter._get_full_signature_list()
         if self.signature is not None:
             self._check_signature()
             self._runner = self.interpreter.get_signature_runner(self.signature)
-        self._shapes = {p["index"]: tuple(p["shape"]) for p in self.interpreter.get_input_details()}
+        self._shapes = {detail["index"]: () if waiting else tuple(detail["shape"]) for detail in details}
 
     def _check_signature(self) -> None:
         if self.signature not in self.signatures:

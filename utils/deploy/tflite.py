@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 
 import utils
-from utils import artifact
+from utils import artifact, flatbuffer
 from utils.artifact import ArtifactError
-from utils.deploy import comparison, flatbuffer, ports
+from utils.deploy import comparison, ports
 from utils.deploy.comparison import Comparison
 from utils.deploy.ports import Port, dequantize, quantize
 from utils.deploy.session import KERNELS, Session, check_kernels, check_threads, content_of
@@ -36,6 +36,7 @@ __all__ = ["KERNELS", "Comparison", "Model", "Port", "Stream", "Verdict", "dequa
 
 _CHUNK_BYTES = 4 * 2**20  # of input in one call: large enough that calls cost nothing, small in memory
 _CHUNK = 256
+_LENGTHS = (1, 8, 64, 224)  # tried where a file leaves an axis open: a word will do for some, others need a picture
 
 
 class Model:
@@ -226,8 +227,7 @@ class Model:
 
     @cached_property
     def _has_resources(self) -> bool:
-        graphs = range(len(self.file.subgraphs))
-        return any(operator.name == "VAR_HANDLE" for graph in graphs for operator in self.file.operators(graph))
+        return any(operator.name == "VAR_HANDLE" for operator in self.file.all_operators())
 
     @cached_property
     def _has_variables(self) -> bool:
@@ -264,6 +264,33 @@ class Model:
                     f"output {name!r} has shape {result.shape} for {size} examples: it has no batch axis, "
                     "so it cannot be told which example gave what"
                 )
+
+    # - made-up inputs
+
+    def sample(self, count: int, generator: np.random.Generator | None = None) -> dict[str, np.ndarray]:
+        """{input: at least `count` examples} for `run_raw`: zeros, or random values that type and quantization allow.
+
+        Whole numbers that are not quantized are drawn from 0 to 2; not every file takes them as an index.
+        Raises ArtifactError as `open_length`.
+        """
+        return {port.name: _sample(port, count, generator, self.open_length) for port in self.inputs}
+
+    @cached_property
+    def open_length(self) -> int:
+        """A length that the file takes on the axes it leaves open; 1 if it leaves none open but the batch.
+
+        Raises ArtifactError if it runs with none of the lengths tried.
+        """
+        unknown = any(size < 0 for port in self.inputs for size in port.shape[1:])
+        for length in _LENGTHS if unknown else ():
+            try:
+                self.run_raw({port.name: _sample(port, 1, None, length) for port in self.inputs})
+                return length
+            except ArtifactError:
+                if length == _LENGTHS[-1]:
+                    raise
+                self._session.open()  # a refused allocation leaves the interpreter half made
+        return 1
 
     # - looking inside
 
@@ -351,15 +378,14 @@ def _trial(content: bytes, kernels: str, threads: int) -> bool:
 def _try_runs(model: Model) -> None:
     generator = np.random.default_rng(0)
     for count in (1, 3) if model.batched else (1,):
-        model.run_raw({port.name: _sample(port, count, None) for port in model.inputs})
+        model.run_raw(model.sample(count))
         # Random whole numbers may be no valid index: an error message then is no fault of the file.
         with contextlib.suppress(ArtifactError):
-            model.run_raw({port.name: _sample(port, count, generator) for port in model.inputs})
+            model.run_raw(model.sample(count, generator))
 
 
-def _sample(port: Port, count: int, generator: np.random.Generator | None) -> np.ndarray:
-    """Zeros, or random values over what the type and the quantization allow."""
-    rest = [1 if size < 0 else size for size in port.shape[1:]]
+def _sample(port: Port, count: int, generator: np.random.Generator | None, length: int) -> np.ndarray:
+    rest = [length if size < 0 else size for size in port.shape[1:]]
     shape = [_examples(port, count), *rest] if port.shape else []
     if generator is None or port.dtype.kind == "b":
         return np.zeros(shape, port.dtype)

@@ -5,18 +5,16 @@ What becomes of weights, activations and arithmetic: `MODES`.  The numbers thems
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import os
 import re
-import sys
-import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from utils.quiet import quiet
 
 if TYPE_CHECKING:
     from utils.artifact import Artifact
@@ -256,34 +254,6 @@ def _one_by_one(samples: list[np.ndarray], model: Any) -> Iterator[Any]:
     for i in range(len(samples[0])):
         one = [x[i:i + 1] for x in samples]
         yield one if len(one) == 1 else dict(zip(input_names(model), one, strict=True))
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the converter's remarks away: Python warnings, TensorFlow's logger, and what C++ writes to stderr.
-
-    If the block raises, what was written is shown, because it may hold the reason.
-    """
-    import tensorflow as tf
-
-    logger = tf.get_logger()
-    level = logger.level
-    sys.stderr.flush()
-    saved = os.dup(2)
-    with tempfile.TemporaryFile() as written, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logger.setLevel("ERROR")
-        os.dup2(written.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            written.seek(0)
-            os.write(saved, written.read())
-            raise
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-            logger.setLevel(level)
 
 
 def _check_mode(mode: str) -> None:

@@ -58,7 +58,7 @@ def fold(model: tf_keras.Model) -> tf_keras.Model:
 
     folded = rebuild(model, change, settings)
     for name, layer in norms.items():
-        factor, shift = _scale_and_shift(model.get_layer(name))
+        factor, shift = qz.scale_and_shift(model.get_layer(name))
         kernel, *bias = layer.get_weights()
         shape = kernel.shape[2:] if isinstance(layer, tf_keras.layers.DepthwiseConv2D) else kernel.shape[-1:]
         folded.get_layer(layer.name).set_weights(
@@ -295,13 +295,6 @@ def _normalized(model: tf_keras.Model) -> list[tuple[tf_keras.layers.Layer, tf_k
 
 def _channels_last(layer: tf_keras.layers.Layer) -> bool:
     return layer.get_config().get("data_format") != "channels_first"
-
-
-def _scale_and_shift(norm: tf_keras.layers.Layer) -> tuple[np.ndarray, np.ndarray]:
-    """A batch normalization in inference as x · scale + shift."""
-    values = {w.name.rpartition("/")[2].partition(":")[0]: w.numpy() for w in norm.weights}
-    scale = values.get("gamma", 1.0) / np.sqrt(values["moving_variance"] + norm.epsilon)
-    return scale, values.get("beta", 0.0) - values["moving_mean"] * scale
 
 
 def _can_rescale(layer: tf_keras.layers.Layer) -> bool:

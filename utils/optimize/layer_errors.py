@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from utils.optimize.conversion import calibrated_converter, check_calibration, check_model, input_names, quiet
+from utils.optimize.conversion import calibrated_converter, check_calibration, check_model, input_names
+from utils.quiet import quiet
 
 if TYPE_CHECKING:
     from utils.artifact import Artifact
@@ -243,9 +244,8 @@ def _without(debugger: Any, names: list[str]) -> Artifact:
     debugger._debug_options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=names)
     with quiet():
         made = Artifact(debugger.get_nondebug_quantized_model(), "tflite")
-    operators = [o for number in range(len(made.runner.file.subgraphs)) for o in made.runner.file.operators(number)]
-    floats = {t.name for o in operators if o.name not in ("DEQUANTIZE", "QUANTIZE") for t in o.outputs
-              if t.dtype == "float32"}
+    computing = [o for o in made.runner.file.all_operators() if o.name not in ("DEQUANTIZE", "QUANTIZE")]
+    floats = {t.name for o in computing for t in o.outputs if t.dtype == "float32"}
     if not floats & {*names}:
         raise ValueError(f"the converter kept none of {names} in float; name the layer before or behind")
     return made

@@ -7,8 +7,6 @@ layers.  What is refused is tried again by the ways out.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,40 +17,14 @@ import tensorflow_model_optimization as tfmot
 import tf_keras
 
 import utils  # noqa: F401  (settles Keras 2 before TensorFlow is imported)
+from utils import flatbuffer
+from utils.artifact import Artifact, ArtifactError
 from utils.optimize.toolkit import require_built, shortened
 from utils.optimize.variants import example_input, flattened, keras_2, unrolled
 from utils.quiet import quiet
 
 #: What a cell of the table can say, and its mark in `as_table`.
 MARKS = {"yes": "✔", "part": "◐", "no effect": "○", "nothing to do": "·", "refused": "✘"}
-
-
-def operators(content: bytes) -> list[tuple[str, str]]:
-    """The operators of a .tflite file in order, as (name, type of the first output).
-
-    ``[("QUANTIZE", "int8"), ("CONV_2D", "int8"), …]``.  Read from the flatbuffer itself, so what is
-    listed is what the file says, whatever an interpreter or delegate makes of it.  Operators of all
-    subgraphs are listed (the body of a loop is a subgraph).
-
-    Raises:
-        ValueError: `content` is not a .tflite file.
-    """
-    from ai_edge_litert import schema_py_generated as schema
-
-    if len(content) < 8 or content[4:8] != b"TFL3":
-        raise ValueError("this is not the content of a .tflite file: bytes 4 to 8 are not TFL3")
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
-    names = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
-    types = {v: k.lower() for k, v in vars(schema.TensorType).items() if not k.startswith("_")}
-    found = []
-    for graph in model.subgraphs:
-        for op in graph.operators or ():
-            code = model.operatorCodes[op.opcodeIndex]
-            number = max(code.builtinCode, code.deprecatedBuiltinCode)
-            name = code.customCode.decode() if code.customCode else names[number]
-            outputs = [i for i in op.outputs if i >= 0]
-            found.append((name, types[graph.tensors[outputs[0]].type] if outputs else "none"))
-    return found
 
 
 # --------------------------------------------------------------------------- the techniques, each with its proof
@@ -123,7 +95,7 @@ def _convert(
     if integers_only:
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     content = converter.convert()
-    _run_once(content)
+    _try_to_run(content)
     return content
 
 
@@ -135,35 +107,28 @@ def _converter(model: tf_keras.Model, fixed_batch: bool) -> tf.lite.TFLiteConver
     return tf.lite.TFLiteConverter.from_concrete_functions([call.get_concrete_function(*signature)], model)
 
 
+def _try_to_run(content: bytes) -> None:
+    """Opening an artifact runs it in a child process."""
+    try:
+        Artifact(content, "tflite").runner  # noqa: B018
+    except ArtifactError as error:
+        raise RuntimeError(f"converted, but does not run: {error}") from error
+
+
 def _refuse_loops(content: bytes) -> None:
     """TensorFlow 2.21 ends the whole process (segmentation fault) when it calibrates a file with a loop."""
-    if any(name == "WHILE" for name, _ in operators(content)):
+    if any(operator.name == "WHILE" for operator in flatbuffer.File(content).all_operators()):
         raise RuntimeError("the file has a WHILE loop, and calibrating one crashes TensorFlow")
-
-
-_CHILD = """
-import sys, numpy as np
-from ai_edge_litert.interpreter import Interpreter
-i = Interpreter(model_content=sys.stdin.buffer.read(), num_threads=1)
-for d in i.get_input_details():
-    i.resize_tensor_input(d["index"], [1, *(8 if s == -1 else int(s) for s in d["shape_signature"][1:])])
-i.allocate_tensors()
-for d in i.get_input_details():
-    i.set_tensor(d["index"], np.zeros(d["shape"], d["dtype"]))
-i.invoke()
-"""
-
-
-def _run_once(content: bytes) -> None:
-    child = subprocess.run([sys.executable, "-c", _CHILD], input=content, capture_output=True, timeout=120, check=False)
-    if child.returncode:
-        lines = child.stderr.decode(errors="replace").strip().splitlines() or ["the process died without a word"]
-        raise RuntimeError(f"converted, but does not run: {lines[-1]}")
 
 
 def _integer_share(content: bytes) -> Seen:
     """How much of a file's work is done in integers; conversions at the borders do not count as work."""
-    work = [(name, kind) for name, kind in operators(content) if name not in ("QUANTIZE", "DEQUANTIZE")]
+    operators = flatbuffer.File(content).all_operators()
+    work = [
+        (o.name, o.outputs[0].dtype if o.outputs else "none")
+        for o in operators
+        if o.name not in ("QUANTIZE", "DEQUANTIZE")
+    ]
     moved = {"RESHAPE", "SHAPE", "STRIDED_SLICE", "PACK", "TRANSPOSE", "EXPAND_DIMS"}  # move data, compute nothing
     computing = [(name, kind) for name, kind in work if name not in moved] or work
     floats = [name for name, kind in computing if kind == "float32"]

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from utils.optimize.conversion import MODES, check_model, convert, quiet
+from utils.optimize.conversion import MODES, check_model, convert
+from utils.quiet import quiet
 
 __all__ = [
     "MODES", "Affine", "best_clip", "choose", "clip_gain", "convert", "decibels", "dequantize", "error_parts",
-    "fake_quantize", "folded_kernel", "from_range", "mse", "quantize", "quiet", "round_half_away", "sqnr_db",
-    "with_quantized_weights",
+    "fake_quantize", "folded_kernel", "from_range", "mse", "quantize", "quiet", "round_half_away",
+    "scale_and_shift", "sqnr_db",    "with_quantized_weights",
 ]  # fmt: skip
 
 # ---------------------------------------------------------------- numbers
@@ -215,6 +216,13 @@ def _check_real(x: np.ndarray) -> np.ndarray:
 # ---------------------------------------------------------------- weights of a model
 
 
+def scale_and_shift(norm: Any) -> tuple[np.ndarray, np.ndarray]:
+    """A tf_keras BatchNormalization in inference, x · scale + shift: one of each for each channel."""
+    weights = {w.name.rpartition("/")[2].partition(":")[0]: w.numpy() for w in norm.weights}
+    scale = weights.get("gamma", 1.0) / np.sqrt(weights["moving_variance"] + norm.epsilon)
+    return scale, weights.get("beta", 0.0) - weights["moving_mean"] * scale
+
+
 def folded_kernel(layer: Any, norm: Any) -> np.ndarray:
     """The kernel of a (depthwise) convolution after the converter has folded the batch normalization behind it.
 
@@ -222,9 +230,7 @@ def folded_kernel(layer: Any, norm: Any) -> np.ndarray:
     layer: tf_keras Conv2D or DepthwiseConv2D.  norm: its BatchNormalization.
     Returns float32 of the kernel's shape, (height, width, in, out) or (height, width, channels, multiplier).
     """
-    kernel = layer.get_weights()[0]
-    weights = {w.name.rpartition("/")[2].partition(":")[0]: w.numpy() for w in norm.weights}
-    factor = weights.get("gamma", 1.0) / np.sqrt(weights["moving_variance"] + norm.epsilon)
+    kernel, factor = layer.get_weights()[0], scale_and_shift(norm)[0]
     return kernel * (factor.reshape(kernel.shape[2:]) if "Depthwise" in type(layer).__name__ else factor)
 
 

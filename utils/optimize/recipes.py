@@ -11,21 +11,18 @@ Weights of a Keras `Embedding` become a GATHER, which no weight recipe touches; 
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-import io
 import re
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from utils.artifact import Artifact, ArtifactError
-
-Operator = Tensor = Any  # those of utils.deploy.flatbuffer, a floor below: they come with the artifact's runner
+from utils.flatbuffer import File, Operator, Tensor
+from utils.quiet import quiet
 
 
 @dataclass(frozen=True)
@@ -82,13 +79,13 @@ def quantize(artifact: Artifact, recipe: str, *, layers: str | None = None, keep
     """
     chosen = _check_arguments(artifact, recipe, calibration, ranges, block)
     file = artifact.runner.file  # broken and foreign files end here, in a child process
-    selected = _selected(_operators(file), chosen, layers, keep, operators)
+    selected = _selected(file.all_operators(), chosen, layers, keep, operators)
     if block is not None:
         _check_block(selected, block)
     everything = layers is None and keep is None and operators is None and not chosen.only
     scopes = [".*"] if everything else [f"^{re.escape(_scope(operator))}$" for operator in selected]
     content = _run_quantizer(artifact, _as_configured(chosen, scopes, ranges, block), calibration)
-    _check_changed(file, type(file)(content), chosen, recipe, selected, block)
+    _check_changed(file, File(content), chosen, recipe, selected, block)
     made = Artifact(content, "tflite")
     _check_outputs(made, recipe)
     return made
@@ -102,7 +99,7 @@ def report(artifact: Artifact) -> list[dict[str, Any]]:
     float32 first, so that the arithmetic is float.
     """
     rows = []
-    operators = _operators(_runner(artifact).file)
+    operators = _runner(artifact).file.all_operators()
     producers = {(o.subgraph, out.index): o for o in operators for out in o.outputs}
     for operator in operators:
         if operator.name == "DEQUANTIZE":
@@ -137,10 +134,6 @@ def _runner(artifact: Artifact) -> Any:
     return artifact.runner
 
 
-def _operators(file: Any) -> list[Operator]:
-    return [operator for number in range(len(file.subgraphs)) for operator in file.operators(number)]
-
-
 def _scope(operator: Operator) -> str:
     """The quantizer's name of an operator: those of its outputs, each followed by a semicolon."""
     return "".join(f"{tensor.name};" for tensor in operator.outputs or operator.inputs if tensor.name)
@@ -168,7 +161,7 @@ def _is_parameter(tensor: Tensor) -> bool:
     return tensor.constant and (known or tensor.quantization is not None)
 
 
-def _selected(operators: list[Operator], recipe: Recipe, layers, keep, kinds) -> list[Operator]:
+def _selected(operators: Sequence[Operator], recipe: Recipe, layers, keep, kinds) -> list[Operator]:
     """The operators that are named; the recipe need not be able to quantize each."""
     found = [o for o in operators if _named(o, layers, "layers", True) and not _named(o, keep, "keep", False)]
     wanted = _check_kinds(kinds, operators)
@@ -195,7 +188,7 @@ def _named(operator: Operator, pattern: str | None, argument: str, default: bool
                          "'dense_1|logits'") from None
 
 
-def _check_kinds(kinds: Sequence[str] | None, operators: list[Operator]) -> set[str]:
+def _check_kinds(kinds: Sequence[str] | None, operators: Sequence[Operator]) -> set[str]:
     if kinds is None:
         return set()
     kinds = {kinds} if isinstance(kinds, str) else set(kinds)
@@ -237,7 +230,7 @@ def _run_quantizer(artifact: Artifact, configured: list[dict], calibration: Any)
 
     samples = None if calibration is None else _samples(artifact.runner, calibration)
     try:
-        with _quiet():
+        with quiet(tell_on_error=False):
             work = quantizer.Quantizer(artifact.content)
             work.load_quantization_recipe(configured)
             found = None if samples is None else work.calibrate(samples, num_threads=artifact.runner.threads)
@@ -273,14 +266,6 @@ def _check_samples(port: Any, x: np.ndarray) -> np.ndarray:
     return x.astype(port.dtype)
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep progress bars and remarks away; the quantizer has a switch for some of them only."""
-    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield
-
-
 # ---------------------------------------------------------------- checks
 
 
@@ -311,9 +296,9 @@ def _check_block(selected: list[Operator], block: int) -> None:
                          "leave these layers out with keep=, or leave out block=")
 
 
-def _check_changed(before: Any, after: Any, recipe: Recipe, name: str, selected: list[Operator], block) -> None:
+def _check_changed(before: File, after: File, recipe: Recipe, name: str, selected: list[Operator], block) -> None:
     """The quantizer rewrites a file even when it has quantized nothing in it."""
-    def types(file: Any) -> Counter:
+    def types(file: File) -> Counter:
         return Counter(t.dtype for tensors in file.tensors for t in tensors
                        if (recipe.kind == "static" or t.constant) and t.dtype != "float32")
 
@@ -327,19 +312,10 @@ def _check_changed(before: Any, after: Any, recipe: Recipe, name: str, selected:
 
 def _check_outputs(made: Artifact, name: str) -> None:
     """Some kernels read small weights wrongly and say nothing: infinite outputs give them away."""
-    runner, rng = made.runner, np.random.default_rng(0)
-    inputs = {}
-    for port in runner.inputs:
-        shape = [4 if size < 0 else size for size in port.shape]
-        low, high = port.range if port.quantized else (0.0, 1.0)
-        whole = port.dtype.kind in "iu" and not port.quantized
-        inputs[port.name] = (np.zeros(shape, port.dtype) if whole or port.dtype.kind == "b"
-                             else rng.uniform(low, high, shape).astype(np.float32))
+    runner = made.runner
     try:
-        found = runner.run(inputs)
-    except ArtifactError:
-        raise
-    except (ValueError, TypeError):  # an input this check cannot make up
+        found = runner.run_raw(runner.sample(4, np.random.default_rng(0)))
+    except ArtifactError:  # the made-up whole numbers are no valid index; zeros were tried when it was opened
         return
     for output in found.values() if isinstance(found, dict) else [found]:
         if not np.isfinite(output).all():

@@ -7,7 +7,7 @@ import struct
 import flatbuffers
 import numpy as np
 
-from utils.deploy.flatbuffer import Tensor
+from utils.flatbuffer import Tensor
 from utils.study.exercises import exercise, require
 
 _BITS = {"float32": 32, "int8": 8, "int4": 4, "int32": 32}

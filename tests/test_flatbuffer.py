@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.little import as_tflite, classifier, keras
-from utils.deploy import flatbuffer
+from utils import flatbuffer
 
 
 def test_zero_points_are_subtracted():

@@ -7,14 +7,14 @@ point anywhere, so read only files that the interpreter has verified (`tflite.Mo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from utils.artifact import ArtifactError
+from utils.formats import ArtifactError
 
 #: numpy's type for each TensorType that numpy has; the sub-byte types are unpacked into int8 or uint8.
 _DTYPES = {
@@ -87,6 +87,11 @@ class Operator:
         return sum(tensor.bytes for tensor in self.inputs)
 
 
+def _present(tensors: tuple[Tensor, ...], numbers: Iterable[int]) -> tuple[Tensor, ...]:
+    """The tensors of these numbers; -1 stands for an optional one that is absent."""
+    return tuple(tensors[number] for number in numbers if number >= 0)
+
+
 class File:
     """A parsed .tflite file."""
 
@@ -133,12 +138,16 @@ class File:
             Operator(
                 index=index,
                 name=self._operator_name(operator.OpcodeIndex()),
-                inputs=tuple(tensors[i] for i in operator.InputsAsNumpy() if i >= 0) if operator.InputsLength() else (),
-                outputs=tuple(tensors[i] for i in operator.OutputsAsNumpy()) if operator.OutputsLength() else (),
+                inputs=_present(tensors, operator.InputsAsNumpy() if operator.InputsLength() else ()),
+                outputs=_present(tensors, operator.OutputsAsNumpy() if operator.OutputsLength() else ()),
                 subgraph=subgraph,
             )
             for index, operator in ((i, graph.Operators(i)) for i in range(graph.OperatorsLength()))
         )
+
+    def all_operators(self) -> tuple[Operator, ...]:
+        """The operators of all subgraphs: the body of a loop is a subgraph of its own."""
+        return tuple(operator for number in range(len(self.subgraphs)) for operator in self.operators(number))
 
     def _operator_name(self, number: int) -> str:
         code = self._model.OperatorCodes(number)
