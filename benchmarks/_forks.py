@@ -11,6 +11,7 @@ import importlib
 import os
 import signal
 import sys
+import tempfile
 import time
 import traceback
 
@@ -44,6 +45,12 @@ LIMIT = 150  # seconds for one module's tests
 
 def run(tests: list[str], log: str) -> int:
     """pytest's exit code in a forked child; 124 if it took longer than LIMIT."""
+    with tempfile.TemporaryDirectory(prefix="tmo-", dir="/tmp", ignore_cleanup_errors=True) as scratch:
+        os.environ["COURSE_TEST_SCRATCH"] = scratch  # the child ends without tidying up
+        return _code(tests, log)
+
+
+def _code(tests: list[str], log: str) -> int:
     child = os.fork()
     if child == 0:
         _become_pytest(tests, log)

@@ -78,6 +78,21 @@ def test_two_files_that_swap_contents_are_a_change(repository):
     assert recorded.digest(["a.py", "b.py"]) != before
 
 
+@pytest.mark.parametrize("kind, content, changed", [
+    ("markdown", "Other words.", False), ("code", "# a comment\nx = 1", False), ("code", "x = 2", True),
+])  # fmt: skip
+def test_of_a_notebook_only_the_code_counts(repository, kind, content, changed):
+    def write(*cells):
+        cells = [{"cell_type": kind, "source": [source], "outputs": []} for kind, source in cells]
+        (repository / "a.ipynb").write_text(json.dumps({"cells": cells}))
+
+    before = {"markdown": "Words.", "code": "x = 1"}
+    write(*before.items())
+    digest = recorded.digest(["a.ipynb"])
+    write(*(before | {kind: content}).items())
+    assert (recorded.digest(["a.ipynb"]) != digest) is changed
+
+
 def test_numpy_figures_are_stored_as_figures(repository):
     save(rows=[{"a": np.float32(0.5), "b": np.int64(3), "c": np.bool_(True), "d": np.arange(2)}])
     assert recorded.load("sizes").rows == [{"a": 0.5, "b": 3, "c": True, "d": [0, 1]}]

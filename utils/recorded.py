@@ -107,11 +107,14 @@ def stale(name: str, folder: Path = RESULTS) -> bool:
 
 
 def digest(paths: Iterable[str | Path], root: Path = ROOT) -> str:
-    """SHA-256 over these files in order; in Python files, comments and blank lines do not count."""
+    """SHA-256 over these files in order; of Python without comments and blank lines, of a notebook only the code."""
     total = hashlib.sha256()
     for path in sorted(str(p) for p in paths):
         content = (root / path).read_bytes()
-        if path.endswith(".py"):
+        if path.endswith(".ipynb"):  # its figures differ with each run, and its text changes nothing
+            cells = json.loads(content)["cells"]
+            content = "\n\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code").encode() + b"\n"
+        if path.endswith((".py", ".ipynb")):
             content = re.sub(rb"(?m)^\s*(#.*)?\r?\n", b"", content.replace(b"\r\n", b"\n"))
         total.update(path.encode() + b"\0" + hashlib.sha256(content).digest())
     return total.hexdigest()

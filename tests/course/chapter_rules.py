@@ -11,7 +11,7 @@ from utils.study import exercises, questions, quiz
 
 ORDER = ("What you will be able to do", "What you need first", "Quiz", "Cheat sheet", "Sources")
 CELLS = (15, 40)
-MEDIAN_LINES, NINE_IN_TEN_LINES = 6, 12
+MEDIAN_LINES, NINE_IN_TEN_LINES, COLUMNS = 6, 12, 110
 TEXT_TO_CODE = {"00": (0.8, 3.0)}  # the map of the course has more to say than to run
 TEXT_TO_CODE_ELSE = (0.8, 2.0)
 
@@ -137,7 +137,7 @@ def quiz_there(nb: Notebook) -> list[str]:
 
 
 def lengths(nb: Notebook) -> list[str]:
-    """Short cells: plumbing lives in utils."""
+    """Short cells of lines that no page cuts off: plumbing lives in utils."""
     lines = [sum(bool(line.strip()) for line in cell.source.splitlines()) for cell in nb.code]
     median, ninth = statistics.median(lines), sorted(lines)[int(0.9 * (len(lines) - 1))]
     wrong = []
@@ -145,6 +145,8 @@ def lengths(nb: Notebook) -> list[str]:
         wrong.append(f"the median code cell has {median} lines; at most {MEDIAN_LINES}: move plumbing to utils")
     if ninth > NINE_IN_TEN_LINES:
         wrong.append(f"nine in ten code cells have at most {NINE_IN_TEN_LINES} lines; here up to {ninth}")
+    too_long = [line for cell in nb.code for line in cell.source.splitlines() if len(line) > COLUMNS]
+    wrong += [f"this line has {len(line)} characters, at most {COLUMNS}: {line.strip()[:60]}…" for line in too_long]
     return wrong
 
 

@@ -124,6 +124,7 @@ MISTAKES = [
     (c.quiz_there, text(r'quiz\.show\("03"\)', 'quiz.show("04")')),
     (c.lengths, add_code("x = 1\n" * 7, 40)),
     (c.lengths, add_code("x = 1\n" * 13, 3)),
+    (c.lengths, add_code("x = " + "1 + " * 30 + "1", 1)),
     (c.proportions, add_code("x = 1", 30)),
     (c.proportions, add_code("x = 1", 20)),
     (c.proportions, lambda cells: cells.__delitem__(slice(12))),
