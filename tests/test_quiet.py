@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -44,3 +45,12 @@ def test_log_levels_are_put_back():
     with quiet():
         assert tf.get_logger().level > before[0] or before[0] >= 40
     assert (tf.get_logger().level, absl.logging.get_verbosity()) == before
+
+
+def test_a_log_handler_made_inside_writes_to_stderr_afterwards(capfd):
+    logger = logging.Logger("made inside")
+    with quiet():
+        logger.addHandler(logging.StreamHandler())
+        logger.error("not heard")
+    logger.error("heard")
+    assert capfd.readouterr() == ("", "heard\n")

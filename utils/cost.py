@@ -226,7 +226,10 @@ def _function_macs(op: Any, attribute: str, layer: str) -> int:
     """Of a function that the graph calls, with the shapes of this call: its own may be of any batch."""
     from tensorflow.python.framework.function_def_to_graph import function_def_to_graph
 
-    definition = copy.deepcopy(op.graph._get_function(op.get_attr(attribute).name).definition)
+    function = op.graph._get_function(op.get_attr(attribute).name)
+    if function is None:  # left behind by an export of this model that failed half-way
+        raise MacsError(f"layer {layer!r} calls a function that is gone; make the model anew, or load it")
+    definition = copy.deepcopy(function.definition)
     for attributes in [*definition.arg_attr.values(), *definition.node_def]:
         attributes.attr.pop("_output_shapes", None)  # the function's own, which would win over this call's
     inputs = list(op.inputs)[1:] if op.type in ("If", "StatelessIf") else op.inputs  # the first is the condition

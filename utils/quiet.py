@@ -10,6 +10,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 
 @contextlib.contextmanager
@@ -20,7 +21,8 @@ def quiet(*, tell_on_error: bool = True) -> Iterator[None]:
     """
     logger, absl = logging.getLogger("tensorflow"), sys.modules.get("absl.logging")  # which need not be loaded
     level, verbosity = logger.level, absl.get_verbosity() if absl else None
-    sys.stderr.flush()
+    stderr = sys.stderr
+    stderr.flush()
     saved = os.dup(2)
     with contextlib.ExitStack() as stack:
         written = stack.enter_context(tempfile.TemporaryFile())
@@ -45,6 +47,15 @@ def quiet(*, tell_on_error: bool = True) -> Iterator[None]:
         finally:
             os.dup2(saved, 2)
             os.close(saved)
+            _give_back(python, stderr)
             logger.setLevel(level)
             if absl:
                 absl.set_verbosity(verbosity)
+
+
+def _give_back(kept: IO[str], stderr: IO[str]) -> None:
+    """Log handlers that were made in the block write to its file, which is about to be closed: give them stderr."""
+    for reference in logging._handlerList:  # all there are; absl's stands in no logger
+        handler = reference()
+        if handler and vars(handler).get("stream") is kept:
+            handler.setStream(stderr)

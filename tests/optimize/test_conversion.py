@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from utils.artifact import ArtifactError
+from utils.optimize import layer_errors
 from utils.optimize import quantization as q
 
 
@@ -336,3 +337,26 @@ def test_what_was_kept_away_is_shown_when_the_conversion_fails(capfd):
         os.write(2, b"the reason")
         raise RuntimeError
     assert "the reason" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["dropout", "cannot be exported"])
+@pytest.mark.parametrize("convert", [q.convert, lambda model, _, x: layer_errors.layer_errors(model, x)])
+def test_a_model_is_left_as_it_was(keras, monkeypatch, kind, convert):
+    """An export that fails half-way leaves other functions in the layers; it fails where Dropout finds no seed."""
+    from tensorflow.python.eager import context
+
+    class Stubborn(keras.layers.Layer):
+        def call(self, inputs, training=False):
+            if training:
+                raise NotImplementedError
+            return inputs
+
+    layer = keras.layers.Dropout(0.5) if kind == "dropout" else Stubborn()
+    model = keras.Sequential([keras.layers.Input((8,)), keras.layers.Dense(4), layer, keras.layers.Dense(2)])
+    x = np.random.default_rng(0).random((10, 8), np.float32)
+    before = model(x).numpy()
+    monkeypatch.setattr(context.context(), "_seed", None)
+    convert(model, "int8", x)
+    assert not any("call" in vars(part) for part in model.layers)
+    assert np.array_equal(model(x), before)
+    assert context.global_seed() is None

@@ -5,6 +5,7 @@ What becomes of weights, activations and arithmetic: `MODES`.  The numbers thems
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import re
@@ -102,12 +103,37 @@ def _run(converter: Any, model: Any = None) -> bytes:
     What the converter and its C++ say is kept until its error is understood, else it would bury the sentence.
     """
     failure = None
-    with quiet():
+    with quiet(), untouched(model):
         try:
             return converter.convert()
         except Exception as error:  # ConverterError is not public; the quantizer raises RuntimeError
             failure = error
     raise ValueError(_explained(str(failure), model)) from failure
+
+
+@contextlib.contextmanager
+def untouched(model: Any) -> Iterator[None]:
+    """Give a tf_keras model's layers back as they were.
+
+    While Keras exports a model, each layer's `call` is another function.  An export that fails half-way leaves them
+    there, and the converter, which then goes another way, says nothing.  Dropout makes it fail: it is traced in
+    training too, and deterministic random operations want a global seed.
+    """
+    from tensorflow.python.eager import context
+
+    unseeded = context.global_seed() is None
+    before = [(layer, vars(layer).get("call")) for layer in getattr(model, "_flatten_layers", tuple)()]
+    if unseeded:
+        context.set_global_seed(0)
+    try:
+        yield
+    finally:
+        if unseeded:
+            context.set_global_seed(None)
+        for layer, call in before:
+            vars(layer).pop("call", None)
+            if call is not None:
+                vars(layer)["call"] = call
 
 
 # ---------------------------------------------------------------- SavedModel

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from utils.optimize.conversion import calibrated_converter, check_calibration, check_model, input_names
+from utils.optimize.conversion import calibrated_converter, check_calibration, check_model, input_names, untouched
 from utils.quiet import quiet
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _debugger(model: Any, samples: list[np.ndarray], per_channel: bool) -> Any:
     import tensorflow as tf
 
     failure = None
-    with quiet():
+    with quiet(), untouched(model):
         converter = calibrated_converter(model, samples, per_channel)
         try:
             return tf.lite.experimental.QuantizationDebugger(converter=converter, debug_dataset=lambda: iter(()))
