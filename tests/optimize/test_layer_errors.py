@@ -107,6 +107,15 @@ def test_the_worst_is_the_one_with_the_fewest_decibels(branched):
     assert floats(kept) == {"CONV_2D", "DEPTHWISE_CONV_2D"}
 
 
+def test_what_the_converter_does_not_keep_in_float_is_said(keras):
+    """It leaves pooling in int8 whenever its input is."""
+    L = keras.layers
+    model = keras.Sequential([L.Input((4, 4, 2)), L.MaxPool2D(name="pool"), L.Flatten(), L.Dense(3)])
+    x = np.random.default_rng(0).random((8, 4, 4, 2), dtype=np.float32)
+    with pytest.raises(ValueError, match=r"kept none of .*pool.* in float"):
+        layer_errors.selective(model, x, keep_float=["pool"])
+
+
 def test_no_file_is_left(dense, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.chdir(tmp_path)
@@ -139,3 +148,10 @@ def test_bad_data_and_models_are_refused_as_by_convert(dense, keras):
     nothing = keras.Sequential([keras.layers.Input((3,)), keras.layers.Flatten()])
     with pytest.raises(ValueError, match="no operator"):
         layer_errors.layer_errors(nothing, np.ones((4, 3), np.float32))
+
+
+def test_what_the_converter_refuses_is_said_in_a_sentence(keras):
+    L = keras.layers
+    model = keras.Sequential([L.Input((4, 2)), L.LSTM(3, name="memory"), L.Dense(2)])
+    with pytest.raises(ValueError, match=r"layer 'memory' \(LSTM\) cannot be converted .*unroll=True"):
+        layer_errors.layer_errors(model, np.random.default_rng(0).random((10, 4, 2), np.float32))

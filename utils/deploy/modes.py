@@ -33,7 +33,8 @@ def table(
 
     files: name -> .tflite; the first is what the others are compared with.  x, y: test inputs and labels.
     time: median for one input divided by the first file's, with default kernels; "without XNNPACK" with built-in ones
-    on both sides.  rounds: of timing, all files in turns.  A file that cannot be run is refused as in `tflite.Model`.
+    on both sides; one thread.  rounds: of timing, all files in turns.
+    A file that cannot be run is refused as in `tflite.Model`.
     trusted: True tries each file in a child process with default kernels only; for files that this program has made.
     """
     if not files:
@@ -42,7 +43,8 @@ def table(
     scores = {name: measure.accuracy(f.predict(x), y).value for name, f in files.items()}  # tries them, too
     ratios = {}
     for kernels in PATHS:
-        calls = {name: tflite.Model(f.content, kernels, trusted=trusted).prepare(x[:1]) for name, f in files.items()}
+        models = {name: tflite.Model(f.content, kernels, 1, trusted=trusted) for name, f in files.items()}
+        calls = {name: model.prepare(x[:1]) for name, model in models.items()}
         times = measure.latency(calls, rounds=rounds)
         ratios[kernels] = {name: times[name].median / times[first].median for name in files}
     return [

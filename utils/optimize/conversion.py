@@ -108,7 +108,7 @@ def _run(converter: Any, model: Any = None) -> bytes:
             return converter.convert()
         except Exception as error:  # ConverterError is not public; the quantizer raises RuntimeError
             failure = error
-    raise ValueError(_explained(str(failure), model)) from failure
+    raise ValueError(explained(str(failure), model)) from failure
 
 
 @contextlib.contextmanager
@@ -228,7 +228,7 @@ _WAYS_OUT = {
 }
 
 
-def _explained(trace: str, model: Any) -> str:
+def explained(trace: str, model: Any) -> str:
     """A converter's trace as a sentence: which layer, which operation, what to do."""
     operations = sorted(set(re.findall(r"'tf\.(\w+)' op|for op: '(\w+)'", trace)))
     names = [one or other for one, other in operations]

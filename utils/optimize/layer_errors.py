@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from utils.optimize.conversion import calibrated_converter, check_calibration, check_model, input_names, untouched
+from utils.optimize.conversion import (
+    calibrated_converter,
+    check_calibration,
+    check_model,
+    explained,
+    input_names,
+    untouched,
+)
 from utils.quiet import quiet
 
 if TYPE_CHECKING:
@@ -148,9 +155,9 @@ def _debugger(model: Any, samples: list[np.ndarray], per_channel: bool) -> Any:
         converter = calibrated_converter(model, samples, per_channel)
         try:
             return tf.lite.experimental.QuantizationDebugger(converter=converter, debug_dataset=lambda: iter(()))
-        except ValueError as error:  # raised outside of `quiet`, which would show all that was said before
+        except Exception as error:  # raised outside of `quiet`, which would show all that was said before
             failure = error
-    raise _nothing(model) if "debug mode" in str(failure) else failure
+    raise _nothing(model) if "debug mode" in str(failure) else ValueError(explained(str(failure), model)) from failure
 
 
 def _nothing(model: Any) -> ValueError:
