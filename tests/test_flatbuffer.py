@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import struct
 
+import flatbuffers
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.little import as_tflite, classifier, keras
 from utils import flatbuffer
+from utils.artifact import ArtifactError
 
 
 def test_zero_points_are_subtracted():
@@ -34,6 +37,32 @@ def test_two_bit_and_bfloat16_values():
     assert flatbuffer._unpack(np.array([0b11_10_01_00], np.uint8), "INT2").tolist() == [0, 1, -2, -1]
     bits = (np.array([1.5, -2], np.float32).view(np.uint32) >> 16).astype("<u2")
     assert flatbuffer._unpack(bits.view(np.uint8), "BFLOAT16").tolist() == [1.5, -2]
+
+
+def test_a_type_that_numpy_has_not_is_refused():
+    with pytest.raises(ArtifactError, match="constants of type string cannot be read"):
+        flatbuffer._unpack(np.zeros(8, np.uint8), "STRING")
+
+
+def test_operators_have_the_names_of_their_kinds():
+    content = as_tflite().content
+    names = [operator.name for operator in flatbuffer.File(content).operators()]
+    assert names == ["CONV_2D", "RESHAPE", "FULLY_CONNECTED"]
+    model = schema.ModelT.InitFromPackedBuf(content)
+    first = model.operatorCodes[model.subgraphs[0].operators[0].opcodeIndex]
+    first.builtinCode = first.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
+    first.customCode = b"OwnKernel"
+    builder = flatbuffers.Builder(len(content))
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    changed = flatbuffer.File(bytes(builder.Output()))
+    assert [operator.name for operator in changed.operators()] == ["OwnKernel", *names[1:]]
+
+
+def test_an_optional_input_that_is_absent_is_left_out():
+    file = flatbuffer.File(as_tflite().content)
+    assert file.subgraphs[0].Operators(2).InputsAsNumpy()[2] == -1  # a bias of zeros is not stored
+    shapes = [[tensor.shape for tensor in operator.inputs[1:]] for operator in file.operators()]
+    assert (shapes[0], shapes[2]) == ([(3, 3, 3, 1), (3,)], [(4, 48)])
 
 
 def test_the_parameters_of_a_file_are_those_of_its_model():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,18 @@ def test_a_format_is_found_by_its_module(empty):
 
     importlib.reload(tflite)  # what a first import does
     assert formats.format_of("tflite").suffix == ".tflite"
+
+
+def test_a_format_is_found_by_a_suffix_before_its_module_is_imported(empty, monkeypatch, tmp_path):
+    from utils import deploy
+
+    source = "from utils import artifact\nartifact.register('waiting', suffix='.waiting', magic=b'W', opener=print)\n"
+    (tmp_path / "waiting.py").write_text(source)
+    monkeypatch.setattr(deploy, "__path__", [*deploy.__path__, str(tmp_path)])
+    try:
+        assert formats.format_by_suffix(Path("model.waiting")).name == "waiting"
+    finally:
+        sys.modules.pop("utils.deploy.waiting", None)
 
 
 @pytest.mark.parametrize("name", ["tensorrt", "../tflite", "layout"])

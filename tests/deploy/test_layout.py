@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import struct
 
 import numpy as np
 import pytest
@@ -148,6 +149,15 @@ def test_a_damaged_file_is_refused_or_still_adds_up(data):
         assert_partition(bytes(content[:cut]))
     except ArtifactError as error:
         assert "damaged" in str(error)
+
+
+def test_a_name_that_would_end_behind_the_file_is_refused():
+    content = as_tflite().content
+    name = flatbuffer.File(content).tensors[0][0].name.encode()
+    length = struct.pack("<I", len(name))
+    damaged = content.replace(length + name, struct.pack("<I", len(content)) + name)
+    with pytest.raises(ArtifactError, match=f"something lies from byte .* of {len(content)}"):
+        layout.regions(damaged)
 
 
 def test_the_picture_shows_all_bytes():

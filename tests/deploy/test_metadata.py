@@ -94,6 +94,17 @@ def test_rewriting_keeps_every_kind_of_file_running():
         assert layout.by_operator(written) == layout.by_operator(content)
 
 
+def test_a_file_of_less_than_a_thousand_bytes_takes_an_entry():
+    import tensorflow as tf
+
+    twice = tf.function(lambda x: x + x).get_concrete_function(tf.TensorSpec((1, 2)))
+    tiny = tf.lite.TFLiteConverter.from_concrete_functions([twice]).convert()
+    assert len(tiny) < 1000
+    written = metadata.with_entry(tiny, "note", b"hello")
+    assert metadata.entries(written)["note"] == b"hello"
+    assert tflite.Model(written, trusted=True).run(np.ones((1, 2), np.float32)).tolist() == [[2, 2]]
+
+
 def test_constants_are_aligned_to_sixteen_bytes():
     written = metadata.with_entry(as_tflite().content, "note", b"hello")
     assert {region.start % 16 for region in layout.regions(written) if region.kind == "weights"} == {0}

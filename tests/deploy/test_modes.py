@@ -40,6 +40,11 @@ def test_each_mode_has_its_integers_where_they_belong(files, mode, expected):
     assert tuple(modes.integers(files[mode]).values()) == expected
 
 
+def test_the_bias_is_that_of_the_largest_layer():
+    model = tf_keras.Sequential([K.Input((40,)), K.Dense(64, use_bias=False), K.Dense(3, bias_initializer="ones")])
+    assert modes.integers(qz.convert(model, "float32"))["bias"] == "none"
+
+
 def test_the_table_weighs_scores_and_times(files):
     x, y = np.random.default_rng(1).random((50, 40), np.float32), np.zeros(50, int)
     rows = {row["mode"]: row for row in modes.table(files, x, y, rounds=5)}

@@ -24,6 +24,12 @@ def test_the_main_graph_and_its_signature_give_the_same():
             np.testing.assert_array_equal(result, named.invoke(values)[name])
 
 
+def test_a_file_of_known_shapes_is_ready_as_soon_as_it_is_opened():
+    main = opened()
+    assert main.delegated()  # XNNPACK takes over when tensors are allocated
+    main.interpreter.invoke()
+
+
 def test_what_the_interpreter_refuses_is_an_artifact_error():
     main = opened()
     with pytest.raises(ArtifactError, match="the interpreter refuses the batch"):

@@ -215,6 +215,9 @@ def test_several_inputs_go_by_the_names_of_the_keras_model():
         model.run(x["ann"])
     with pytest.raises(ValueError, match="different numbers of examples"):
         model.run({"ann": x["ann"][:2], "zed": x["zed"]})
+    for wrong in ({"ann": x["ann"]}, x | {"bob": x["ann"]}):
+        with pytest.raises(ValueError, match=r"inputs are \['zed', 'ann'\], got \['ann'"):
+            model.run(wrong)
 
 
 @functools.cache

@@ -25,6 +25,23 @@ def test_a_file_is_tried_once(monkeypatch):
     assert len(tries) == 2
 
 
+def test_a_verdict_says_how_long_it_took(monkeypatch):
+    monkeypatch.setattr(verification, "_verdicts", {})
+    monkeypatch.setattr(child, "run", lambda *args, **kwargs: time.sleep(0.02))
+    start = time.perf_counter()
+    verdict = verification.verify(FLOAT)
+    assert 0.02 <= verdict.seconds <= time.perf_counter() - start
+
+
+def test_a_larger_file_may_take_more_memory(monkeypatch):
+    allowed = []
+    monkeypatch.setattr(verification, "_verdicts", {})
+    monkeypatch.setattr(child, "run", lambda *args, memory, **kwargs: allowed.append(memory))
+    for content in (FLOAT, FLOAT + bytes(10**6)):
+        verification.verify(content)
+    assert allowed[1] - allowed[0] >= 10**6
+
+
 def test_a_good_verdict_comes_from_a_real_child():
     verdict = tflite.verify(FLOAT)
     assert verdict.ok, verdict.reason

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import tf_keras
 
-from tests.aware import inputs
+from tests.aware import inputs, stacked
 from utils.optimize import agreement, quantization, quantizers
 from utils.optimize import quantization_aware as qa
 
@@ -25,6 +26,14 @@ def test_a_stored_dense_kernel_has_its_units_last(aware, file):
     assert np.array_equal(stored, integers) and np.allclose(stored_scale, scale)
     with pytest.raises(ValueError, match="got 2"):
         agreement.stored_kernel(file, 2)
+
+
+def test_a_stored_depthwise_kernel_has_its_channels_last():
+    model = stacked(tf_keras.layers.DepthwiseConv2D(2, name="depthwise"))
+    kernel = np.random.default_rng(6).normal(size=(2, 2, 3, 1)).astype(np.float32)
+    model.set_weights([kernel, np.zeros(3)])
+    stored, scales = agreement.stored_kernel(quantization.convert(model, "int8", inputs(model)[0]))
+    assert np.all(np.abs(stored[0] * scales - kernel[..., 0]) <= 0.51 * scales)
 
 
 def test_agreement_with_the_file(aware, small, file):

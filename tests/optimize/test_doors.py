@@ -33,6 +33,12 @@ def test_mask_keeps_the_largest(weights, sparsity):
     assert np.abs(weights[mask]).min() > np.abs(weights[~mask]).max()
 
 
+def test_mask_keeps_zeros_that_need_not_go(weights):
+    """The mask is the Toolkit's, not the weights that are left: where fewer than asked are not zero, all stay."""
+    weights[:5] = 0
+    assert doors.mask_of_toolkit(weights, 0.3).all()
+
+
 def test_rounding_is_on_a_grid_of_8_bits(weights):
     scale = np.abs(weights).max() / 127
     rounded = doors.rounded_by_toolkit(weights)

@@ -47,6 +47,17 @@ def test_a_layer_that_the_file_keeps_in_float_is_seen():
     assert cell.outcome in ("no effect", "part") and "float32" in cell.evidence
 
 
+@pytest.mark.parametrize(("outcome", "way_out"), [
+    ("refused", "first → half"), ("no effect", "first → half"), ("part", ""),
+])
+def test_half_a_way_out_is_named_where_the_technique_did_less(monkeypatch, outcome, way_out):
+    ways = {name: lambda model, seen=seen: ("part", seen) for name, seen in [("first", "half"), ("second", "third")]}
+    monkeypatch.setitem(layer_support.TECHNIQUES, "tried", lambda model: (outcome, "seen"))
+    monkeypatch.setitem(layer_support._WAYS_OUT, "tried", ways)
+    (cell,) = layer_support.layer_support({"row": network}, ["tried"])
+    assert (cell.outcome, cell.way_out) == (outcome, way_out)
+
+
 def test_batch_normalization_is_tried_with_its_convolution():
     model = tf_keras.Sequential([
         tf_keras.Input((6, 6, 4)), K.Conv2D(4, 3, name="conv"), K.BatchNormalization(name="bn"),

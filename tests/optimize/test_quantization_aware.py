@@ -82,7 +82,7 @@ def test_models_that_the_toolkit_cannot_rewrite(small, aware):
         def call(self, x):
             return x
 
-    cases = [(stacked(small, L.Dense(2)), ValueError, "flattened"), (Subclassed(), ValueError, "subclassed"),
+    cases = [(stacked(small, L.Dense(2)), ValueError, "flattened"), (Subclassed(), ValueError, "is a subclassed"),
              (aware, ValueError, "already has fake quantization"), ("model", TypeError, "tf_keras"),
              (tf_keras.Sequential([L.Dense(2)]), ValueError, "no weights yet")]
     for model, error, text in cases:

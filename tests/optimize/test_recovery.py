@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tf_keras
 
 from tests.aware import problem
 from utils import models
@@ -27,6 +28,15 @@ def test_recover_from_a_teacher_comes_nearer_to_it(small):
     recovery.recover(model, (x, np.zeros_like(y)), 4, teacher=small, soft_share=1.0, batch_size=16,
                freeze_statistics=True, seed=1)
     assert np.mean(np.abs(model.predict(x, verbose=0) - teacher)) < before
+
+
+def test_with_a_teacher_the_rate_has_fallen_to_zero_at_the_end():
+    student, teacher = (models.mlp((8, 8, 3), 4, seed=seed, hidden=(5,)) for seed in (0, 1))
+    recovery.recover(student, problem(50), 2, teacher=teacher, batch_size=16, seed=1)
+    rate = tf_keras.optimizers.schedules.deserialize(student.optimizer.get_config()["learning_rate"])
+    steps = int(student.optimizer.iterations)
+    assert steps == 2 * 4  # the last batch of an epoch has 2 examples
+    assert float(rate(steps)) == 0 < float(rate(steps - 1))
 
 
 @pytest.mark.parametrize("frozen", [True, False])

@@ -53,6 +53,15 @@ def test_keras_own_wrappers_do_not_count():
     assert toolkit.what_it_added(build(), build()).wrappers == {}
 
 
+@pytest.mark.parametrize("name", ["quant_head", "cluster_head"])
+def test_a_layer_that_begins_like_a_wrappers_name_is_compared_with_itself(name):
+    def build():
+        return tf_keras.Sequential([tf_keras.Input((4,)), K.Dense(2, name=name)])
+
+    found = toolkit.what_it_added(build(), build())
+    assert (found.wrappers, found.added, found.gone) == ({}, (), ())
+
+
 @pytest.mark.parametrize(("bad", "error", "words"), [
     ("text", TypeError, "pass a tf_keras model"),
     (keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(1)]), TypeError, "Keras 3"),

@@ -53,6 +53,14 @@ def test_keras_2_keeps_weights_and_graph():
     assert says(tfmot.quantization.keras.quantize_model, twin) == "accepted"
 
 
+def test_keras_2_keeps_penalties_and_constraints():
+    start = keras.Input((4,))
+    end = keras.layers.Dense(2, kernel_regularizer=keras.regularizers.L2(0.5), kernel_constraint="non_neg", name="end")
+    twin = variants.keras_2(keras.Model(start, end(start))).get_layer("end")
+    assert isinstance(twin.kernel_regularizer, tf_keras.regularizers.L2) and twin.kernel_regularizer.l2 == 0.5
+    assert isinstance(twin.kernel_constraint, tf_keras.constraints.NonNeg)
+
+
 def test_keras_2_names_what_it_cannot_rebuild():
     start = keras.Input((4,))
     with pytest.raises(ValueError, match="Relu, which Keras 2 has not"):

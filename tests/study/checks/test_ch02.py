@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from utils.study.exercises import grade, hint
+from utils.study.exercises import Misconception, find, grade, hint
 
 # The Toolkit calls a deprecated comparison of versions that setuptools warns about.
 pytestmark = pytest.mark.filterwarnings("ignore:distutils Version classes are deprecated:DeprecationWarning")
@@ -102,6 +102,27 @@ def test_wrong(id, answer, words):
     verdict = grade(id, answer)
     assert verdict.state == "wrong"
     assert words in verdict.message
+
+
+def in_bits(technique, index, beside):
+    """An answer to 02-2 that is right but for one technique, of which it counts bits: `index(n, clusters' bits)`."""
+    def answer(shape, asked, clusters):
+        n, bits = int(np.prod(shape)), int(np.ceil(np.log2(clusters)))
+        return index(n, bits) + beside * clusters if asked == technique else right_bytes(shape, asked, clusters)
+    return answer
+
+
+@pytest.mark.parametrize(("answer", "words"), [
+    (in_bits("pruning", lambda n, bits: -(-n // 8), 0), "one bit in theory"),
+    (in_bits("clustering", lambda n, bits: n * bits / 8, 0), "while training the index is int64"),
+    (in_bits("clustering", lambda n, bits: n * bits // 8, 0), "while training the index is int64"),
+    (in_bits("clustering", lambda n, bits: n * bits / 8, 4), "while training the index is int64"),
+    (in_bits("clustering", lambda n, bits: n * bits // 8, 4), "while training the index is int64"),
+])
+def test_bits_are_recognized_whatever_the_shape(answer, words):
+    for seed in range(20):  # numbers of weights that 8 divides, and others
+        with pytest.raises(Misconception, match=words):
+            find("02-2").grade(answer, np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize("id", ["02-1", "02-2", "02-3"])

@@ -55,6 +55,14 @@ def wrap(real, details):
         details["dtype"])
 
 
+def open_end(real, details, end):
+    """Right for 8 bits; of 16 bits it clips one end only, so that the other wraps around."""
+    if details["dtype"] != np.int16:
+        return quantize(real, details)
+    q = np.round(real / details["quantization"][0]).astype(np.int64)
+    return (np.maximum(q, -(2**15)) if end == "upper" else np.minimum(q, 2**15 - 1)).astype(np.int16)
+
+
 def no_zero(real, details):
     return quantize(real, {**details, "quantization": (details["quantization"][0], 0)})
 
@@ -89,6 +97,8 @@ RIGHT = [("04-1", run(quantize, dequantize)), ("04-2", best_high), ("04-3", equa
 WRONG = [
     ("04-1", run(cut, dequantize), "Round first"),
     ("04-1", run(wrap, dequantize), "wrapped around"),
+    ("04-1", run(lambda r, d: open_end(r, d, "lower"), dequantize), "wrapped around|steps away"),
+    ("04-1", run(lambda r, d: open_end(r, d, "upper"), dequantize), "wrapped around|steps away"),
     ("04-1", run(no_zero, dequantize), "forgot the zero point"),
     ("04-1", run(lambda r, d: quantize(r, d).astype(np.float32), dequantize), "the file takes int8"),
     ("04-1", run(quantize, lambda s, d: d["quantization"][0] * s.astype(np.float32)), "subtract the zero point"),
