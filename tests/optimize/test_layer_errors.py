@@ -155,3 +155,11 @@ def test_what_the_converter_refuses_is_said_in_a_sentence(keras):
     model = keras.Sequential([L.Input((4, 2)), L.LSTM(3, name="memory"), L.Dense(2)])
     with pytest.raises(ValueError, match=r"layer 'memory' \(LSTM\) cannot be converted .*unroll=True"):
         layer_errors.layer_errors(model, np.random.default_rng(0).random((10, 4, 2), np.float32))
+
+
+def test_a_fully_convolutional_network_is_measured_on_its_pictures(keras):
+    L = keras.layers
+    model = keras.Sequential([L.Input((None, None, 3)), L.Conv2D(4, 3, activation="relu"), L.Conv2D(1, 1)])
+    errors = layer_errors.layer_errors(model, np.random.default_rng(0).random((10, 24, 20, 3), np.float32))
+    assert [e.operator for e in errors] == ["CONV_2D", "CONV_2D"]
+    assert all(25 < e.sqnr_db < 70 for e in errors)

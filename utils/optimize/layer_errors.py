@@ -167,10 +167,14 @@ def _nothing(model: Any) -> ValueError:
 def _measure(debugger: Any, model: Any, samples: list[np.ndarray]) -> list[LayerError]:
     """Run the file with the twins and compare them."""
     interpreter = _interpreter(debugger.quant_model)
+    ports = _ports(interpreter, model)
+    with quiet():
+        for index, x in zip(ports, samples, strict=True):  # axes that the file leaves open
+            interpreter.resize_tensor_input(index, (1, *x.shape[1:]))
+        interpreter.allocate_tensors()
     pairs = _twins(interpreter, debugger)
     if not pairs:
         raise _nothing(model)
-    ports = _ports(interpreter, model)
     signal, noise = np.zeros(len(pairs)), np.zeros(len(pairs))
     for i in range(len(samples[0])):
         for index, x in zip(ports, samples, strict=True):
@@ -208,11 +212,9 @@ def _interpreter(content: bytes) -> Any:
     import tensorflow as tf
 
     with quiet():
-        interpreter = tf.lite.Interpreter(
+        return tf.lite.Interpreter(
             model_content=content, experimental_preserve_all_tensors=True,
             experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
-        interpreter.allocate_tensors()
-    return interpreter
 
 
 def _twins(interpreter: Any, debugger: Any) -> list[_Twins]:
