@@ -31,7 +31,8 @@ from utils.study.exercises import check, hint
 # What varies has a bound, the rest is compared to the letter.
 
 # %%
-show([{"bits": 8, "levels": 256, "error": 0.0039}, {"bits": 4, "levels": 16, "error": 0.0625}], bounds={"error": (0, 0.1)})
+show([{"bits": 8, "levels": 256, "error": 0.0039}, {"bits": 4, "levels": 16, "error": 0.0625}],
+     bounds={"error": (0, 0.1)})
 
 # %% [markdown]
 # ### A picture
@@ -43,7 +44,8 @@ bits = np.arange(2, 9)
 figure, axes = plots.figure()
 axes.plot(bits, 2.0**bits, "o-")
 axes.set(xlabel="bits", ylabel="levels", yscale="log")
-plots.show(figure, alt="On a logarithmic scale the number of levels grows along a straight line with the bits.")
+plots.show(figure, alt="On a logarithmic scale the number of levels "
+                       "grows along a straight line with the bits.")
 
 # %% [markdown]
 # ## Exercises
