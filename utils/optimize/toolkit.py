@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +17,6 @@ import tf_keras
 
 import utils  # noqa: F401  (settles Keras 2 before TensorFlow is imported)
 from utils.quiet import quiet
-
-#: What the Toolkit puts before a layer's name when it wraps it.
-_PREFIXES = ("prune_low_magnitude_", "cluster_", "quant_", "quantize_annotate_")
-
 
 # --------------------------------------------------------------------------- what was added
 
@@ -74,7 +70,7 @@ def what_it_added(model: tf_keras.Model, wrapped: tf_keras.Model) -> Difference:
     for holder in wrapped.layers:
         ours = type(holder).__module__.startswith("tensorflow_model_optimization")  # Keras has wrappers of its own
         inner = getattr(holder, "layer", None) if ours else None
-        name = inner.name if inner is not None else _without_prefix(holder.name, plain)
+        name = (inner or holder).name
         if ours or (name not in plain and not isinstance(holder, tf_keras.layers.InputLayer)):
             wrappers[name] = type(holder).__name__
         before = Counter(map(_signature, plain.pop(name).weights)) if name in plain else Counter()
@@ -84,13 +80,6 @@ def what_it_added(model: tf_keras.Model, wrapped: tf_keras.Model) -> Difference:
     for layer in plain.values():
         gone += [_row(layer.name, layer, _signature(w)) for w in layer.weights]
     return Difference(wrappers, tuple(added), tuple(gone))
-
-
-def _without_prefix(name: str, plain: Mapping[str, object]) -> str:
-    for prefix in _PREFIXES:
-        if name.startswith(prefix) and name.removeprefix(prefix) in plain:
-            return name.removeprefix(prefix)
-    return name
 
 
 def _signature(variable: tf.Variable) -> tuple[str, tuple[int, ...], str]:
