@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -230,3 +231,11 @@ def test_cost_by_hand():
 def test_costs_refuse(call, sentence):
     with pytest.raises(ValueError, match=sentence):
         call()
+
+
+def test_a_function_that_is_gone_is_named_with_its_layer():
+    """So a network may look after somebody's own export of it failed half-way."""
+    call = SimpleNamespace(type="PartitionedCall", get_attr=lambda _: SimpleNamespace(name="gone"))
+    call.graph = SimpleNamespace(_get_function=lambda _: None)
+    with pytest.raises(cost.MacsError, match="layer 'dense' calls a function that is gone; make the model anew"):
+        cost._operation_macs(call, "dense")
