@@ -20,7 +20,7 @@ from utils.quiet import quiet
 __all__ = [
     "MODES", "Affine", "best_clip", "choose", "clip_gain", "convert", "decibels", "dequantize", "error_parts",
     "fake_quantize", "folded_kernel", "from_range", "mse", "quantize", "quiet", "round_half_away",
-    "scale_and_shift", "sqnr_db",    "with_quantized_weights",
+    "scale_and_shift", "sqnr_db", "with_quantized_weights",
 ]  # fmt: skip
 
 # ---------------------------------------------------------------- numbers
