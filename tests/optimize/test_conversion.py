@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 
 import numpy as np
 import pytest
 
+from utils import models
 from utils.artifact import ArtifactError
-from utils.optimize import layer_errors
+from utils.optimize import conversion, layer_errors
 from utils.optimize import quantization as q
 
 
@@ -339,10 +341,16 @@ def test_what_was_kept_away_is_shown_when_the_conversion_fails(capfd):
     assert "the reason" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("kind", ["dropout", "cannot be exported"])
-@pytest.mark.parametrize("convert", [q.convert, lambda model, _, x: layer_errors.layer_errors(model, x)])
+@pytest.mark.parametrize("kind", ["dropout", "cannot be trained"])
+@pytest.mark.parametrize("convert", [
+    lambda model, x: q.convert(model, "int8", x), layer_errors.layer_errors,
+    lambda model, x: layer_errors.selective(model, x, worst=1),
+])  # fmt: skip
 def test_a_model_is_left_as_it_was(keras, monkeypatch, kind, convert):
-    """An export that fails half-way leaves other functions in the layers; it fails where Dropout finds no seed."""
+    """Keras' own export traces training too; where that fails half-way, it leaves other functions in the layers.
+
+    It fails with Dropout, if operations are deterministic and there is no seed.
+    """
     from tensorflow.python.eager import context
 
     class Stubborn(keras.layers.Layer):
@@ -356,7 +364,86 @@ def test_a_model_is_left_as_it_was(keras, monkeypatch, kind, convert):
     x = np.random.default_rng(0).random((10, 8), np.float32)
     before = model(x).numpy()
     monkeypatch.setattr(context.context(), "_seed", None)
-    convert(model, "int8", x)
+    convert(model, x)
     assert not any("call" in vars(part) for part in model.layers)
     assert np.array_equal(model(x), before)
     assert context.global_seed() is None
+
+
+# ---------------------------------------------------------------- the way through a SavedModel
+
+
+def branches(keras):
+    L = keras.layers
+    left, right = L.Input((4,), name="left"), L.Input((6,), name="right")
+    both = L.Concatenate()([L.Dense(5)(left), L.Dense(5)(right)])
+    return keras.Model([left, right], [L.Dense(2, name="one")(both), L.Dense(3, name="two")(both)])
+
+
+def nested(keras):
+    inner = keras.Sequential([keras.layers.Input((6, 6, 2)), keras.layers.Conv2D(3, 3), keras.layers.ReLU()])
+    return keras.Sequential([keras.layers.Input((6, 6, 2)), inner, keras.layers.Flatten(), keras.layers.Dense(2)])
+
+
+def recurrent(keras):
+    return keras.Sequential([keras.layers.Input((7, 2)), keras.layers.LSTM(3, unroll=True)])
+
+
+def normalized(_):
+    return models.residual_cnn((12, 12, 1), seed=0)
+
+
+@pytest.mark.parametrize("build, mode", [(branches, "float32"), (branches, "int8"), (nested, "int8"),
+                                         (recurrent, "float32"), (normalized, "int8")])
+def test_the_file_is_from_keras_models_but_for_the_byte_that_names_its_source(keras, build, mode):
+    import tensorflow as tf
+
+    model = build(keras)
+    rng = np.random.default_rng(0)
+    x = [rng.random((5, *port.shape[1:]), np.float32) for port in model.inputs] if mode == "int8" else None
+    ours = q.convert(model, mode, x).content
+    raw = tf.lite.TFLiteConverter.from_keras_model(model)
+    conversion._configure(raw, mode, True, x and (lambda: conversion._one_by_one(x, model)))
+    with q.quiet():
+        theirs = raw.convert()
+    assert len(ours) == len(theirs)
+    assert [(a, b) for a, b in zip(ours, theirs, strict=True) if a != b] == [(1, 2)]  # SavedModel, Keras
+
+
+def test_keras_3_is_not_imported(small, monkeypatch):
+    """It takes five seconds, and brings scikit-learn along."""
+    wanted = []
+
+    class Doorkeeper:
+        def find_spec(self, name, *_):
+            if name == "keras":
+                wanted.append(name)
+                raise ImportError(name)
+
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Doorkeeper(), *sys.meta_path])
+    q.convert(small[0], "float32")
+    layer_errors.layer_errors(*small)
+    assert not wanted
+
+
+def test_a_table_is_found_and_named(keras):
+    """A lookup's table is no variable: the SavedModel needs it all the same."""
+    lookup = keras.layers.IntegerLookup(vocabulary=[3, 7, 9])
+    model = keras.Sequential([keras.layers.Input((2,), dtype="int64"), lookup])
+    with pytest.raises(ValueError, match=r"layer 'integer_lookup' \(IntegerLookup\) cannot be converted \(HashTable"):
+        q.convert(model, "float32")
+
+
+def test_a_model_whose_inference_fails_is_refused_in_a_sentence(keras):
+    class Moody(keras.layers.Layer):
+        def call(self, inputs):
+            if not getattr(self, "happy", True):
+                raise ArithmeticError("not today")
+            return inputs
+
+    layer = Moody()
+    model = keras.Sequential([keras.layers.Input((2,)), layer], name="moody")
+    layer.happy = False
+    with pytest.raises(ValueError, match="'moody' cannot be computed in inference: ArithmeticError: not today"):
+        q.convert(model, "float32")

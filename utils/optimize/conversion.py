@@ -9,6 +9,7 @@ import contextlib
 import difflib
 import os
 import re
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,22 +59,55 @@ def convert(model: Any, mode: str = "int8", calibration: Any = None, *, per_chan
     if signatures is not None:
         raise ValueError(f"signatures={signatures!r}: a Keras model has one; they are chosen of a SavedModel's folder")
     samples = check_calibration(model, mode, calibration, input_range)
-    converter = _keras_converter(model)
-    _configure(converter, mode, per_channel, samples and (lambda: _one_by_one(samples, model)))
-    return Artifact(_run(converter, model), "tflite")
+    with _keras_converter(model) as converter:
+        _configure(converter, mode, per_channel, samples and (lambda: _one_by_one(samples, model)))
+        return Artifact(_run(converter, model), "tflite")
 
 
-def calibrated_converter(model: Any, samples: list[np.ndarray], per_channel: bool) -> Any:
-    """A converter to int8 inside; samples as `check_calibration` returns them."""
-    converter = _keras_converter(model)
-    _configure(converter, "int8_float_io", per_channel, lambda: _one_by_one(samples, model))
-    return converter
+@contextlib.contextmanager
+def calibrated_converter(model: Any, samples: list[np.ndarray], per_channel: bool) -> Iterator[Any]:
+    """A converter to int8 inside, usable within the `with`; samples as `check_calibration` returns them."""
+    with _keras_converter(model) as converter:
+        _configure(converter, "int8_float_io", per_channel, lambda: _one_by_one(samples, model))
+        yield converter
 
 
-def _keras_converter(model: Any) -> Any:
+@contextlib.contextmanager
+def _keras_converter(model: Any) -> Iterator[Any]:
+    """A converter for what the model computes in inference, usable within the `with`.
+
+    `from_keras_model` would make the same file but for the byte that names its source.  It takes twice the time: it
+    imports Keras 3 to ask whether the model is one, and traces every layer, for training too.  If that fails half-way
+    (Dropout under deterministic operations without a seed), it leaves other functions in the model's layers.
+    """
     import tensorflow as tf
 
-    return tf.lite.TFLiteConverter.from_keras_model(model)
+    with tempfile.TemporaryDirectory() as folder:
+        _save_inference(model, folder)
+        with quiet():
+            converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        yield converter
+
+
+def _save_inference(model: Any, folder: str) -> None:
+    """A SavedModel with one signature: inference, with the names that Keras gives to inputs and outputs."""
+    import tensorflow as tf
+    from tf_keras.src.saving.legacy import saving_utils  # model.export would call the outputs output_0, output_1, …
+
+    holder = tf.Module()
+    holder.variables_of_model = list(model.variables)
+    holder.tables = [part for part in tf.train.TrackableView(model).descendants()
+                     if isinstance(part, tf.saved_model.experimental.TrackableResource)]
+    failure = None
+    with quiet():
+        try:
+            tf.saved_model.save(holder, folder, saving_utils.trace_model_call(model))
+            return
+        except Exception as error:  # whatever the model's own code raises
+            failure = error
+    said = re.findall(r"^ *(\w+: .+)", str(failure), re.MULTILINE) or [repr(failure)]  # Keras wraps it in a trace
+    raise ValueError(f"{type(model).__name__} {model.name!r} cannot be computed in inference: "
+                     f"{said[-1]:.300}") from failure
 
 
 def _configure(converter: Any, mode: str, per_channel: bool, dataset: Callable[[], Iterator[Any]] | None) -> None:
@@ -103,37 +137,12 @@ def _run(converter: Any, model: Any = None) -> bytes:
     What the converter and its C++ say is kept until its error is understood, else it would bury the sentence.
     """
     failure = None
-    with quiet(), untouched(model):
+    with quiet():
         try:
             return converter.convert()
         except Exception as error:  # ConverterError is not public; the quantizer raises RuntimeError
             failure = error
     raise ValueError(explained(str(failure), model)) from failure
-
-
-@contextlib.contextmanager
-def untouched(model: Any) -> Iterator[None]:
-    """Give a tf_keras model's layers back as they were.
-
-    While Keras exports a model, each layer's `call` is another function.  An export that fails half-way leaves them
-    there, and the converter, which then goes another way, says nothing.  Dropout makes it fail: it is traced in
-    training too, and deterministic random operations want a global seed.
-    """
-    from tensorflow.python.eager import context
-
-    unseeded = context.global_seed() is None
-    before = [(layer, vars(layer).get("call")) for layer in getattr(model, "_flatten_layers", tuple)()]
-    if unseeded:
-        context.set_global_seed(0)
-    try:
-        yield
-    finally:
-        if unseeded:
-            context.set_global_seed(None)
-        for layer, call in before:
-            vars(layer).pop("call", None)
-            if call is not None:
-                vars(layer)["call"] = call
 
 
 # ---------------------------------------------------------------- SavedModel

@@ -24,7 +24,6 @@ from utils.optimize.conversion import (
     check_model,
     explained,
     input_names,
-    untouched,
 )
 from utils.quiet import quiet
 
@@ -75,7 +74,8 @@ def layer_errors(model: Any, calibration: Any, *, per_channel: bool = True,
     Raises ValueError or TypeError as `quantization.convert`, and ValueError if nothing in the model is quantized.
     """
     samples = _checked(model, calibration, input_range)
-    return _measure(_debugger(model, samples, per_channel), model, _thinned(samples))
+    with calibrated_converter(model, samples, per_channel) as converter:
+        return _measure(_debugger(model, converter), model, _thinned(samples))
 
 
 def selective(model: Any, calibration: Any, *, keep_float: list[str] | None = None, worst: int | None = None,
@@ -91,10 +91,11 @@ def selective(model: Any, calibration: Any, *, keep_float: list[str] | None = No
     if (keep_float is None) == (worst is None):
         raise ValueError("pass either keep_float=[names] or worst=how many")
     samples = _checked(model, calibration, input_range)
-    debugger = _debugger(model, samples, per_channel)
-    found = _measure(debugger, model, _thinned(samples))
-    names = _worst(found, worst) if keep_float is None else _named(found, keep_float)
-    return _without(debugger, names)
+    with calibrated_converter(model, samples, per_channel) as converter:
+        debugger = _debugger(model, converter)
+        found = _measure(debugger, model, _thinned(samples))
+        names = _worst(found, worst) if keep_float is None else _named(found, keep_float)
+        return _without(debugger, names)
 
 
 # ---------------------------------------------------------------- choosing
@@ -147,12 +148,11 @@ def _thinned(samples: list[np.ndarray]) -> list[np.ndarray]:
     return [x[rows] for x in samples]
 
 
-def _debugger(model: Any, samples: list[np.ndarray], per_channel: bool) -> Any:
+def _debugger(model: Any, converter: Any) -> Any:
     import tensorflow as tf
 
     failure = None
-    with quiet(), untouched(model):
-        converter = calibrated_converter(model, samples, per_channel)
+    with quiet():
         try:
             return tf.lite.experimental.QuantizationDebugger(converter=converter, debug_dataset=lambda: iter(()))
         except Exception as error:  # raised outside of `quiet`, which would show all that was said before
