@@ -58,7 +58,7 @@ def text(values: list[float], digits: int = 2) -> str:
 def percent(artifact: Artifact, dataset: data.Dataset, pictures: int | None = None) -> float:
     """Test accuracy of the file itself, in percent."""
     right = artifact.predict(dataset.x_test[:pictures]).argmax(axis=-1) == dataset.y_test[:pictures]
-    return 100 * float(np.mean(right))
+    return round(100 * float(np.mean(right)), 4)  # as printed, without the float's last digits
 
 
 def made_in(mode: str, model: Any, samples: np.ndarray) -> Artifact:
@@ -130,7 +130,7 @@ def latencies(files: dict[str, Artifact], x: np.ndarray, rounds: int = 200) -> d
 WIDTHS = {1: 12, 10: 109, 100: 680}
 
 
-def measure_growth(rounds: int = 5) -> list[dict]:
+def measure_growth(rounds: int = 15) -> list[dict]:
     """Median seconds of a conversion, sizes and modes in turns, and the growth against the smallest network."""
     samples = np.random.default_rng(0).random((100, 28, 28, 1), np.float32)
     networks = {times: models.mlp(seed=0, hidden=(width, width)) for times, width in WIDTHS.items()}
@@ -250,7 +250,7 @@ def measure_tutorial() -> list[dict]:
     for seed in SEEDS:
         for way, artifact in ways(dataset, flat["x_train"], seed).items():
             right = artifact.predict(flat["x_test"]).argmax(axis=-1) == dataset.y_test
-            found.setdefault(way, []).append((100 * float(np.mean(right)), artifact))
+            found.setdefault(way, []).append((round(100 * float(np.mean(right)), 4), artifact))
             print(seed, way, found[way][-1], flush=True)
     rows = []
     for way, pairs in found.items():

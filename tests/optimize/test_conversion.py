@@ -435,6 +435,23 @@ def test_a_table_is_found_and_named(keras):
         q.convert(model, "float32")
 
 
+def test_a_variable_that_no_layer_knows_goes_along(keras):
+    import tensorflow as tf
+
+    factor = tf.Variable(3.0)
+    model = keras.Sequential([keras.layers.Input((2,)), keras.layers.Lambda(lambda x: x * factor)])
+    assert np.array_equal(q.convert(model, "float32").predict(np.ones((1, 2), np.float32)), [[3, 3]])
+
+
+def test_the_losses_of_a_model_stay_its_own(keras):
+    """Tracing computes them once more, in a graph that ends with the conversion."""
+    model = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(2, activity_regularizer="l2")])
+    model(np.ones((1, 2), np.float32))
+    before = float(model.losses[0])
+    q.convert(model, "float32")
+    assert [float(loss) for loss in model.losses] == [before]
+
+
 def test_a_model_whose_inference_fails_is_refused_in_a_sentence(keras):
     class Moody(keras.layers.Layer):
         def call(self, inputs):

@@ -76,9 +76,10 @@ def calibrated_converter(model: Any, samples: list[np.ndarray], per_channel: boo
 def _keras_converter(model: Any) -> Iterator[Any]:
     """A converter for what the model computes in inference, usable within the `with`.
 
-    `from_keras_model` would make the same file but for the byte that names its source.  It takes twice the time: it
-    imports Keras 3 to ask whether the model is one, and traces every layer, for training too.  If that fails half-way
-    (Dropout under deterministic operations without a seed), it leaves other functions in the model's layers.
+    `from_keras_model` would make the same file but for the byte that names its source.  It takes longer, twice as long
+    for a deep network: it traces every layer, for training too, and imports Keras 3 to ask whether the model is one.
+    And where tracing fails half-way (Dropout under deterministic operations without a seed), it leaves other functions
+    in the model's layers.
     """
     import tensorflow as tf
 
@@ -92,16 +93,17 @@ def _keras_converter(model: Any) -> Iterator[Any]:
 def _save_inference(model: Any, folder: str) -> None:
     """A SavedModel with one signature: inference, with the names that Keras gives to inputs and outputs."""
     import tensorflow as tf
-    from tf_keras.src.saving.legacy import saving_utils  # model.export would call the outputs output_0, output_1, …
+    from tf_keras.src.saving.legacy.saved_model import save_impl  # model.export calls the outputs output_0, output_1, …
 
     holder = tf.Module()
-    holder.variables_of_model = list(model.variables)
     holder.tables = [part for part in tf.train.TrackableView(model).descendants()
                      if isinstance(part, tf.saved_model.experimental.TrackableResource)]
     failure = None
     with quiet():
         try:
-            tf.saved_model.save(holder, folder, saving_utils.trace_model_call(model))
+            inference = save_impl.default_save_signature(model)
+            holder.used = list(inference.variables)
+            tf.saved_model.save(holder, folder, inference)
             return
         except Exception as error:  # whatever the model's own code raises
             failure = error
