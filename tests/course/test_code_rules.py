@@ -108,6 +108,11 @@ def test_a_good_answer_breaks_no_rule():
     assert complaints(examples.answer()) == []
 
 
+@pytest.mark.parametrize("text, good", [("deleted in TensorFlow 0.251", True), ("it needs 0.251 of the bytes", False)])
+def test_a_release_is_no_measured_figure(text, good):
+    assert (answer_rules.figures_quoted(text, LEDGER) == []) == good
+
+
 @pytest.mark.parametrize(
     "old, new",
     [
