@@ -21,7 +21,7 @@ import pathlib  # noqa: E402
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
-from commands.door import main  # noqa: E402
+from commands.parts.command_line import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

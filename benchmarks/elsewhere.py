@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tqdm import tqdm
 
-from commands import chapters, compare, execution, ledger
-from commands.problem import Problem
+from commands.parts import chapters, execution, ledger, outputs
+from commands.parts.errors import Problem
 from utils import recorded
 
 
@@ -91,7 +91,7 @@ def try_variant(path: Path, variant: Variant) -> Outcome:
     without_announcement(done.notebook)
     different = tuple(
         f"code cell {position}: {' | '.join(lines)[:200]}"
-        for position, lines in compare.differences(stored, done.notebook).items()
+        for position, lines in outputs.differences(stored, done.notebook).items()
     )
     failures = ledger.failures(done.notebook)
     held = len(ledger.claims(done.notebook, name))

@@ -17,14 +17,16 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from utils import data, models, recorded, statistics, training
+from utils import data, models, recorded, training
+from utils.measure import statistics
 
 COMMAND = "python course.py bench measuring"
 SEEDS = list(range(10))
 HIDDEN, EPOCHS = (32,), 2
 
 #: Files whose change makes the record stale.
-DEPENDS = ["utils/data.py", "utils/models.py", "utils/statistics.py", "utils/training.py", "benchmarks/measuring.py"]
+DEPENDS = ["utils/data.py", "utils/models.py", "utils/measure/statistics.py", "utils/training.py",
+           "benchmarks/measuring.py"]
 
 
 def hits(seed: int, dataset: data.Dataset, epochs: int = EPOCHS) -> np.ndarray:

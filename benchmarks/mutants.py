@@ -3,7 +3,7 @@
     python course.py bench mutants                    all kinds, chapter 03; about fifteen minutes on two cores
     python course.py bench mutants --only source      only the mistakes in Python modules
     python course.py bench mutants --chapters 03 04   the notebooks to damage
-    python course.py bench mutants --modules utils/optimize/quantization.py --each 20
+    python course.py bench mutants --modules utils/optimize/quantization/grid.py --each 20
 
 Everything happens in a temporary copy.  At least 95 % must be noticed; survivors are listed, each to be explained
 in data/results/mutants.md or caught by a new test.  Records data/results/mutants.json.
@@ -33,14 +33,14 @@ from tqdm import tqdm
 
 from benchmarks import _planting
 from benchmarks._planting import Plant
-from commands import ledger
+from commands.parts import ledger
 from tests.course import chapter_rules, ledger_rules, link_rules, output_rules
 from tests.course.notebooks import Notebook, every, read
 from utils import ROOT, recorded
 
 WANTED = 0.95
 DEPENDS = ["benchmarks/mutants.py", "benchmarks/_planting.py", "benchmarks/_forks.py"]
-QUANTIZATION = "utils/optimize/quantization.py"
+QUANTIZATION = "utils/optimize/quantization/grid.py"
 
 
 @dataclass(frozen=True)

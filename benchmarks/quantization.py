@@ -26,27 +26,31 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import utils  # noqa: F401  (settles how TensorFlow starts)
-from utils import data, latency, models, recorded, training
+from utils import data, models, recorded, training
 from utils.artifact import Artifact, ArtifactError
-from utils.deploy import tflite
-from utils.optimize import quantization, recipes
+from utils.deploy.tflite.tflite_model import TFLiteModel
+from utils.measure import timing
+from utils.optimize.quantization import converter, recipes
+from utils.optimize.quantization.converter import convert
+from utils.quiet import quiet
 
 SEEDS = (1, 2, 3)  # trained alike; seed 0's weights ship and had a longer schedule, so they are measured beside
 T_95 = 4.303  # Student's t, two degrees of freedom
 NETWORKS = ("mlp", "lenet5", "depthwise_cnn", "residual_cnn", "transformer")
 SAMPLES = 300  # calibration pictures
-MODES = (*quantization.MODES, "weight_only_int4")
+MODES = (*converter.MODES, "weight_only_int4")
 PICTURES = {"int16x8": 2000}  # of the test set; all of it where kernels are fast
 
 GROUND = ["benchmarks/quantization.py", "utils/data.py", "utils/models.py", "utils/training.py",
-          "utils/optimize/conversion.py"]
+          "utils/optimize/quantization/converter.py"]
 #: Files whose change makes a part's record stale.
 DEPENDS = {
-    "modes": [*GROUND, "utils/optimize/recipes.py", "utils/latency.py", "utils/deploy/tflite.py"],
-    "growth": ["benchmarks/quantization.py", "utils/models.py", "utils/optimize/conversion.py"],
-    "peer": ["benchmarks/quantization.py", "utils/models.py", "utils/latency.py", "utils/deploy/tflite.py",
-             "utils/deploy/session.py"],
-    "tutorial": [*GROUND, "utils/optimize/recipes.py"],
+    "modes": [*GROUND, "utils/optimize/quantization/recipes.py", "utils/measure/timing.py",
+              "utils/deploy/tflite/tflite_model.py"],
+    "growth": ["benchmarks/quantization.py", "utils/models.py", "utils/optimize/quantization/converter.py"],
+    "peer": ["benchmarks/quantization.py", "utils/models.py", "utils/measure/timing.py",
+             "utils/deploy/tflite/tflite_model.py", "utils/deploy/tflite/session.py"],
+    "tutorial": [*GROUND, "utils/optimize/quantization/recipes.py"],
 }
 
 
@@ -64,8 +68,8 @@ def percent(artifact: Artifact, dataset: data.Dataset, pictures: int | None = No
 def made_in(mode: str, model: Any, samples: np.ndarray) -> Artifact:
     """The file of one mode, or of a recipe of LiteRT's quantizer."""
     if mode in recipes.RECIPES:
-        return recipes.quantize(quantization.convert(model, "float32"), mode)
-    return quantization.convert(model, mode, samples if mode.startswith("int") else None)
+        return recipes.quantize(convert(model, "float32"), mode)
+    return convert(model, mode, samples if mode.startswith("int") else None)
 
 
 # ---------------------------------------------------------------- modes
@@ -117,8 +121,8 @@ def latencies(files: dict[str, Artifact], x: np.ndarray, rounds: int = 200) -> d
     """{mode: {kernels: time as a multiple of float32's with the same kernels}}, one picture, one thread, in turns."""
     found: dict[str, dict] = {mode: {} for mode in files}
     for kernels in ("default", "builtin"):
-        sides = {mode: tflite.Model(made.content, kernels, 1).prepare(x) for mode, made in files.items()}
-        times = latency.latency(sides, rounds=rounds, warmup=10, seed=0)
+        sides = {mode: TFLiteModel(made.content, kernels, 1).prepare(x) for mode, made in files.items()}
+        times = timing.latency(sides, rounds=rounds, warmup=10, seed=0)
         for mode in files:
             found[mode][kernels] = times.ratio(mode, "float32")
     return found
@@ -164,18 +168,18 @@ def peer_models() -> dict[str, Artifact]:
     residual = models.residual_cnn((96, 96, 3), seed=0)
     transformer = models.transformer(seed=0, width=128, blocks=4)
     return {
-        "mlp 2048": quantization.convert(wide, "float32"),
-        "mlp 2048 dynamic": quantization.convert(wide, "dynamic"),
-        "residual_cnn 96": quantization.convert(residual, "float32"),
-        "residual_cnn 96 int8": quantization.convert(residual, "int8", x),
-        "MobileNetV2 96": quantization.convert(mobile, "float32"),
-        "MobileNetV2 96 int8": quantization.convert(mobile, "int8_float_io", x),
-        "transformer 128": quantization.convert(transformer, "float32"),
+        "mlp 2048": convert(wide, "float32"),
+        "mlp 2048 dynamic": convert(wide, "dynamic"),
+        "residual_cnn 96": convert(residual, "float32"),
+        "residual_cnn 96 int8": convert(residual, "int8", x),
+        "MobileNetV2 96": convert(mobile, "float32"),
+        "MobileNetV2 96 int8": convert(mobile, "int8_float_io", x),
+        "transformer 128": convert(transformer, "float32"),
     }
 
 
 def measure_peer(rounds: int = 9) -> list[dict]:
-    """The tool and `utils.latency` in turns, each 200 runs after 20; the ratio is taken round by round."""
+    """The tool and `utils.measure.timing` in turns, each 200 runs after 20; the ratio is taken round by round."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for name, made in peer_models().items():
@@ -203,19 +207,19 @@ def tool_median(path: Path) -> float:
 
 
 def our_median(path: Path) -> float:
-    """Milliseconds, by `utils.latency` in a process of its own, as the tool has one."""
+    """Milliseconds, by `utils.measure.timing` in a process of its own, as the tool has one."""
     done = subprocess.run([sys.executable, __file__, "--time", str(path)], capture_output=True, text=True, check=True)
     return float(done.stdout.splitlines()[-1])
 
 
 def print_median(path: str) -> None:
     """What `our_median` starts."""
-    model = tflite.Model(path, threads=1, trusted=True)
+    model = TFLiteModel(path, threads=1, trusted=True)
     assert model.delegated(), "XNNPACK is expected, as in the tool"
     rng, port = np.random.default_rng(0), model.inputs[0]
     shape = [1, *port.shape[1:]]
     x = rng.uniform(-1, 1, shape) if not port.quantized else rng.uniform(*port.range, shape)
-    times = latency.latency({"ours": model.prepare(x.astype(np.float32))}, rounds=200, warmup=20, seed=0)
+    times = timing.latency({"ours": model.prepare(x.astype(np.float32))}, rounds=200, warmup=20, seed=0)
     print(1e3 * times["ours"].median)
 
 
@@ -273,18 +277,18 @@ def ways(dataset: data.Dataset, x: np.ndarray, seed: int) -> dict[str, Artifact]
     training.fit(theirs, pairs, EPOCHS, batch_size=32, seed=seed)
     training.fit(ours, pairs, EPOCHS, batch_size=32, learning_rate=2e-3, decay=True, seed=seed)
     training.fit(aware, pairs, EPOCHS - 1, batch_size=32, learning_rate=2e-3, seed=seed)
-    with quantization.quiet():
+    with quiet():
         aware = tfmot.quantization.keras.quantize_model(aware)
     training.fit(aware, pairs, 1, batch_size=32, learning_rate=2e-3, decay=True, seed=seed)
     return {
-        "tutorials' settings, float32": quantization.convert(theirs, "float32"),
-        "tutorials' settings, dynamic": quantization.convert(theirs, "dynamic"),
-        "ours, float32": quantization.convert(ours, "float32"),
-        "ours, dynamic": quantization.convert(ours, "dynamic"),
-        "ours, int8": quantization.convert(ours, "int8", samples),
-        "ours, int8 per tensor": quantization.convert(ours, "int8", samples, per_channel=False),
-        "ours, quantization-aware, int8": quantization.convert(aware, "int8", samples),
-        "ours, dynamic_int4": recipes.quantize(quantization.convert(ours, "float32"), "dynamic_int4", ranges="mse"),
+        "tutorials' settings, float32": convert(theirs, "float32"),
+        "tutorials' settings, dynamic": convert(theirs, "dynamic"),
+        "ours, float32": convert(ours, "float32"),
+        "ours, dynamic": convert(ours, "dynamic"),
+        "ours, int8": convert(ours, "int8", samples),
+        "ours, int8 per tensor": convert(ours, "int8", samples, per_channel=False),
+        "ours, quantization-aware, int8": convert(aware, "int8", samples),
+        "ours, dynamic_int4": recipes.quantize(convert(ours, "float32"), "dynamic_int4", ranges="mse"),
     }
 
 

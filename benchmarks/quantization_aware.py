@@ -22,7 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import utils  # noqa: F401
 from utils import data, recorded, training
-from utils.optimize import pruning, quantization_aware, quantizers, recovery
+from utils.optimize import pruning, recovery
+from utils.optimize.quantization import aware, aware_ranges
 
 if TYPE_CHECKING:
     import tf_keras
@@ -114,9 +115,9 @@ def measure_one(model, before: float, bits, pairs, rate: float, seed: int, datas
     if bits == "float":  # what the same fine-tuning does without any rounding
         aware, found = copy_of(model), {"minmax": 0.0, "mse": 0.0}
     else:
-        aware, found = quantization_aware.quantize_aware(model, bits), {}
+        aware, found = aware.quantize_aware(model, bits), {}
         for clip in ("minmax", "mse"):  # training starts from the second
-            quantizers.calibrate(aware, pairs[0][:300], clip=clip)
+            aware_ranges.calibrate(aware, pairs[0][:300], clip=clip)
             found[clip] = lost(before, aware, dataset)
     recovery.recover(aware, pairs, batch_size=BATCH, learning_rate=rate, seed=seed)
     return found | {"trained": lost(before, aware, dataset)}
@@ -137,8 +138,8 @@ def measure_recovery(dataset: data.Dataset) -> list[dict]:
 
 def recover_one(kind: str, model, before: float, options, seed: int, dataset: data.Dataset) -> float:
     if kind == "3 bits":
-        damaged = quantization_aware.quantize_aware(model, 3)
-        quantizers.calibrate(damaged, sample(dataset, seed)[0][:300], clip="mse")
+        damaged = aware.quantize_aware(model, 3)
+        aware_ranges.calibrate(damaged, sample(dataset, seed)[0][:300], clip="mse")
     else:
         damaged = pruning.prune_once(model, 0.9)
     if options is not None:

@@ -18,9 +18,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from utils import cost, latency, models, recorded
-from utils.deploy import tflite
-from utils.optimize import quantization
+from utils import models, recorded
+from utils.deploy.tflite import session
+from utils.deploy.tflite.tflite_model import TFLiteModel
+from utils.measure import macs, timing
+from utils.optimize.quantization.converter import convert
 
 COMMAND = "python course.py bench tflite"
 SEEDS = [0, 1, 2]
@@ -29,7 +31,7 @@ ROUNDS = 40
 CNN = "depthwise_cnn"
 
 #: Files whose change makes the record stale.
-DEPENDS = ["benchmarks/tflite.py", "utils/latency.py", "utils/models.py", "utils/deploy/session.py"]
+DEPENDS = ["benchmarks/tflite.py", "utils/measure/timing.py", "utils/models.py", "utils/deploy/tflite/session.py"]
 
 
 def network(name: str):
@@ -50,13 +52,13 @@ def plan() -> list[dict[str, object]]:
         for name, batch in ((f"mlp {WIDTHS[0]}", 1), (CNN, 1), (CNN, 16), (f"mlp {WIDTHS[-1]}", 1))
         for threads in (1, 2)
     ]
-    return rows + [{"varied": "kernels", **usual, "kernels": kernels} for kernels in tflite.KERNELS]
+    return rows + [{"varied": "kernels", **usual, "kernels": kernels} for kernels in session.KERNELS]
 
 
 def sides(rows: list[dict], files: dict[str, bytes]) -> dict[str, Callable]:
     """A function for each row that runs its file on its batch."""
     pictures = np.random.default_rng(0).random((max(BATCHES), 28, 28, 1), np.float32)
-    opened = [tflite.Model(files[row["network"]], row["kernels"], row["threads"], trusted=True) for row in rows]
+    opened = [TFLiteModel(files[row["network"]], row["kernels"], row["threads"], trusted=True) for row in rows]
     return {
         str(number): model.prepare(pictures[: row["batch"]])
         for number, (row, model) in enumerate(zip(rows, opened, strict=True))
@@ -66,9 +68,9 @@ def sides(rows: list[dict], files: dict[str, bytes]) -> dict[str, Callable]:
 def measured(rows: list[dict]) -> list[dict[str, object]]:
     """The rows with milliseconds, cost and bytes."""
     networks = {name: network(name) for name in {row["network"]: 0 for row in rows}}
-    files = {name: quantization.convert(model, "float32").content for name, model in networks.items()}
-    macs = {name: cost.macs(model) for name, model in networks.items()}
-    runs = [latency.latency(sides(rows, files), rounds=ROUNDS, warmup=5, seed=seed) for seed in SEEDS]
+    files = {name: convert(model, "float32").content for name, model in networks.items()}
+    macs = {name: macs.count(model) for name, model in networks.items()}
+    runs = [timing.latency(sides(rows, files), rounds=ROUNDS, warmup=5, seed=seed) for seed in SEEDS]
     made = []
     for number, row in enumerate(rows):
         times = [1e3 * run[str(number)].median for run in runs]

@@ -1,4 +1,4 @@
-"""Try every layer of utils/optimize/layers.py through every technique, and time what lies below the Toolkit.
+"""Try every layer of `layer_samples` through every technique, and time what lies below the Toolkit.
 
     python course.py bench toolkit            # both tables, about ten minutes
     python course.py bench toolkit layers     # data/results/toolkit_layers.json
@@ -35,8 +35,8 @@ def record_layers(names: list[str]) -> None:
     """Try all rows, or only `names` and keep what is recorded of the others."""
     from tqdm import tqdm
 
-    from utils.optimize.layer_support import layer_support
-    from utils.optimize.layers import LAYERS
+    from utils.optimize.toolkit.layer_samples import LAYERS
+    from utils.optimize.toolkit.layer_table import layer_support
 
     cells = {}
     for name in (bar := tqdm(names or LAYERS)):
@@ -56,7 +56,7 @@ def record_below() -> None:
     onednn = _onednn()
     rows = [{"network": name, "batch": BATCH, **_in_process(name), "oneDNN": onednn[name]} for name in NETWORKS]
     recorded.save("toolkit_below", rows, command="python course.py bench toolkit below",
-                  depends=["benchmarks/toolkit.py", "utils/optimize/graph.py", "utils/models.py"],
+                  depends=["benchmarks/toolkit.py", "utils/optimize/toolkit/beneath.py", "utils/models.py"],
                   seeds=[0], notes="time as a multiple of plain TensorFlow's; above 1 is slower. One thread.")
 
 
@@ -64,8 +64,8 @@ def _in_process(name: str) -> dict[str, float]:
     import tensorflow as tf
 
     from utils import models
-    from utils.latency import latency
-    from utils.optimize.graph import forward, with_policy
+    from utils.measure.timing import latency
+    from utils.optimize.toolkit.beneath import forward, with_policy
 
     model = models.ARCHITECTURES[name](seed=0)
     x = tf.constant(np.random.default_rng(0).random((BATCH, 28, 28, 1), dtype=np.float32))
@@ -93,8 +93,8 @@ def _child() -> None:
     import tensorflow as tf
 
     from utils import models
-    from utils.latency import latency
-    from utils.optimize.graph import forward
+    from utils.measure.timing import latency
+    from utils.optimize.toolkit.beneath import forward
 
     x = tf.constant(np.random.default_rng(0).random((BATCH, 28, 28, 1), dtype=np.float32))
     calls = {name: forward(models.ARCHITECTURES[name](seed=0)) for name in NETWORKS}

@@ -1,6 +1,6 @@
 """What `python course.py VERB` can do: one small file for each verb.
 
-A verb is a module of this package with a `main`.  It has
+A verb is a module of this package; what verbs share is in `parts/`.  It has
 
     a docstring              its first line is the summary in the list of verbs
     EXAMPLES                 shown at the end of `course.py VERB --help`
@@ -9,6 +9,6 @@ A verb is a module of this package with a `main`.  It has
     main(options) -> int     does it; the number is the exit code
 
 and optionally PASSES_ON = True: arguments that it does not know are no error, but a list in
-`options.rest`.  Modules without a `main` are the machinery that verbs share.  Everything here is imported
-before the environment exists, so at the top of a module only the standard library is imported.
+`options.rest`.  Everything here is imported before the environment exists, so at the top of a module only the
+standard library is imported.
 """

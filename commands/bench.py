@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from commands import environment
-from commands.problem import Problem, unknown
+from commands.parts import environment
+from commands.parts.errors import Problem, unknown
 
 NEEDS_ENVIRONMENT = True
 PASSES_ON = True

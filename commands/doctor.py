@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from commands import checkup
+from commands.parts import machine_checks
 
 NEEDS_ENVIRONMENT = False
 EXAMPLES = """
@@ -21,10 +21,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     bad = 0
-    for check in checkup.CHECKS:
+    for check in machine_checks.CHECKS:
         for finding in check():
             print(finding, flush=True)
-            bad += finding.mark == checkup.BAD
+            bad += finding.mark == machine_checks.BAD
     print()
     print(f"{bad} thing(s) to mend: see ✘ above." if bad else "This machine is ready for the course.")
     return 1 if bad else 0

@@ -7,8 +7,8 @@ import os
 import socket
 import sys
 
-from commands import environment
-from commands.problem import Problem
+from commands.parts import environment
+from commands.parts.errors import Problem
 
 NEEDS_ENVIRONMENT = True
 FIRST_PORT = 8888

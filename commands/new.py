@@ -6,9 +6,9 @@ import argparse
 import re
 from pathlib import Path
 
-from commands.environment import ROOT
-from commands.problem import Problem
-from commands.settle import write_text
+from commands.parts.environment import ROOT
+from commands.parts.errors import Problem
+from commands.parts.kernels import write_text
 
 NEEDS_ENVIRONMENT = True
 EXAMPLES = """
@@ -73,7 +73,7 @@ def _notebook(script: str, number: str) -> str:
     import jupytext
     import nbformat
 
-    from commands.normalize import normalize
+    from commands.parts.normalize import normalize
 
     return nbformat.writes(normalize(jupytext.reads(script, "py:percent"))) + "\n"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from commands.chapters import shown
-from commands.problem import Problem
+from commands.parts.chapters import shown
+from commands.parts.errors import Problem
 
 NEEDS_ENVIRONMENT = True
 EXAMPLES = """

@@ -11,9 +11,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from commands import environment, lockfile
-from commands.problem import Problem, unknown
-from commands.settle import write_text
+from commands.parts import environment, lockfile
+from commands.parts.errors import Problem, unknown
+from commands.parts.kernels import write_text
 
 NEEDS_ENVIRONMENT = True
 EXAMPLES = """

@@ -9,12 +9,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from commands import chapters, checkup, compare, environment, execution, ledger, seeds
-from commands.chapters import shown
-from commands.locks import Lock
-from commands.normalize import normalize, traces_of_machine
-from commands.problem import Problem
-from commands.settle import write_text
+from commands.parts import chapters, environment, execution, ledger, machine_checks, outputs, seeds
+from commands.parts.chapters import shown
+from commands.parts.errors import Problem
+from commands.parts.exclusive import Lock
+from commands.parts.kernels import write_text
+from commands.parts.normalize import normalize, traces_of_machine
 
 NEEDS_ENVIRONMENT = True
 TIMES = ledger.ROOT / "data/results/run_times.json"
@@ -62,7 +62,7 @@ def check(path: Path, options: argparse.Namespace) -> bool:
     if not execution.was_run(stored):
         raise Problem(f"{shown(path)} was never run to its end. Store its outputs:  python course.py run {path.stem}")
     done = execution.execute(path, fresh=options.fresh, cell_limit=options.time_limit)
-    differing = compare.differences(stored, done.notebook)
+    differing = outputs.differences(stored, done.notebook)
     for position, lines in differing.items():
         print(f"✘ {shown(path)}, code cell {position} says something else:")
         print("\n".join(f"    {line}" for line in lines))
@@ -140,7 +140,7 @@ def _store_times(path: Path, done: execution.Executed) -> None:
         "cells": len(done.cell_seconds),
         "slowest_cell": slowest,
         "slowest_seconds": round(done.cell_seconds.get(slowest, 0), 1),
-        "cpu": checkup.cpu_name(),
+        "cpu": machine_checks.cpu_name(),
     }
     others = [old for old in ledger.read_json(TIMES, []) if old["notebook"] != row["notebook"]]
     others = [old for old in others if (environment.ROOT / old["notebook"]).exists()]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from commands import environment, settle
-from commands.problem import Problem
+from commands.parts import environment, kernels
+from commands.parts.errors import Problem
 
 NEEDS_ENVIRONMENT = False
 EXAMPLES = """
@@ -33,7 +33,7 @@ def main(options: argparse.Namespace) -> int:
         return 0
     python = environment.ensure(fresh=options.fresh)
     for name in options.extras:
-        settle.register_kernel(environment.folder(), name, environment.ensure(name, fresh=options.fresh))
+        kernels.register_kernel(environment.folder(), name, environment.ensure(name, fresh=options.fresh))
     print(f"Ready: {python}")
     activate = _shown(python.parent / "activate")
     print(f"To work in it yourself, activate {activate}; `jupyter lab` and `pytest` are then the course's.")

@@ -8,14 +8,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from commands import environment
-from commands.problem import Problem, nearest
+from commands.parts import environment
+from commands.parts.errors import Problem, nearest
 
 NEEDS_ENVIRONMENT = True
 PASSES_ON = True
 EXAMPLES = """
   python course.py test                                   everything, notebooks included
-  python course.py test tests/test_measure.py             one file
+  python course.py test tests/measure/test_scorecard.py             one file
   python course.py test notebooks/03_quantization.ipynb   a chapter's stored outputs, compared cell by cell
   python course.py test -k prune -x                       whatever pytest understands is passed on
   python course.py test --with tfx                        also what needs the environment of chapter 17

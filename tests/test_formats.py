@@ -22,22 +22,21 @@ def empty(monkeypatch):
 
 
 def test_a_format_is_found_by_its_module(empty):
-    from utils.deploy import tflite
+    from utils.deploy.tflite import tflite_model
 
-    importlib.reload(tflite)  # what a first import does
+    importlib.reload(tflite_model)  # what a first import does
     assert formats.format_of("tflite").suffix == ".tflite"
 
 
 def test_a_format_is_found_by_a_suffix_before_its_module_is_imported(empty, monkeypatch, tmp_path):
-    from utils import deploy
-
     source = "from utils import artifact\nartifact.register('waiting', suffix='.waiting', magic=b'W', opener=print)\n"
     (tmp_path / "waiting.py").write_text(source)
-    monkeypatch.setattr(deploy, "__path__", [*deploy.__path__, str(tmp_path)])
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(formats, "MODULES", {"waiting": "waiting"})
     try:
         assert formats.format_by_suffix(Path("model.waiting")).name == "waiting"
     finally:
-        sys.modules.pop("utils.deploy.waiting", None)
+        sys.modules.pop("waiting", None)
 
 
 @pytest.mark.parametrize("name", ["tensorrt", "../tflite", "layout"])

@@ -1,13 +1,12 @@
 """The formats an artifact may have: who opens it, what its first bytes are, which errors it raises.
 
-Formats other than "keras" live in `utils/deploy/`: a module `utils/deploy/NAME.py` calls `artifact.register("NAME",
-...)` when it is imported, and this module imports it the first time that format is asked for.
+Formats other than "keras" live in `utils/deploy/`.  `MODULES` says where; that module calls `register("NAME", ...)`
+when it is imported, which happens the first time that format is asked for.
 """
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +43,9 @@ class Format:
         return content[self.offset : self.offset + len(self.magic)] == self.magic
 
 
+#: Where a format is registered, imported the first time it is asked for.
+MODULES = {"tflite": "utils.deploy.tflite.tflite_model"}
+
 _FORMATS: dict[str, Format] = {}
 
 
@@ -60,7 +62,7 @@ def register(
     """Make a format known.  Registering a name again replaces it, so that a module can be reloaded.
 
     Args:
-        name: the format's name, equal to the name of its module in `utils/deploy/`.
+        name: the format's name.
         suffix: file suffix with its dot, such as ".tflite".
         magic: bytes that every file of the format has at `offset`.
         opener: `opener(content, trusted)` returns a `Runner`.  With `trusted=False` it must not let
@@ -77,41 +79,32 @@ def register(
 
 
 def format_of(name: str) -> Format:
-    """The registered format of that name, importing `utils.deploy.NAME` if need be.
+    """The registered format of that name, importing its module if need be.
 
     Raises:
         ValueError: if there is no such format; the message lists those there are.
     """
     if not isinstance(name, str):
         raise TypeError(f"a format is a name such as 'tflite', not {type(name).__name__}")
-    if name not in _FORMATS and _has_module(name):
-        importlib.import_module(f"utils.deploy.{name}")
+    if name not in _FORMATS and name in MODULES:
+        importlib.import_module(MODULES[name])
     if name not in _FORMATS:
         raise ValueError(f"unknown format {name!r}; known are {', '.join(_known())}")
     return _FORMATS[name]
 
 
-def _has_module(name: str) -> bool:
-    return name.isidentifier() and importlib.util.find_spec(f"utils.deploy.{name}") is not None
-
-
 def _known() -> list[str]:
-    """Registered formats and those whose module waits to be imported (it has a call of `register`)."""
-    modules = Path(__file__).with_name("deploy").glob("*.py")
-    waiting = {path.stem for path in modules if "artifact.register(" in path.read_text(encoding="utf-8")}
-    return sorted(_FORMATS.keys() | waiting)
+    """Registered formats and those whose module waits to be imported."""
+    return sorted(_FORMATS.keys() | MODULES.keys())
 
 
 def format_by_suffix(path: Path) -> Format:
-    """The format whose suffix `path` ends in: registered ones, else the module named like the suffix.
+    """The format whose suffix `path` ends in.
 
     Raises:
         ValueError: if no format has that suffix.
     """
-    for name in (suffix[1:] for suffix in reversed(path.suffixes)):
-        if name not in _FORMATS and _has_module(name):
-            importlib.import_module(f"utils.deploy.{name}")
-    found = [kind for kind in _FORMATS.values() if path.name.endswith(kind.suffix)]
+    found = [kind for kind in map(format_of, _known()) if path.name.endswith(kind.suffix)]
     if not found:
         raise ValueError(
             f"no format has the suffix of {path.name!r}; known formats: {', '.join(_known())}. "

@@ -7,9 +7,10 @@ import importlib
 import nbformat
 import pytest
 
-from commands import execution, new
-from commands.normalize import normalize
-from commands.problem import Problem
+from commands import new
+from commands.parts import execution
+from commands.parts.errors import Problem
+from commands.parts.normalize import normalize
 from tests.course import chapter_rules, output_rules
 from tests.course.notebooks import read
 from utils.study import checks, exercises, quiz

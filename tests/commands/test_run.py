@@ -13,9 +13,10 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from commands import chapters, compare, environment, execution, ledger, run, seeds
-from commands.normalize import cell_id, normalize, traces_of_machine
-from commands.problem import Problem
+from commands import run
+from commands.parts import chapters, environment, execution, ledger, outputs, seeds
+from commands.parts.errors import Problem
+from commands.parts.normalize import cell_id, normalize, traces_of_machine
 
 WIDGET = "application/vnd.jupyter.widget"
 CLAIM = """
@@ -262,7 +263,7 @@ def test_only_brackets_may_differ(old, new, differ):
         cell.outputs = [png]
         return new_notebook(cells=[cell])
 
-    assert bool(compare.differences(notebook(old), notebook(new))) is differ
+    assert bool(outputs.differences(notebook(old), notebook(new))) is differ
 
 
 def test_the_ledger_replaces_what_was_executed_and_keeps_the_rest():

@@ -8,7 +8,7 @@ from unittest import mock
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from commands.normalize import normalize
+from commands.parts.normalize import normalize
 from tests.course.notebooks import Notebook
 from utils import claims
 from utils.study import questions

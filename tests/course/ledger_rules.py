@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from commands.ledger import claims
+from commands.parts.ledger import claims
 from tests.course.notebooks import Notebook
 
 

@@ -7,7 +7,7 @@ import copy
 import html
 import re
 
-from commands.normalize import normalize, traces_of_machine
+from commands.parts.normalize import normalize, traces_of_machine
 from tests.course.notebooks import Notebook, literal, parsed
 from utils.claims import Bound, format_figure
 

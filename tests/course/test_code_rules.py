@@ -12,11 +12,11 @@ from tests.course import answer_rules, code_rules, examples
 @pytest.mark.parametrize(
     "module, source, allowed",
     [
-        ("utils.measure", "from utils import data", True),
-        ("utils.measure", "import utils.optimize.pruning", False),
-        ("utils.measure", "def f():\n    from utils.optimize import pruning", False),
-        ("utils.measure", "from utils.study.quiz import load", False),
-        ("utils.measure", "from .optimize import pruning", False),
+        ("utils.measure.scorecard", "from utils import data", True),
+        ("utils.measure.scorecard", "import utils.optimize.pruning", False),
+        ("utils.measure.scorecard", "def f():\n    from utils.optimize import pruning", False),
+        ("utils.measure.scorecard", "from utils.study.quiz import load", False),
+        ("utils.measure.scorecard", "from .optimize import pruning", False),
         ("utils.optimize.pruning", "from utils import data, training", True),
         ("utils.optimize.pruning", "from utils.optimize import coding", True),
         ("utils.optimize.pruning", "from . import coding", True),
@@ -24,7 +24,7 @@ from tests.course import answer_rules, code_rules, examples
         ("utils.optimize.pruning", "from ..deploy import tflite", False),
         ("utils.study.mock", "from utils.assist import report", True),
         ("utils.assist.report", "import utils.study.cards", False),
-        ("utils.deploy.tflite", "from utils import ROOT\nimport utilsomething.study", True),
+        ("utils.deploy.tflite.tflite_model", "from utils import ROOT\nimport utilsomething.study", True),
     ],
 )
 def test_one_way_imports(module, source, allowed):

@@ -8,7 +8,7 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from benchmarks import elsewhere
 from benchmarks.elsewhere import Outcome, Variant
-from commands import chapters
+from commands.parts import chapters
 
 
 def test_variants_really_differ_from_the_usual_settings():

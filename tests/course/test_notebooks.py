@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from commands import ledger
+from commands.parts import ledger
 from tests.course import chapter_rules, ledger_rules, link_rules, name_rules, output_rules
 from tests.course.notebooks import Notebook, every, read
 from utils import ROOT

@@ -20,13 +20,13 @@ def small():
 @pytest.fixture(scope="session")
 def aware(small):
     from tests.aware import inputs
-    from utils.optimize import quantization_aware
+    from utils.optimize.quantization import aware
 
-    return quantization_aware.quantize_aware(small, calibration=inputs(small)[0])
+    return aware.quantize_aware(small, calibration=inputs(small)[0])
 
 
 @pytest.fixture(scope="session")
 def file(aware):
-    from utils.optimize import agreement
+    from utils.optimize.quantization import aware_file
 
-    return agreement.to_tflite(aware)
+    return aware_file.to_tflite(aware)

@@ -6,8 +6,9 @@ import tf_keras
 
 from tests.aware import problem
 from utils import models
-from utils.optimize import quantization_aware as qa
-from utils.optimize import quantizers, recovery
+from utils.optimize import recovery
+from utils.optimize.quantization import aware as qa
+from utils.optimize.quantization import aware_ranges
 
 
 def test_recover_learns_on_the_grid(small):
@@ -17,7 +18,7 @@ def test_recover_learns_on_the_grid(small):
     history = recovery.recover(model, (x, y), 8, learning_rate=3e-3, batch_size=16, seed=1)
     assert history["loss"][-1] < history["loss"][0]
     assert np.mean(model.predict(x, verbose=0).argmax(1) == y) > before + 0.15
-    assert len(np.unique(quantizers.integer_kernel(model, "conv")[0])) <= 15
+    assert len(np.unique(aware_ranges.integer_kernel(model, "conv")[0])) <= 15
 
 
 def test_recover_from_a_teacher_comes_nearer_to_it(small):

@@ -23,7 +23,7 @@ def right_dense(x, x_zero, w, bias, ratio, y_zero):
 
 
 def fixed_point_dense(x, x_zero, w, bias, ratio, y_zero):
-    from utils.optimize.integer_kernels import multiply_by_quantized_multiplier, quantized_multiplier
+    from utils.optimize.quantization.integer_kernels import multiply_by_quantized_multiplier, quantized_multiplier
 
     total = (x.astype(np.int32) - x_zero) @ w.astype(np.int32).T + bias
     scaled = multiply_by_quantized_multiplier(total, *quantized_multiplier(ratio))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from utils.optimize.quantization import choose, quantize, round_half_away
+from utils.optimize.quantization.grid import choose, quantize, round_half_away
 from utils.study.exercises import exercise, require
 
 

@@ -7,8 +7,8 @@ import struct
 import flatbuffers
 import numpy as np
 
-from utils.flatbuffer import Tensor
 from utils.study.exercises import exercise, require
+from utils.tflite_file import Tensor
 
 _BITS = {"float32": 32, "int8": 8, "int4": 4, "int32": 32}
 

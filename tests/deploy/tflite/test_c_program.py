@@ -1,0 +1,53 @@
+"""The C program gives the interpreter's outputs, bit for bit, where there is a compiler."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tests.deploy.test_tflite import converted, fixed_batch, pictures
+
+from utils.deploy.tflite import c_program
+from utils.deploy.tflite.tflite_model import TFLiteModel
+
+needs_compiler = pytest.mark.skipif(bool(c_program.missing()), reason=c_program.missing() or "-")
+
+
+@needs_compiler
+@pytest.mark.parametrize("size", [1, 4])
+def test_the_c_program_equals_the_interpreter(size):
+    x = pictures(8)
+    expected = TFLiteModel(fixed_batch(size)).run(x)
+    np.testing.assert_array_equal(c_program.predict(fixed_batch(size), x), expected)
+
+
+@needs_compiler
+def test_what_does_not_fit_gets_a_sentence():
+    with pytest.raises(ValueError, match=r"one input of fixed shape; the file has \[\(-1, 10, 10, 2\)\]"):
+        c_program.predict(converted("float"), pictures(1))
+    with pytest.raises(ValueError, match=r"takes float32 in whole batches of shape \(4, 10, 10, 2\); got .*\(3, "):
+        c_program.predict(fixed_batch(4), pictures(3))
+    with pytest.raises(ValueError, match="got float64"):
+        c_program.predict(fixed_batch(4), pictures(4).astype(float))
+
+
+def test_without_a_compiler_it_says_so(monkeypatch):
+    monkeypatch.setattr(c_program.shutil, "which", lambda name: None)
+    monkeypatch.setattr(c_program.sys, "platform", "linux")
+    assert c_program.missing() == "there is no C compiler: neither cc, gcc nor clang is on the PATH"
+    with pytest.raises(c_program.NativeError, match="there is no C compiler"):
+        c_program.predict(fixed_batch(1), pictures(1))
+    monkeypatch.setattr(c_program.sys, "platform", "win32")
+    assert "written for Linux" in c_program.missing()
+
+
+@needs_compiler
+def test_a_program_that_fails_says_how():
+    with pytest.raises(c_program.NativeError, match="ended with"):
+        c_program._run([c_program._compiler(), "none.c"], b"", 20)
+    with pytest.raises(c_program.NativeError, match=r"did not end within 0.2 s"):
+        c_program._run(["sleep", "5"], b"", 0.2)
+
+
+def test_the_part_that_is_shown():
+    assert c_program.main_part().lstrip().startswith("/* for each example")
+    assert "LiteRtRunCompiledModel" in c_program.main_part()

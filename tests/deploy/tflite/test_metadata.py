@@ -1,0 +1,145 @@
+"""Metadata and labels: what the converter wrote, and what is written comes back while the model stays the same."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+
+import flatbuffers
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.deploy.test_layout import files
+
+from tests.little import as_tflite, examples
+from utils import tflite_file
+from utils.artifact import ArtifactError
+from utils.deploy.tflite import byte_map, metadata
+from utils.deploy.tflite.tflite_model import TFLiteModel
+
+NAMES = ["shirt", "shoe", "bag", "hat"]
+LINE = st.text(st.characters(blacklist_categories=("Cs", "Cc", "Zl", "Zp")), min_size=1).filter(str.strip)
+
+
+def test_what_the_converter_wrote():
+    import tensorflow as tf
+
+    content = as_tflite().content
+    assert metadata.converted_by(content) == tf.__version__
+    assert metadata.minimum_runtime(content).split(".")[0] in "12"
+    assert set(metadata.entries(content)) == {"min_runtime_version", "CONVERSION_METADATA"}
+    assert metadata.labels(content) == ()
+    assert metadata.files(content) == metadata.description(content) == {}
+
+
+def test_labels_and_description_come_back_and_the_model_computes_the_same():
+    content = as_tflite().content
+    labelled = metadata.with_labels(
+        content, NAMES, name="Clothes", description="four kinds", author="me", license="MIT"
+    )
+    assert metadata.labels(labelled) == tuple(NAMES)
+    assert metadata.description(labelled) == {
+        "name": "Clothes", "description": "four kinds", "author": "me", "license": "MIT"
+    }  # fmt: skip
+    assert TFLiteModel(labelled).compare(content, examples(9)).equal
+    assert metadata.converted_by(labelled) == metadata.converted_by(content)
+    assert zipfile.ZipFile(io.BytesIO(labelled)).namelist() == ["labels.txt"]
+    assert metadata.with_labels(content, NAMES) == metadata.with_labels(content, NAMES)
+
+
+def test_the_labels_are_said_to_belong_to_the_first_output():
+    value = metadata.entries(metadata.with_labels(as_tflite().content, NAMES))["TFLITE_METADATA"]
+    assert value[4:8] == b"M001"
+    graph = first(metadata._root(value), 3)
+    named = first(first(graph, 3), 6)
+    assert metadata._text(named, 0) == "labels.txt"
+    offset = named.Offset(4 + 2 * 2)
+    assert named.Get(flatbuffers.number_types.Int8Flags, named.Pos + offset) == 2  # TENSOR_AXIS_LABELS
+    assert metadata._text(metadata._root(value), 7) == "1.0.0"
+
+
+def first(table, slot):
+    """The first table of the vector in a slot."""
+    start = table.Vector(table.Offset(4 + 2 * slot))
+    return flatbuffers.table.Table(table.Bytes, table.Indirect(start))
+
+
+def test_labels_are_replaced_not_doubled():
+    once = metadata.with_labels(as_tflite().content, NAMES)
+    twice = metadata.with_labels(once, NAMES[::-1])
+    assert metadata.labels(twice) == tuple(NAMES[::-1])
+    assert list(metadata.files(twice)) == ["labels.txt"]
+    assert len(tflite_file.File(twice).metadata_buffers()) == 3
+
+
+@settings(max_examples=30)
+@given(names=st.lists(LINE, min_size=4, max_size=4), other=st.binary(max_size=50))
+def test_any_names_and_further_files(names, other):
+    content = metadata.with_files(as_tflite().content, {"vocab.bin": other})
+    labelled = metadata.with_labels(content, names)
+    assert metadata.labels(labelled) == tuple(names)
+    assert metadata.files(labelled)["vocab.bin"] == other
+    assert content.startswith(as_tflite().content)
+
+
+def test_rewriting_keeps_every_kind_of_file_running():
+    generator = np.random.default_rng(0)
+    for name, content in files().items():
+        written = metadata.with_entry(content, "note", b"hello")
+        assert metadata.entries(written)["note"] == b"hello"
+        model = TFLiteModel(content, trusted=True)
+        x = generator.random((1, *model.inputs[0].shape[1:]), np.float32)
+        found = model.compare(written, x)
+        assert all(c.equal for c in (found.values() if isinstance(found, dict) else [found])), name
+        assert byte_map.by_operator(written) == byte_map.by_operator(content)
+
+
+def test_a_file_of_less_than_a_thousand_bytes_takes_an_entry():
+    import tensorflow as tf
+
+    twice = tf.function(lambda x: x + x).get_concrete_function(tf.TensorSpec((1, 2)))
+    tiny = tf.lite.TFLiteConverter.from_concrete_functions([twice]).convert()
+    assert len(tiny) < 1000
+    written = metadata.with_entry(tiny, "note", b"hello")
+    assert metadata.entries(written)["note"] == b"hello"
+    assert TFLiteModel(written, trusted=True).run(np.ones((1, 2), np.float32)).tolist() == [[2, 2]]
+
+
+def test_constants_are_aligned_to_sixteen_bytes():
+    written = metadata.with_entry(as_tflite().content, "note", b"hello")
+    assert {region.start % 16 for region in byte_map.regions(written) if region.kind == "weights"} == {0}
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        (NAMES[:3], r"3 names for an output of shape \(-1, 4\)"),
+        ([*NAMES[:3], ""], "'' is no name of a class"),
+        ([*NAMES[:3], "a\nb"], "is no name of a class"),
+        ("abcd", "pass a list with the name of each class"),
+        ([1, 2, 3, 4], "pass a list with the name of each class"),
+    ],
+)
+def test_bad_labels(names, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        metadata.with_labels(as_tflite().content, names)
+
+
+def test_a_damaged_archive_gets_a_sentence():
+    labelled = bytearray(metadata.with_labels(as_tflite().content, NAMES))
+    place = labelled.index(b"shirt\nshoe")
+    labelled[place] ^= 1
+    with pytest.raises(ArtifactError, match="cannot be read: Bad CRC-32"):
+        metadata.labels(bytes(labelled))
+
+
+def test_a_bomb_is_not_unpacked(monkeypatch):
+    monkeypatch.setattr(metadata, "_LARGEST", 10)
+    with pytest.raises(ArtifactError, match=r"labels.txt would have 19 bytes; at most 10"):
+        metadata.labels(metadata.with_labels(as_tflite().content, NAMES))
+
+
+def test_foreign_files_get_a_sentence():
+    with pytest.raises(ArtifactError, match="not a tflite file"):
+        metadata.with_labels(b"PK\x03\x04" * 9, NAMES)

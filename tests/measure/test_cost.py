@@ -1,0 +1,39 @@
+"""Energy and money."""
+
+from __future__ import annotations
+
+import pytest
+
+from utils.measure import cost
+
+
+def test_energy_is_the_published_table():
+    energy = cost.energy_per_inference(1_000_000, 8_000, "float32")
+    assert energy.arithmetic == pytest.approx(4.6e-6)
+    assert energy.memory == pytest.approx((1.3e-6, 2.6e-6))
+    assert energy.low < energy.high
+    small = cost.energy_per_inference(1_000_000, 2_000, "int8", "cache")
+    assert small.arithmetic == pytest.approx(0.3e-6)
+    assert small.high == pytest.approx(0.3e-6 + 250 * 100e-12)
+
+
+def test_cost_by_hand():
+    # 36 ms, 0.05 an hour: a million take 10 hours
+    assert cost.cost_per_million(0.036, 0.05) == pytest.approx(0.5)
+    assert cost.cost_per_million(0.036, 0.05, cores=2, utilization=0.25) == pytest.approx(4)
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: cost.energy_per_inference(-1, 1), "macs=-1"),
+        (lambda: cost.energy_per_inference(1, float("nan")), "bytes_moved=nan"),
+        (lambda: cost.energy_per_inference(1, 1, "int4"), "'int4' is unknown"),
+        (lambda: cost.cost_per_million(0, 1), "seconds=0"),
+        (lambda: cost.cost_per_million(1, 1, utilization=0), "utilization=0"),
+        (lambda: cost.cost_per_million(1, 1, cores=0), "cores=0"),
+    ],
+)
+def test_costs_refuse(call, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        call()

@@ -1,0 +1,49 @@
+"""Peak memory."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+from tests.little import as_tflite, classifier, examples, keras
+from utils.artifact import Artifact
+from utils.measure import memory
+
+
+def test_peak_memory_grows_by_what_the_model_needs():
+    k = keras()
+    import tensorflow as tf
+
+    def dense(units):
+        model = k.Sequential([k.Input((256,)), k.layers.Dense(units, kernel_initializer="ones"), k.layers.Dense(2)])
+        return Artifact(tf.lite.TFLiteConverter.from_keras_model(model).convert(), "tflite", trusted=True)
+
+    x = np.ones((1, 256), np.float32)
+    ballast = np.ones(200 * 2**20, np.uint8)  # this process is large; the child must not report that
+    small, large = memory.peak_memory(dense(16), x), memory.peak_memory(dense(20_000), x)
+    file = dense(20_000).size
+    assert len(ballast) > small.peak > small.baseline > 2**20 or sys.platform != "linux"
+    assert small.bytes < 8 * 2**20
+    assert file <= large.bytes < 4 * file + 8 * 2**20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere free heap cannot be given back before the baseline")
+def test_peak_memory_sees_the_buffers_of_a_batch():
+    k = keras()
+    import tensorflow as tf
+
+    model = k.Sequential([k.Input((28, 28, 1)), k.layers.Conv2D(20, 5), k.layers.MaxPooling2D(8), k.layers.Flatten()])
+    convolution = Artifact(tf.lite.TFLiteConverter.from_keras_model(model).convert(), "tflite", trusted=True)
+    x = np.ones((256, 28, 28, 1), np.float32)
+    buffer = 256 * 24 * 24 * 20 * 4  # bytes of the convolution's output, smaller than what importing leaves free
+    one, many = memory.peak_memory(convolution, x[:1]), memory.peak_memory(convolution, x)
+    assert many.bytes - one.bytes > 0.8 * buffer
+
+
+def test_peak_memory_refuses_what_predict_refuses():
+    with pytest.raises(ValueError, match="takes shape"):
+        memory.peak_memory(as_tflite(), examples(2)[0])
+    with pytest.raises(TypeError, match="takes an Artifact"):
+        memory.peak_memory(classifier(), examples(2))

@@ -1,0 +1,80 @@
+"""Dominance and the Pareto front."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from utils.measure import pareto
+
+BOTH = {"smaller": ["bytes"], "larger": ["accuracy"]}
+points = st.lists(st.tuples(st.integers(1, 6), st.integers(80, 86)), min_size=1, max_size=12)
+
+
+def rows_of(pairs):
+    return [{"bytes": size, "accuracy": accuracy} for size, accuracy in pairs]
+
+
+def test_a_small_case_by_hand():
+    rows = rows_of([(100, 90), (50, 88), (60, 88), (200, 90), (40, 70), (100, 90)])
+    assert pareto.front(rows, **BOTH) == rows_of([(100, 90), (50, 88), (40, 70), (100, 90)])
+
+
+def test_equal_in_one_and_better_in_the_other_dominates_and_equal_rows_do_not():
+    a, b = rows_of([(50, 88), (60, 88)])
+    assert pareto.dominates(a, b, **BOTH)
+    assert not pareto.dominates(b, a, **BOTH)
+    assert not pareto.dominates(a, dict(a), **BOTH)
+
+
+def test_each_respect_counts():
+    fast = {"bytes": 100, "seconds": 1.0, "accuracy": 80}
+    slow = {"bytes": 100, "seconds": 2.0, "accuracy": 81}
+    assert pareto.front([fast, slow], smaller=["bytes", "seconds"], larger=["accuracy"]) == [fast, slow]
+    assert pareto.front([fast, slow], smaller=["bytes", "seconds"]) == [fast]
+
+
+@given(points)
+def test_the_front_is_what_remains_and_everything_else_is_dominated_by_it(pairs):
+    rows = rows_of(pairs)
+    kept = pareto.front(rows, **BOTH)
+    assert kept
+    for row in rows:
+        beaten = any(pareto.dominates(other, row, **BOTH) for other in kept)
+        assert beaten != (row in kept)
+
+
+@given(points)
+def test_turning_a_column_round_is_the_same_as_negating_it(pairs):
+    rows = rows_of(pairs)
+    negated = [{"bytes": -row["bytes"], "accuracy": row["accuracy"]} for row in rows]
+    sizes = [row["bytes"] for row in pareto.front(rows, **BOTH)]
+    assert sizes == [-row["bytes"] for row in pareto.front(negated, larger=["bytes", "accuracy"])]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), None, "12 kB", True])
+def test_what_is_no_number_is_named(value):
+    with pytest.raises(ValueError, match="'bytes'"):
+        pareto.front([{"bytes": value, "accuracy": 1}], **BOTH)
+
+
+def test_wrong_arguments_say_what_to_pass():
+    with pytest.raises(ValueError, match="no rows"):
+        pareto.front([], **BOTH)
+    with pytest.raises(ValueError, match="say what is better"):
+        pareto.front(rows_of([(1, 80)]))
+    with pytest.raises(ValueError, match="both smaller and larger"):
+        pareto.front(rows_of([(1, 80)]), smaller=["bytes"], larger=["bytes"])
+    with pytest.raises(KeyError, match="latency"):
+        pareto.front(rows_of([(1, 80)]), smaller=["latency"])
+
+
+def test_the_picture_has_all_points_names_and_the_front():
+    rows = [{"name": "a", "bytes": 100, "accuracy": 90, "low": 89, "high": 91},
+            {"name": "b", "bytes": 50, "accuracy": 88, "low": 87, "high": 89},
+            {"name": "c", "bytes": 120, "accuracy": 89, "low": 88, "high": 90}]  # fmt: skip
+    _fig, axes = pareto.draw(rows, smaller="bytes", larger="accuracy", label="name", interval=("low", "high"))
+    assert [text.get_text() for text in axes.texts] == ["a", "b", "c"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("bytes", "accuracy")
+    (steps,) = [line for line in axes.lines if line.get_label() == "front"]
+    assert list(steps.get_xdata()) == pytest.approx([50, 100, 156])
+    assert list(steps.get_ydata()) == [88, 90, 90]

@@ -1,0 +1,96 @@
+"""Ranges measured on data, and what the quantizers of a small model say about themselves."""
+
+import numpy as np
+import pytest
+import tf_keras
+
+from tests.aware import inputs
+from utils.optimize.quantization import aware as qa
+from utils.optimize.quantization import aware_ranges
+
+L = tf_keras.layers
+
+
+def test_without_calibration_the_ranges_start_at_six(small):
+    assert aware_ranges.ranges(qa.quantize_aware(small))["relu"] == (-6.0, 6.0)
+
+
+def test_calibration_covers_exactly_what_it_saw(small, aware):
+    x = inputs(small)[0]
+    found = aware_ranges.ranges(aware)
+    start = next(name for name in found if name.startswith("quantize_layer"))
+    assert found[start] == (x.min(), x.max())
+    assert found["relu"][0] == 0.0 < found["relu"][1]
+
+
+def test_the_range_of_a_shared_layer_covers_all_its_calls():
+    a, b, shared = L.Input((4,)), L.Input((4,)), L.Dense(3, activation="relu", name="shared")
+    model = tf_keras.Model([a, b], L.Dense(2)(L.Add()([shared(a), shared(b)])))
+    x = [np.full((5, 4), 10.0, np.float32), np.full((5, 4), 0.1, np.float32)]
+    shared.set_weights([np.ones((4, 3)), np.zeros(3)])
+    for order in (x, x[::-1]):
+        found = aware_ranges.ranges(qa.quantize_aware(model, calibration=order))
+        assert found["shared"] == (0.0, pytest.approx(40, 1e-2))
+
+
+def test_calibrating_again_forgets_the_first_ranges(small):
+    model = qa.quantize_aware(small, calibration=10 * inputs(small)[0])
+    aware_ranges.calibrate(model, inputs(small)[0])
+    fresh = qa.quantize_aware(small, calibration=inputs(small)[0])
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), fresh.get_weights(), strict=True))
+
+
+def test_calibration_leaves_the_toolkits_functions_as_they_were(small):
+    from tensorflow_model_optimization.python.core.quantization.keras import quant_ops
+
+    before = quant_ops.MovingAvgQuantize
+    with pytest.raises(ValueError, match="the model takes"):
+        aware_ranges.calibrate(qa.quantize_aware(small), np.zeros((3, 5), np.float32))
+    assert quant_ops.MovingAvgQuantize is before and before.__name__ == "MovingAvgQuantize"
+
+
+def test_the_mse_range_is_narrower_with_few_bits(small):
+    def width(clip):
+        return aware_ranges.ranges(qa.quantize_aware(small, 2, calibration=inputs(small)[0], clip=clip))["relu"][1]
+
+    assert width("mse") < width("minmax")
+
+
+def test_few_bits_leave_few_distinct_weights(small):
+    for bits, most in ((2, 3), (3, 7), (4, 15)):
+        model = qa.quantize_aware(small, (bits, 8), calibration=inputs(small)[0])
+        integers, scales = aware_ranges.integer_kernel(model, "conv")
+        assert integers.min() == -(most // 2) and integers.max() == most // 2 and scales.shape == (6,)
+
+
+@pytest.mark.parametrize("per_channel, conv, dense", [(None, "channel", "tensor"), (True, "channel", "channel"),
+                                                      (False, "tensor", "tensor")])
+def test_granularity(small, per_channel, conv, dense):
+    model = qa.quantize_aware(small, (4, 8), per_channel=per_channel)
+    rows = {row["layer"]: row for row in aware_ranges.precision(model)}
+    assert rows["conv"]["weights"] == f"4 bits per {conv}" and rows["logits"]["weights"] == f"4 bits per {dense}"
+    assert rows["relu"]["output"] == "8 bits" and rows["conv"]["output"] == "float"
+
+
+def test_the_integer_kernel_is_the_weights_in_steps(small, aware):
+    integers, scales = aware_ranges.integer_kernel(aware, "conv")
+    kernel = small.get_layer("conv").kernel.numpy()
+    assert np.abs(integers).max((0, 1, 2)).tolist() == [127] * 6
+    assert np.abs(integers * scales - kernel).max() <= 0.501 * scales.max()
+    with pytest.raises(ValueError, match="no layer 'bn' with quantized weights; there are"):
+        aware_ranges.integer_kernel(aware, "bn")
+
+
+@pytest.mark.parametrize("x, text", [
+    ([], "0 arrays"), (np.zeros((0, 8, 8, 3), np.float32), "empty"), (np.full((2, 8, 8, 3), np.inf, np.float32), "NaN"),
+    (np.zeros((2, 8, 9, 3), np.float32), r"takes \(n, 8, 8, 3\)"), (np.zeros((2, 8), np.float32), "takes")])
+def test_ranges_cannot_be_measured_on_bad_inputs(small, x, text):
+    with pytest.raises(ValueError, match=text):
+        aware_ranges.calibrate(qa.quantize_aware(small), x)
+
+
+def test_a_model_without_quantizers_and_an_unknown_way_to_clip(small, aware):
+    with pytest.raises(ValueError, match="no fake quantization"):
+        aware_ranges.calibrate(small, inputs(small)[0])
+    with pytest.raises(ValueError, match="'minmax' or 'mse'"):
+        aware_ranges.calibrate(aware, inputs(small)[0], clip="percentile")

@@ -1,0 +1,468 @@
+"""`convert` on many kinds of models, SavedModels, and mistakes."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+
+import numpy as np
+import pytest
+
+from utils import models
+from utils.artifact import ArtifactError
+from utils.optimize.quantization import converter, layer_errors
+from utils.optimize.quantization import grid as q
+from utils.optimize.quantization.converter import convert
+from utils.quiet import quiet
+
+
+@pytest.fixture(scope="module")
+def small(keras):
+    """A convolution, a dense layer of three units, and pictures for it."""
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential([keras.layers.Input((8, 8, 2)), keras.layers.Conv2D(16, 3, activation="relu"),
+                              keras.layers.Flatten(), keras.layers.Dense(32, activation="relu"), keras.layers.Dense(3)])
+    return model, np.random.default_rng(0).random((64, 8, 8, 2), dtype=np.float32)
+
+
+def run(content: bytes, x: np.ndarray) -> np.ndarray:
+    """The interpreter's answer in real numbers."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    interpreter = Interpreter(model_content=content, experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
+    detail, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    interpreter.resize_tensor_input(detail["index"], x.shape)
+    interpreter.allocate_tensors()
+    if detail["dtype"] != np.float32:
+        x = q.quantize(x, q.Affine(np.float32(detail["quantization"][0]), int(detail["quantization"][1])))
+    interpreter.set_tensor(detail["index"], x)
+    interpreter.invoke()
+    y = interpreter.get_tensor(result["index"])
+    scale, zero_point = result["quantization"]
+    return y if y.dtype == np.float32 else (y.astype(np.float32) - zero_point) * scale
+
+
+@pytest.mark.parametrize(("mode", "tolerance"), [("float32", 1e-5), ("float16", 3e-3), ("dynamic", 0.05),
+                                                 ("int8", 0.08), ("int8_float_io", 0.08), ("int16x8", 0.02)])
+def test_every_mode_stays_near_the_model_and_says_nothing(small, mode, tolerance, capfd):
+    model, x = small
+    calibration = x if mode in ("int8", "int8_float_io", "int16x8") else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made = convert(model, mode, calibration)
+    assert made.format == "tflite"
+    wanted = model.predict(x, verbose=0)
+    assert np.abs(run(made.content, x) - wanted).max() < tolerance * np.abs(wanted).max()
+    printed = capfd.readouterr()
+    assert "fully_quantize" not in printed.err and "Assets" not in printed.out + printed.err
+
+
+def test_the_modes_differ_in_bytes_and_in_what_goes_in_and_out(small):
+    from utils.optimize.quantization.integer_kernels import read_graph
+
+    model, x = small
+    made = {mode: convert(model, mode, x if "int" in mode else None).content
+            for mode in ("float32", "float16", "dynamic", "int8", "int8_float_io", "int16x8")}
+    size = {mode: len(content) for mode, content in made.items()}
+    assert size["int8"] < size["float16"] < size["float32"]
+    assert size["dynamic"] < 0.5 * size["float32"]
+    ends = {mode: read_graph(content) for mode, content in made.items()}
+    types = {mode: (g.tensors[g.inputs[0]].dtype.name, g.tensors[g.outputs[0]].dtype.name) for mode, g in ends.items()}
+    assert types.pop("int8") == ("int8", "int8")
+    assert set(types.values()) == {("float32", "float32")}
+
+
+def test_per_channel_false_gives_every_weight_one_scale(small):
+    from utils.optimize.quantization.integer_kernels import read_graph
+
+    model, x = small
+
+    def scales(per_channel):
+        graph = read_graph(convert(model, "int8", x, per_channel=per_channel).content)
+        return [t.quantization.scale.size for t in graph.tensors if t.value is not None and t.dtype == np.int8]
+
+    assert sorted(scales(True)) == [3, 16, 32]
+    assert scales(False) == [1, 1, 1]
+
+
+def test_our_scales_are_the_converters(small):
+    """The weights' scale and integers come out as the converter's, bit for bit; so does the input's range."""
+    from utils.optimize.quantization.integer_kernels import read_graph
+
+    model, x = small
+    graph = read_graph(convert(model, "int8", x).content)
+    stored = next(t for t in graph.tensors if t.shape == (32, 576))
+    kernel = model.layers[2].get_weights()[0].T
+    ours = q.choose(kernel, symmetric=True, axis=0)
+    assert np.allclose(ours.scale, stored.quantization.scale, rtol=1e-6)
+    assert np.mean(q.quantize(kernel, stored.quantization) != stored.value) < 1e-3
+    source = graph.tensors[graph.inputs[0]].quantization
+    assert float(source.scale) == pytest.approx(float(q.choose(x).scale), rel=1e-5)
+    assert int(source.zero_point) == int(q.choose(x).zero_point)
+
+
+def test_other_kinds_of_models_convert(keras):
+    L = keras.layers
+    rng = np.random.default_rng(3)
+    one, two = L.Input((6,)), L.Input((4,))
+    several = keras.Model([one, two], [L.Dense(3)(L.Concatenate()([one, two])), L.Dense(2)(one)])
+    nested = keras.Sequential([L.Input((6,)), keras.Sequential([L.Input((6,)), L.Dense(5)]), L.Dense(2)])
+
+    class Subclassed(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = L.Dense(4)
+
+        def call(self, x):
+            return self.dense(x)
+
+    subclassed = Subclassed()
+    with pytest.raises(ValueError, match="no known input shape"):
+        convert(subclassed, "dynamic")
+    subclassed(np.zeros((1, 6), np.float32))
+    x = rng.random((20, 6), dtype=np.float32)
+    assert convert(several, "int8_float_io", [x, x[:, :4]]).content[4:8] == b"TFL3"
+    for model in (nested, subclassed):
+        assert np.abs(run(convert(model, "int8", x).content, x) - model.predict(x, verbose=0)).max() < 0.2
+
+
+def test_a_subclassed_model_with_two_inputs_is_calibrated_by_order_or_name(keras):
+    class Two(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.left, self.right = keras.layers.Dense(3), keras.layers.Dense(3)
+
+        def call(self, x):
+            return self.left(x["p"]) + self.right(x["q"])
+
+    rng = np.random.default_rng(4)
+    model, x = Two(), {"p": rng.random((20, 4), np.float32), "q": 9 * rng.random((20, 7), np.float32)}
+    wanted = model(x).numpy()
+    for samples in (x, [x["p"], x["q"]]):
+        found = convert(model, "int8_float_io", samples).predict(x)
+        assert np.abs(found - wanted).max() < 0.05 * np.abs(wanted).max()
+    with pytest.raises(ValueError, match="the inputs 'p', 'q'; calibration has 'p'"):
+        convert(model, "int8", {"p": x["p"]})
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ({"mode": "int-8"}, "did you mean 'int8'"),
+    ({"mode": "flaot16"}, "did you mean 'float16'"),
+    ({"mode": "int8"}, "needs calibration="),
+    ({"mode": "int16x8", "calibration": None}, "needs calibration="),
+    ({"mode": "dynamic", "calibration": np.zeros((2, 8, 8, 2))}, "does not use calibration"),
+    ({"calibration": np.zeros((0, 8, 8, 2))}, "empty"),
+    ({"calibration": []}, "0"),
+    ({"calibration": np.full((2, 8, 8, 2), np.nan)}, "NaN"),
+    ({"calibration": np.zeros((2, 8, 8, 3))}, "has shape"),
+    ({"calibration": np.zeros((8, 8, 2))}, "has shape"),
+    ({"calibration": [np.zeros((2, 8, 8, 2))] * 2}, "1 inputs, calibration has 2"),
+    ({"calibration": np.arange(256).repeat(2).reshape(4, 8, 8, 2)}, "like raw pixels"),
+    ({"calibration": np.full((2, 8, 8, 2), 3.0), "input_range": (0, 1)}, "outside input_range"),
+])
+def test_bad_conversions_are_refused(small, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        convert(small[0], **arguments)
+
+
+def test_raw_pixels_are_accepted_when_they_are_meant(small):
+    raw = np.arange(256, dtype=np.float32).repeat(2).reshape(4, 8, 8, 2)
+    assert convert(small[0], "int8", raw, input_range=(0, 255)).content[4:8] == b"TFL3"
+
+
+def test_models_of_other_kinds_are_refused():
+    import keras
+
+    with pytest.raises(TypeError, match=r"Keras 3.*export"):
+        convert(keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2)]), "float32")
+    with pytest.raises(TypeError, match="got dict"):
+        convert({}, "float32")
+
+
+# ---------------------------------------------------------------- what cannot be converted
+
+
+def test_layers_that_cannot_be_converted_are_named_with_a_way_out(keras):
+    import tensorflow as tf
+
+    L = keras.layers
+
+    def message(*layers, mode="float32", calibration=None):
+        with pytest.raises(ValueError, match="cannot be converted") as caught:
+            convert(keras.Sequential(list(layers)), mode, calibration)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    recurrent = message(L.Input((4, 2)), L.LSTM(3, name="memory"), L.Dense(2))
+    assert "'memory' (LSTM)" in recurrent
+    assert "unroll=True" in recurrent
+    nested = keras.Sequential([L.Input((3,)), L.Lambda(lambda x: tf.math.betainc(x, x, x), name="odd")], name="inner")
+    assert "'odd' (Lambda) cannot be converted (Betainc)" in message(L.Input((3,)), L.Dense(3), nested)
+    picture = message(L.Input((4, 4, 1)), L.Lambda(lambda x: tf.image.resize(x, (6, 6), "bicubic"), name="larger"))
+    assert "'larger' (Lambda) cannot be converted (ResizeBicubic): TensorFlow Lite has no operator" in picture
+    cube = message(L.Input((4, 4, 4, 1)), L.Conv3D(2, 3, name="cube"), mode="int16x8",
+                   calibration=np.ones((2, 4, 4, 4, 1), np.float32))
+    assert "'cube' (Conv3D)" in cube
+    assert "int8" in cube
+
+
+def test_the_way_out_of_a_recurrent_layer_works(keras):
+    model = keras.Sequential([keras.layers.Input((4, 2), batch_size=1), keras.layers.SimpleRNN(3)])
+    x = np.random.default_rng(0).random((6, 4, 2), dtype=np.float32)
+    made = convert(model, "float32")
+    assert np.allclose(made.predict(x), np.concatenate([model(x[i:i + 1]) for i in range(6)]), atol=1e-5)
+
+
+def test_a_file_whose_run_ends_the_process_is_reported_and_the_caller_lives(keras):
+    L = keras.layers
+    model = keras.Sequential([L.Input((8,)), L.Dense(8), L.LayerNormalization(), L.Dense(2)])
+    x = np.random.default_rng(0).random((8, 8), dtype=np.float32)
+    made = convert(model, "int16x8", x)
+    with pytest.raises(ArtifactError, match=r"ended by SIG|exit code"):
+        made.predict(x)
+    assert convert(model, "int8_float_io", x).predict(x).shape == (8, 2)
+
+
+# ---------------------------------------------------------------- SavedModel
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A SavedModel with two signatures, one of them with two inputs."""
+    import tensorflow as tf
+
+    rng = np.random.default_rng(5)
+
+    class Two(tf.Module):
+        def __init__(self):
+            self.a = tf.Variable(rng.normal(size=(6, 4)).astype(np.float32))
+            self.b = tf.Variable(rng.normal(size=(3, 4)).astype(np.float32))
+
+        @tf.function(input_signature=[tf.TensorSpec((None, 6), tf.float32, "left"),
+                                      tf.TensorSpec((None, 3), tf.float32, "right")])
+        def both(self, left, right):
+            return {"sum": left @ self.a + right @ self.b}
+
+        @tf.function(input_signature=[tf.TensorSpec((None, 6), tf.float32, "left")])
+        def single(self, left):
+            return {"product": tf.nn.relu(left @ self.a)}
+
+    two, path = Two(), tmp_path_factory.mktemp("saved") / "two"
+    with quiet():
+        tf.saved_model.save(two, str(path), signatures={"both": two.both, "single": two.single})
+    return path, two.a.numpy(), two.b.numpy()
+
+
+def test_a_savedmodel_with_several_signatures_is_converted(folder):
+    path, a, b = folder
+    rng = np.random.default_rng(6)
+    left, right = rng.normal(size=(30, 6)).astype(np.float32), rng.normal(size=(30, 3)).astype(np.float32)
+    samples = {"both": {"left": left, "right": right}, "single": {"left": left}}
+    for mode, tolerance in (("float32", 1e-5), ("int8_float_io", 0.1)):
+        made = convert(path, mode, samples if mode.startswith("int") else None)
+        assert set(made.runner.signatures) == {"both", "single"}
+        found = made.runner.signature("both").run({"left": left, "right": right})
+        assert np.abs(found - (left @ a + right @ b)).max() < tolerance * 6
+        assert np.abs(made.runner.signature("single").run(left) - np.maximum(left @ a, 0)).max() < tolerance * 6
+
+
+def test_one_signature_can_be_chosen_and_calibrated_without_names(folder):
+    path, a, _ = folder
+    left = np.random.default_rng(7).normal(size=(30, 6)).astype(np.float32)
+    made = convert(str(path), "int8", left, signatures=["single"])
+    assert made.runner.inputs[0].dtype == np.int8
+    assert np.abs(made.predict(left) - np.maximum(left @ a, 0)).max() < 0.4
+
+
+def test_a_keras_3_model_comes_in_by_its_export(tmp_path):
+    import keras
+
+    L = keras.layers
+    model = keras.Sequential([L.Input((3,)), L.Dense(4, activation="relu"), L.Dense(2)])
+    x = np.random.default_rng(8).random((20, 3), dtype=np.float32)
+    wanted = np.asarray(model(x))
+    with quiet():
+        model.export(str(tmp_path / "exported"), verbose=False)
+    assert np.abs(convert(tmp_path / "exported", "float32").predict(x) - wanted).max() < 1e-5
+    assert np.abs(convert(tmp_path / "exported", "int8", x).predict(x) - wanted).max() < 0.1
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ({"signatures": ["boht"]}, "has 'both', 'single'"),
+    ({"signatures": []}, "has 'both', 'single'"),
+    ({"mode": "int8"}, "needs calibration="),
+    ({"mode": "int8", "calibration": np.ones((2, 6))}, "for each, or choose with signatures="),
+    ({"mode": "int8", "calibration": np.ones((2, 6)), "signatures": ["both"]}, r"has the inputs 'left', 'right'"),
+    ({"mode": "int8", "calibration": {"left": np.ones((2, 6))}, "signatures": ["both"]}, "calibration has 'left'"),
+    ({"mode": "int8", "calibration": {"left": np.ones((2, 6)), "right": np.ones((3, 3))}, "signatures": "both"},
+     "as many of each"),
+    ({"mode": "int8", "calibration": np.ones((2, 5)), "signatures": "single"}, "has shape"),
+    ({"mode": "int8", "calibration": np.full((2, 6), np.inf), "signatures": "single"}, "NaN or infinity"),
+    ({"mode": "int8", "calibration": np.full((2, 6), 2), "signatures": "single", "input_range": (0, 1)},
+     "outside input_range"),
+    ({"mode": "dynamic", "calibration": np.ones((2, 6))}, "does not use calibration"),
+])
+def test_bad_requests_for_a_savedmodel_are_refused(folder, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        convert(folder[0], **({"mode": "float32"} | arguments))
+
+
+def test_paths_that_are_no_savedmodel_are_refused(tmp_path, small):
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        convert(tmp_path / "nothing", "float32")
+    with pytest.raises(ValueError, match=r"no saved_model\.pb"):
+        convert(tmp_path, "float32")
+    (tmp_path / "model.h5").write_bytes(b"x")
+    with pytest.raises(ValueError, match="load_model"):
+        convert(str(tmp_path / "model.h5"), "float32")
+    with pytest.raises(ValueError, match="converted already"):
+        convert("model.tflite", "float32")
+    with pytest.raises(ValueError, match="a Keras model has one"):
+        convert(small[0], "float32", signatures=["serving_default"])
+
+
+def test_calibration_that_is_no_numbers_or_fractions_of_tokens_is_refused(keras, small):
+    with pytest.raises(ValueError, match="pass numbers"):
+        convert(small[0], "int8", np.full((2, 8, 8, 2), "0.5"))
+    L = keras.layers
+    text = keras.Sequential([L.Input((5,), dtype="int32"), L.Embedding(9, 4), L.Flatten(), L.Dense(2)])
+    with pytest.raises(ValueError, match="whole numbers"):
+        convert(text, "int8", np.full((4, 5), 0.5))
+    assert convert(text, "int8_float_io", np.ones((4, 5), int)).content[4:8] == b"TFL3"
+
+
+# ---------------------------------------------------------------- quiet
+
+
+def test_what_was_kept_away_is_shown_when_the_conversion_fails(capfd):
+    import os
+
+    with pytest.raises(RuntimeError), quiet():
+        os.write(2, b"the reason")
+        raise RuntimeError
+    assert "the reason" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["dropout", "cannot be trained"])
+@pytest.mark.parametrize("convert", [
+    lambda model, x: convert(model, "int8", x), layer_errors.layer_errors,
+    lambda model, x: layer_errors.selective(model, x, worst=1),
+])  # fmt: skip
+def test_a_model_is_left_as_it_was(keras, monkeypatch, kind, convert):
+    """Keras' own export traces training too; where that fails half-way, it leaves other functions in the layers.
+
+    It fails with Dropout, if operations are deterministic and there is no seed.
+    """
+    from tensorflow.python.eager import context
+
+    class Stubborn(keras.layers.Layer):
+        def call(self, inputs, training=False):
+            if training:
+                raise NotImplementedError
+            return inputs
+
+    layer = keras.layers.Dropout(0.5) if kind == "dropout" else Stubborn()
+    model = keras.Sequential([keras.layers.Input((8,)), keras.layers.Dense(4), layer, keras.layers.Dense(2)])
+    x = np.random.default_rng(0).random((10, 8), np.float32)
+    before = model(x).numpy()
+    monkeypatch.setattr(context.context(), "_seed", None)
+    convert(model, x)
+    assert not any("call" in vars(part) for part in model.layers)
+    assert np.array_equal(model(x), before)
+    assert context.global_seed() is None
+
+
+# ---------------------------------------------------------------- the way through a SavedModel
+
+
+def branches(keras):
+    L = keras.layers
+    left, right = L.Input((4,), name="left"), L.Input((6,), name="right")
+    both = L.Concatenate()([L.Dense(5)(left), L.Dense(5)(right)])
+    return keras.Model([left, right], [L.Dense(2, name="one")(both), L.Dense(3, name="two")(both)])
+
+
+def nested(keras):
+    inner = keras.Sequential([keras.layers.Input((6, 6, 2)), keras.layers.Conv2D(3, 3), keras.layers.ReLU()])
+    return keras.Sequential([keras.layers.Input((6, 6, 2)), inner, keras.layers.Flatten(), keras.layers.Dense(2)])
+
+
+def recurrent(keras):
+    return keras.Sequential([keras.layers.Input((7, 2)), keras.layers.LSTM(3, unroll=True)])
+
+
+def normalized(_):
+    return models.residual_cnn((12, 12, 1), seed=0)
+
+
+@pytest.mark.parametrize("build, mode", [(branches, "float32"), (branches, "int8"), (nested, "int8"),
+                                         (recurrent, "float32"), (normalized, "int8")])
+def test_the_file_is_from_keras_models_but_for_the_byte_that_names_its_source(keras, build, mode):
+    import tensorflow as tf
+
+    model = build(keras)
+    rng = np.random.default_rng(0)
+    x = [rng.random((5, *port.shape[1:]), np.float32) for port in model.inputs] if mode == "int8" else None
+    ours = convert(model, mode, x).content
+    raw = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter._configure(raw, mode, True, x and (lambda: converter._one_by_one(x, model)))
+    with quiet():
+        theirs = raw.convert()
+    assert len(ours) == len(theirs)
+    assert [(a, b) for a, b in zip(ours, theirs, strict=True) if a != b] == [(1, 2)]  # SavedModel, Keras
+
+
+def test_keras_3_is_not_imported(small, monkeypatch):
+    """It takes five seconds, and brings scikit-learn along."""
+    wanted = []
+
+    class Doorkeeper:
+        def find_spec(self, name, *_):
+            if name == "keras":
+                wanted.append(name)
+                raise ImportError(name)
+
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Doorkeeper(), *sys.meta_path])
+    convert(small[0], "float32")
+    layer_errors.layer_errors(*small)
+    assert not wanted
+
+
+def test_a_table_is_found_and_named(keras):
+    """A lookup's table is no variable: the SavedModel needs it all the same."""
+    lookup = keras.layers.IntegerLookup(vocabulary=[3, 7, 9])
+    model = keras.Sequential([keras.layers.Input((2,), dtype="int64"), lookup])
+    with pytest.raises(ValueError, match=r"layer 'integer_lookup' \(IntegerLookup\) cannot be converted \(HashTable"):
+        convert(model, "float32")
+
+
+def test_a_variable_that_no_layer_knows_goes_along(keras):
+    import tensorflow as tf
+
+    factor = tf.Variable(3.0)
+    model = keras.Sequential([keras.layers.Input((2,)), keras.layers.Lambda(lambda x: x * factor)])
+    assert np.array_equal(convert(model, "float32").predict(np.ones((1, 2), np.float32)), [[3, 3]])
+
+
+def test_the_losses_of_a_model_stay_its_own(keras):
+    """Tracing computes them once more, in a graph that ends with the conversion."""
+    model = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(2, activity_regularizer="l2")])
+    model(np.ones((1, 2), np.float32))
+    before = float(model.losses[0])
+    convert(model, "float32")
+    assert [float(loss) for loss in model.losses] == [before]
+
+
+def test_a_model_whose_inference_fails_is_refused_in_a_sentence(keras):
+    class Moody(keras.layers.Layer):
+        def call(self, inputs):
+            if not getattr(self, "happy", True):
+                raise ArithmeticError("not today")
+            return inputs
+
+    layer = Moody()
+    model = keras.Sequential([keras.layers.Input((2,)), layer], name="moody")
+    layer.happy = False
+    with pytest.raises(ValueError, match="'moody' cannot be computed in inference: ArithmeticError: not today"):
+        convert(model, "float32")

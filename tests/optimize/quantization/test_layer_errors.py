@@ -1,0 +1,165 @@
+"""Errors layer by layer are those of the file that is converted, and what is kept in float is in float."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from utils.optimize.quantization import grid, layer_errors
+from utils.optimize.quantization.converter import convert
+
+
+@pytest.fixture(scope="module")
+def dense(keras):
+    """Two dense layers, of which the first has one unit that dwarfs the others."""
+    keras.utils.set_random_seed(2)
+    L = keras.layers
+    layers = [L.Input((12,)), L.Dense(16, activation="relu", name="first"), L.Dense(4, name="last")]
+    model = keras.Sequential(layers, name="little")  # Keras numbers the models of a process that have no name
+    kernel, bias = model.get_layer("first").get_weights()
+    kernel[:, 0] *= 300
+    model.get_layer("first").set_weights([kernel, bias])
+    return model, np.random.default_rng(0).random((50, 12), dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def branched(keras):
+    """Two inputs, two outputs, a convolution, a depthwise convolution and a skip connection."""
+    keras.utils.set_random_seed(4)
+    L = keras.layers
+    image, extra = L.Input((8, 8, 2), name="image"), L.Input((3,), name="extra")
+    x = L.Conv2D(4, 3, padding="same", activation="relu", name="conv")(image)
+    x = L.Add(name="skip")([x, L.DepthwiseConv2D(3, padding="same", name="deep")(x)])
+    x = L.Concatenate(name="both")([L.GlobalAveragePooling2D(name="average")(x), extra])
+    rng = np.random.default_rng(1)
+    samples = [rng.random((20, 8, 8, 2), dtype=np.float32), 5 * rng.random((20, 3), dtype=np.float32)]
+    return keras.Model([image, extra], [L.Dense(3, name="one")(x), L.Dense(2, name="two")(x)]), samples
+
+
+def floats(artifact) -> set[str]:
+    """Kinds of the operators that compute in float."""
+    return {o.name for o in artifact.runner.summary() if o.outputs[0].dtype == "float32"} - {"DEQUANTIZE"}
+
+
+def test_the_error_is_that_of_the_converted_file(dense, capfd):
+    model, x = dense
+    found = layer_errors.layer_errors(model, x)
+    assert [(e.layer, e.operator) for e in found] == [("little/first/MatMul", "FULLY_CONNECTED"),
+                                                      ("last", "FULLY_CONNECTED")]
+    assert capfd.readouterr() == ("", "")
+    file = convert(model, "int8_float_io", x)
+    scales = [o.outputs[0].quantization.scales[0] for o in file.runner.summary() if o.name == "FULLY_CONNECTED"]
+    assert [e.scale for e in found] == pytest.approx(scales, rel=1e-6)
+    for error in found:
+        assert error.rmse_per_scale == pytest.approx(error.rmse / error.scale)
+        assert 0.1 < error.rmse_per_scale < 2
+
+
+def test_the_error_of_one_layer_is_what_arithmetic_by_hand_gives(keras):
+    """The first layer's error contains the rounding of the input."""
+    model = keras.Sequential([keras.layers.Input((6,)), keras.layers.Dense(3)])
+    x = np.random.default_rng(3).normal(size=(32, 6)).astype(np.float32)
+    error, = layer_errors.layer_errors(model, x)
+    kernel = model.get_weights()[0]
+    seen = grid.fake_quantize(x, grid.choose(x))
+    real = x @ kernel
+    weights = grid.fake_quantize(kernel, grid.choose(kernel, symmetric=True, axis=1))
+    ours = grid.fake_quantize(seen @ weights, grid.choose(real))
+    assert error.rmse == pytest.approx(np.sqrt(np.mean((ours - real) ** 2)), rel=0.1)
+    assert error.sqnr_db == pytest.approx(grid.sqnr_db(real, ours), abs=1)
+
+
+def test_one_scale_for_all_channels_costs_more(keras):
+    """A unit 300 times as large as the other takes their integers; alone in its layer it would not matter."""
+    L = keras.layers
+    model = keras.Sequential([L.Input((12,)), L.Dense(16, name="first"), L.Dense(4, name="last")])
+    first, last = (model.get_layer(name) for name in ("first", "last"))
+    first.set_weights([first.get_weights()[0] * np.where(np.arange(16), 1, 300), np.zeros(16)])
+    last.set_weights([last.get_weights()[0] / np.where(np.arange(16), 1, 300)[:, None], np.zeros(4)])
+    x = np.random.default_rng(0).random((50, 12), dtype=np.float32)
+    error = {kind: layer_errors.layer_errors(model, x, per_channel=kind)[0].rmse for kind in (True, False)}
+    assert error[False] > 1.2 * error[True]
+
+
+def test_what_is_kept_in_float_is_in_float_and_nothing_else(dense):
+    model, x = dense
+    whole = convert(model, "int8_float_io", x)
+    kept = layer_errors.selective(model, x, keep_float=["first"])
+    kernels = {t.shape: t.dtype for t in kept.runner.tensors() if t.constant and len(t.shape) == 2}
+    assert kernels == {(16, 12): "float32", (4, 16): "int8"}
+    assert kept.size > whole.size
+    assert floats(layer_errors.selective(model, x, keep_float=["last"])) == {"FULLY_CONNECTED"}
+    assert floats(whole) == set()
+    wanted = model.predict(x, verbose=0)
+    both = layer_errors.selective(model, x, worst=2).predict(x)
+    assert np.abs(both - wanted).max() < np.abs(whole.predict(x) - wanted).max()
+
+
+def test_the_worst_is_the_one_with_the_fewest_decibels(branched):
+    model, samples = branched
+    found = layer_errors.layer_errors(model, samples)
+    assert {e.operator for e in found} >= {"CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "MEAN", "FULLY_CONNECTED"}
+    worst = min(found, key=lambda e: e.sqnr_db)
+    assert floats(layer_errors.selective(model, samples, worst=1)) == {worst.operator}
+    kept = layer_errors.selective(model, samples, keep_float=["conv", "deep"])
+    assert floats(kept) == {"CONV_2D", "DEPTHWISE_CONV_2D"}
+
+
+def test_what_the_converter_does_not_keep_in_float_is_said(keras):
+    """It leaves pooling in int8 whenever its input is."""
+    L = keras.layers
+    model = keras.Sequential([L.Input((4, 4, 2)), L.MaxPool2D(name="pool"), L.Flatten(), L.Dense(3)])
+    x = np.random.default_rng(0).random((8, 4, 4, 2), dtype=np.float32)
+    with pytest.raises(ValueError, match=r"kept none of .*pool.* in float"):
+        layer_errors.selective(model, x, keep_float=["pool"])
+
+
+def test_no_file_is_left(dense, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    layer_errors.layer_errors(*dense)
+    assert list(Path(tmp_path).rglob("*")) == []
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ({}, "either keep_float"),
+    ({"keep_float": ["first"], "worst": 1}, "either keep_float"),
+    ({"keep_float": ["frist"]}, "did you mean 'first'"),
+    ({"keep_float": []}, "keep_float is empty"),
+    ({"worst": 0}, "pass 1 to 2"),
+    ({"worst": 3}, "pass 1 to 2"),
+    ({"worst": 1.5}, "pass 1 to 2"),
+])
+def test_bad_choices_are_refused(dense, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        layer_errors.selective(*dense, **arguments)
+
+
+def test_bad_data_and_models_are_refused_as_by_convert(dense, keras):
+    model, x = dense
+    with pytest.raises(ValueError, match="NaN"):
+        layer_errors.layer_errors(model, np.full_like(x, np.nan))
+    with pytest.raises(ValueError, match="has shape"):
+        layer_errors.selective(model, x[:, :5], worst=1)
+    with pytest.raises(TypeError, match="got str"):
+        layer_errors.layer_errors("model.h5", x)
+    nothing = keras.Sequential([keras.layers.Input((3,)), keras.layers.Flatten()])
+    with pytest.raises(ValueError, match="no operator"):
+        layer_errors.layer_errors(nothing, np.ones((4, 3), np.float32))
+
+
+def test_what_the_converter_refuses_is_said_in_a_sentence(keras):
+    L = keras.layers
+    model = keras.Sequential([L.Input((4, 2)), L.LSTM(3, name="memory"), L.Dense(2)])
+    with pytest.raises(ValueError, match=r"layer 'memory' \(LSTM\) cannot be converted .*unroll=True"):
+        layer_errors.layer_errors(model, np.random.default_rng(0).random((10, 4, 2), np.float32))
+
+
+def test_a_fully_convolutional_network_is_measured_on_its_pictures(keras):
+    L = keras.layers
+    model = keras.Sequential([L.Input((None, None, 3)), L.Conv2D(4, 3, activation="relu"), L.Conv2D(1, 1)])
+    errors = layer_errors.layer_errors(model, np.random.default_rng(0).random((10, 24, 20, 3), np.float32))
+    assert [e.operator for e in errors] == ["CONV_2D", "CONV_2D"]
+    assert all(25 < e.sqnr_db < 70 for e in errors)

@@ -1,0 +1,88 @@
+"""Wrappers are counted variable by variable, and errors are told shortly."""
+
+import keras
+import pytest
+import tensorflow_model_optimization as tfmot
+import tf_keras
+
+from tests.little import network
+from utils.optimize.toolkit import changes
+
+K = tf_keras.layers
+
+# The Toolkit compares versions with a class that setuptools has deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:distutils Version classes are deprecated:DeprecationWarning")
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    tf_keras.utils.set_random_seed(1)
+
+
+def pruned(model):
+    schedule = tfmot.sparsity.keras.ConstantSparsity(0.5, 0, frequency=1)
+    return tfmot.sparsity.keras.prune_low_magnitude(model, pruning_schedule=schedule)
+
+
+def test_pruning_adds_masks_thresholds_and_steps():
+    found = changes.what_it_added(network(), pruned(network()))
+    assert found.wrappers == dict.fromkeys(["conv", "flat", "dense"], "PruneLowMagnitude")
+    masks = {row.layer: row for row in found.added if row.variable == "mask"}
+    assert masks["conv"].shape == (2, 2, 4, 3) and masks["dense"].bytes == 75 * 5 * 4
+    weights = 4 * (48 + 375)
+    assert found.added_bytes == weights + 2 * 4 + 3 * 8  # two thresholds, three steps
+    assert not found.gone
+
+
+def test_stripping_leaves_nothing():
+    found = changes.what_it_added(network(), tfmot.sparsity.keras.strip_pruning(pruned(network())))
+    assert (found.wrappers, found.added, found.gone) == ({}, (), ())
+
+
+def test_a_variable_that_is_gone_is_named():
+    fewer = tf_keras.Sequential([tf_keras.Input((6, 6, 4)), K.Conv2D(3, 2, use_bias=False, name="conv")])
+    found = changes.what_it_added(network(), fewer)
+    assert {(row.layer, row.variable) for row in found.gone} == {
+        ("conv", "bias"), ("dense", "kernel"), ("dense", "bias")}
+
+
+def test_keras_own_wrappers_do_not_count():
+    def build():
+        return tf_keras.Sequential([tf_keras.Input((3, 4)), K.TimeDistributed(K.Dense(2), name="each")])
+
+    assert changes.what_it_added(build(), build()).wrappers == {}
+
+
+@pytest.mark.parametrize("name", ["quant_head", "cluster_head"])
+def test_a_layer_that_begins_like_a_wrappers_name_is_compared_with_itself(name):
+    def build():
+        return tf_keras.Sequential([tf_keras.Input((4,)), K.Dense(2, name=name)])
+
+    found = changes.what_it_added(build(), build())
+    assert (found.wrappers, found.added, found.gone) == ({}, (), ())
+
+
+@pytest.mark.parametrize(("bad", "error", "words"), [
+    ("text", TypeError, "pass a tf_keras model"),
+    (keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(1)]), TypeError, "Keras 3"),
+    (tf_keras.Sequential([K.Dense(2)]), ValueError, "not built"),
+])
+def test_bad_models_are_refused(bad, error, words):
+    with pytest.raises(error, match=words):
+        changes.what_it_added(bad, network())
+    with pytest.raises(error, match=words):
+        changes.what_it_added(network(), bad)
+
+
+def test_shortened_keeps_the_telling_line():
+    text = 'in user code:\n\n    File "/somewhere/a.py", line 3\n\n    ValueError: shape (3, 8) is not supported.\n'
+    assert changes.shortened(ValueError(text)) == "ValueError: shape (3, 8) is not supported."
+    assert changes.shortened(RuntimeError("Layer a:<class 'x.y.Conv1D'> is not supported")) == (
+        "RuntimeError: Layer a:Conv1D is not supported")
+    assert len(changes.shortened(ValueError("word " * 100))) < 130
+
+
+@pytest.mark.parametrize("limit", range(8, 40))
+def test_shortened_text_keeps_to_its_limit(limit):
+    said = changes.shortened(ValueError("a " * 50), limit).removeprefix("ValueError: ")
+    assert len(said) <= limit and said.endswith(" …")

@@ -1,0 +1,57 @@
+"""The doors do what their names say, on weights drawn here."""
+
+import numpy as np
+import pytest
+import tf_keras
+
+from utils.optimize.toolkit import changes, entry_points
+
+# The Toolkit compares versions with a class that setuptools has deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:distutils Version classes are deprecated:DeprecationWarning")
+
+
+@pytest.fixture
+def weights():
+    tf_keras.utils.set_random_seed(1)
+    return np.random.default_rng(3).normal(size=(9, 7)).astype("float32")
+
+
+def test_every_door_wraps_every_layer():
+    tf_keras.utils.set_random_seed(1)
+    wrapped = entry_points.through_every_door(entry_points.small_cnn)
+    for name, wrapper in (("prune_low_magnitude", "PruneLowMagnitude"), ("cluster_weights", "ClusterWeights")):
+        assert set(changes.what_it_added(entry_points.small_cnn(), wrapped[name]).wrappers.values()) == {wrapper}
+    found = changes.what_it_added(entry_points.small_cnn(), wrapped["quantize_model"])
+    assert found.wrappers["logits"].startswith("QuantizeWrapper") and "QuantizeLayer" in found.wrappers.values()
+
+
+@pytest.mark.parametrize("sparsity", [0.3, 0.5, 0.9999])
+def test_mask_keeps_the_largest(weights, sparsity):
+    mask = entry_points.mask_of_toolkit(weights, sparsity)
+    keep = max(round(weights.size * (1 - sparsity)), 1)
+    assert mask.sum() == keep
+    assert np.abs(weights[mask]).min() > np.abs(weights[~mask]).max()
+
+
+def test_mask_keeps_zeros_that_need_not_go(weights):
+    """The mask is the Toolkit's, not the weights that are left: where fewer than asked are not zero, all stay."""
+    weights[:5] = 0
+    assert entry_points.mask_of_toolkit(weights, 0.3).all()
+
+
+def test_rounding_is_on_a_grid_of_8_bits(weights):
+    scale = np.abs(weights).max() / 127
+    rounded = entry_points.rounded_by_toolkit(weights)
+    np.testing.assert_allclose(rounded / scale, np.rint(rounded / scale), atol=1e-3)
+    assert np.abs(rounded - weights).max() <= 0.501 * scale
+
+
+@pytest.mark.parametrize("function", [lambda w: entry_points.mask_of_toolkit(w, 0.5), entry_points.rounded_by_toolkit])
+def test_other_shapes_are_refused(function):
+    with pytest.raises(ValueError, match="matrix of a Dense layer"):
+        function(np.zeros((3, 3, 1, 2)))
+
+
+def test_interpreter_warns_and_packages_describe_themselves():
+    assert "ai_edge_litert" in entry_points.interpreter_warning()
+    assert all(row["says of itself"] for row in entry_points.packages())

@@ -1,0 +1,84 @@
+"""The table of layers by technique is made from what is seen on the result, and ways out are tried."""
+
+import pytest
+import tf_keras
+
+from tests.little import network
+from utils.optimize.toolkit import layer_table
+from utils.optimize.toolkit.layer_samples import LAYERS
+
+K = tf_keras.layers
+
+# The Toolkit compares versions with a class that setuptools has deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:distutils Version classes are deprecated:DeprecationWarning")
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    tf_keras.utils.set_random_seed(1)
+
+
+def test_every_technique_reaches_a_dense_layer():
+    cells = layer_table.layer_support({"dense": lambda: tf_keras.Sequential([tf_keras.Input((8,)), K.Dense(8)])})
+    assert [cell.technique for cell in cells] == list(layer_table.TECHNIQUES)
+    assert {cell.outcome for cell in cells} == {"yes"}
+
+
+def test_silence_and_refusal_are_told_apart_with_ways_out():
+    model = tf_keras.Sequential([
+        tf_keras.Input((8, 4)), K.Conv1D(4, 3, name="one"), K.Reshape((6, 1, 4), name="shape"),
+        K.DepthwiseConv2D((2, 1), name="depth"),
+    ])
+    cells = {(c.layer, c.technique): c for c in layer_table.layer_support(model, ["QAT", "pruning"])}
+    refused, silent = cells["one", "QAT"], cells["depth", "pruning"]
+    assert refused.outcome == "refused" and "not supported" in refused.evidence
+    assert refused.way_out.startswith("own QuantizeConfig → int8")
+    assert silent.outcome == "no effect" and "PrunableLayer" in silent.way_out
+    assert cells["shape", "pruning"].outcome == "nothing to do"
+    marks = layer_table.as_table(cells.values())
+    assert marks[0] == {"layer": "one", "QAT": "✘", "pruning": "✔"}
+
+
+def test_a_layer_that_the_file_keeps_in_float_is_seen():
+    def build():
+        return tf_keras.Sequential([tf_keras.Input((8,)), K.Dense(4, activation="swish")])
+
+    (cell,) = layer_table.layer_support({"swish": build}, ["QAT int8 file"])
+    assert cell.outcome in ("no effect", "part") and "float32" in cell.evidence
+
+
+@pytest.mark.parametrize(("outcome", "way_out"), [
+    ("refused", "first → half"), ("no effect", "first → half"), ("part", ""),
+])
+def test_half_a_way_out_is_named_where_the_technique_did_less(monkeypatch, outcome, way_out):
+    ways = {name: lambda model, seen=seen: ("part", seen) for name, seen in [("first", "half"), ("second", "third")]}
+    monkeypatch.setitem(layer_table.TECHNIQUES, "tried", lambda model: (outcome, "seen"))
+    monkeypatch.setitem(layer_table._WAYS_OUT, "tried", ways)
+    (cell,) = layer_table.layer_support({"row": network}, ["tried"])
+    assert (cell.outcome, cell.way_out) == (outcome, way_out)
+
+
+def test_batch_normalization_is_tried_with_its_convolution():
+    model = tf_keras.Sequential([
+        tf_keras.Input((6, 6, 4)), K.Conv2D(4, 3, name="conv"), K.BatchNormalization(name="bn"),
+    ])
+    builders = layer_table.layers_of(model)
+    assert [layer.name for layer in builders["bn"]().layers[1:]] == ["conv", "bn"]
+    assert [layer.name for layer in builders["conv"]().layers[1:]] == ["conv"]
+
+
+def test_unknown_techniques_and_candidates_are_refused():
+    with pytest.raises(KeyError, match="choose from QAT"):
+        layer_table.layer_support(network(), ["prunning"])
+    with pytest.raises(TypeError, match="functions that build one"):
+        layer_table.layer_support([network()])
+
+
+def test_listed_counts_what_comes_more_than_once():
+    assert layer_table._listed(["MUL", "ADD", "MUL"]) == "MUL×2, ADD"
+
+
+def test_a_loop_that_cannot_be_calibrated_is_unrolled():
+    (cell,) = layer_table.layer_support({"SimpleRNN": LAYERS["SimpleRNN"]}, ["PTQ int8 file"])
+    assert cell.outcome == "refused" and cell.way_out.startswith("unroll → int8: ")
+    assert "WHILE" not in cell.way_out and "FULLY_CONNECTED×16" in cell.way_out  # two for each of 8 steps

@@ -1,0 +1,107 @@
+"""Constants of a .tflite file: zero points, packed and narrow types, against the weights that went in."""
+
+from __future__ import annotations
+
+import struct
+
+import flatbuffers
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.little import as_tflite, classifier, keras
+from utils import tflite_file
+from utils.artifact import ArtifactError
+
+
+def test_zero_points_are_subtracted():
+    tensor = tflite_file.Tensor(0, "", (3,), (3,), "uint8", 3, tflite_file.Quantization((0.1,), (100,)), False, False)
+    assert tflite_file._centred(np.array([100, 0, 255], np.uint8), tensor).tolist() == [0, -100, 155]
+    channels = tflite_file.Quantization((0.1, 0.2), (1, 2), axis=1)
+    tensor = tflite_file.Tensor(0, "", (1, 2), (1, 2), "int8", 2, channels, False, False)
+    assert tflite_file._centred(np.array([[1, 1]], np.int8), tensor).tolist() == [[0, -1]]
+
+
+@given(values=st.lists(st.integers(-8, 7), min_size=1, max_size=9))
+def test_four_bit_values_are_unpacked(values):
+    padded = [*values, 0][: len(values) + len(values) % 2]
+    low, high = (np.array(padded[start::2]) & 15 for start in (0, 1))
+    packed = (low | high << 4).astype(np.uint8)
+    assert tflite_file._unpack(packed, "INT4")[: len(values)].tolist() == values
+    assert tflite_file._unpack(packed[:1], "UINT4")[0] == values[0] & 15
+
+
+def test_two_bit_and_bfloat16_values():
+    assert tflite_file._unpack(np.array([0b11_10_01_00], np.uint8), "INT2").tolist() == [0, 1, -2, -1]
+    bits = (np.array([1.5, -2], np.float32).view(np.uint32) >> 16).astype("<u2")
+    assert tflite_file._unpack(bits.view(np.uint8), "BFLOAT16").tolist() == [1.5, -2]
+
+
+def test_a_type_that_numpy_has_not_is_refused():
+    with pytest.raises(ArtifactError, match="constants of type string cannot be read"):
+        tflite_file._unpack(np.zeros(8, np.uint8), "STRING")
+
+
+def test_operators_have_the_names_of_their_kinds():
+    content = as_tflite().content
+    names = [operator.name for operator in tflite_file.File(content).operators()]
+    assert names == ["CONV_2D", "RESHAPE", "FULLY_CONNECTED"]
+    model = schema.ModelT.InitFromPackedBuf(content)
+    first = model.operatorCodes[model.subgraphs[0].operators[0].opcodeIndex]
+    first.builtinCode = first.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
+    first.customCode = b"OwnKernel"
+    builder = flatbuffers.Builder(len(content))
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    changed = tflite_file.File(bytes(builder.Output()))
+    assert [operator.name for operator in changed.operators()] == ["OwnKernel", *names[1:]]
+
+
+def test_an_optional_input_that_is_absent_is_left_out():
+    file = tflite_file.File(as_tflite().content)
+    assert file.subgraphs[0].Operators(2).InputsAsNumpy()[2] == -1  # a bias of zeros is not stored
+    shapes = [[tensor.shape for tensor in operator.inputs[1:]] for operator in file.operators()]
+    assert (shapes[0], shapes[2]) == ([(3, 3, 3, 1), (3,)], [(4, 48)])
+
+
+def test_the_parameters_of_a_file_are_those_of_its_model():
+    values = tflite_file.parameters(as_tflite().content).values()
+    dense = classifier().layers[-1].get_weights()[0]
+    assert any(found.shape == dense.T.shape and np.allclose(found, dense.T) for found in values)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_half_a_file_is_not_read_as_a_whole_one(share):
+    content = as_tflite().content
+    with pytest.raises(struct.error):  # what reads it checks first, in a child process
+        tflite_file.parameters(content[: int(share * len(content))])
+
+
+def test_a_sparse_constant_has_its_stored_values_and_then_its_zeros():
+    import tensorflow as tf
+
+    k = keras()
+    model = k.Sequential([k.Input((64,)), k.layers.Dense(32, use_bias=False)])
+    kernel = np.zeros((64, 32), np.float32)
+    kernel[::8, :] = np.arange(1, 33)
+    model.set_weights([kernel])
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY]
+    file = tflite_file.File(converter.convert())
+    found = [tensor for tensor in file.tensors[0] if tensor.sparse]
+    assert len(found) == 1
+    values = file.values(found[0])
+    assert found[0].bytes < 4 * kernel.size == 4 * len(values)  # fewer are stored, all are there
+    assert np.array_equal(np.sort(values), np.sort(kernel.ravel()))
+    stored = found[0].bytes // 4
+    assert not values[stored:].any()
+    assert not any(tensor.sparse for tensor in tflite_file.File(as_tflite().content).tensors[0])
+
+
+def test_inputs_outputs_and_metadata():
+    file = tflite_file.File(as_tflite().content)
+    assert [tensor.signature for tensor in file.inputs()] == [(-1, 6, 6, 1)]
+    assert [tensor.signature for tensor in file.outputs()] == [(-1, 4)]
+    assert set(file.metadata()) == {name for name, _ in file.metadata_buffers()}
+    assert file.metadata()["min_runtime_version"].startswith(b"1.")

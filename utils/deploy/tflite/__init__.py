@@ -1,0 +1,1 @@
+"""Files of TensorFlow Lite: run, compare, verify, look inside."""

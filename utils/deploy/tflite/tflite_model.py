@@ -1,0 +1,414 @@
+"""Run .tflite files with LiteRT's interpreter, without TensorFlow: any batch, quantization handled.
+
+    model = TFLiteModel("model.tflite")
+    model.run(x)                # float32 in, float32 out, whatever the file's types
+    model.run_raw(q)            # the file's own types: int8 in, int8 out
+    model.compare(other, x)     # how far apart, and which labels differ
+    model.signature("encode")   # another graph of the same file
+    model.stream()              # keeps its state from step to step
+    model.summary()             # what it does, operator by operator
+
+A file that is not known to be good is first tried in a child process (`verify`): some broken files, and
+even some that the converter made, end the process that runs them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+import utils
+from utils import artifact, tflite_file
+from utils.artifact import ArtifactError
+from utils.deploy.tflite import comparison, io_tensors
+from utils.deploy.tflite.comparison import Comparison
+from utils.deploy.tflite.io_tensors import Port, dequantize, quantize
+from utils.deploy.tflite.session import KERNELS, Session, check_kernels, check_threads, content_of
+from utils.deploy.tflite.stream import Stream
+from utils.deploy.tflite.verification import Verdict, verify
+
+__all__ = ["KERNELS", "Comparison", "Port", "Stream", "TFLiteModel", "Verdict", "dequantize", "quantize", "verify"]
+
+_CHUNK_BYTES = 4 * 2**20  # of input in one call: large enough that calls cost nothing, small in memory
+_CHUNK = 256
+_LENGTHS = (1, 8, 64, 224)  # tried where a file leaves an axis open: a word will do for some, others need a picture
+
+
+class TFLiteModel:
+    """A .tflite file, opened.
+
+    Args:
+        source: the bytes or a path.
+        kernels: "default" (XNNPACK where it can), "builtin" (optimized kernels without XNNPACK) or
+            "reference" (the plain kernels whose arithmetic the others imitate).
+        threads: threads an operator may use.
+        signature: the graph of this signature; None is the main graph.
+        trusted: True skips the trial in a child process; only for files that this program has made
+            and run before.
+
+    Raises:
+        FileNotFoundError: if the path leads nowhere.
+        ArtifactError: if the file is empty, foreign, damaged, or its run ends the process.
+        ValueError: for an unknown signature, unknown kernels or threads below 1.
+    """
+
+    def __init__(
+        self,
+        source: bytes | str | os.PathLike[str],
+        kernels: str = "default",
+        threads: int | None = None,
+        *,
+        signature: str | None = None,
+        trusted: bool = False,
+    ) -> None:
+        self.content = content_of(source)
+        self.kernels = check_kernels(kernels)
+        self.threads = check_threads(utils.THREADS if threads is None else threads)
+        if not trusted:
+            verdict = verify(self.content, kernels, self.threads)
+            if not verdict.ok:
+                raise ArtifactError(f"this .tflite file cannot be run with kernels={kernels!r}: {verdict.reason}")
+        self._resizable = True
+        self._session = Session(self.content, self.kernels, self.threads, signature)
+        self.inputs: tuple[Port, ...] = self._session.inputs
+        self.outputs: tuple[Port, ...] = self._session.outputs
+
+    @property
+    def interpreter(self) -> Any:
+        """LiteRT's own `Interpreter`, for what this class does not offer."""
+        return self._session.interpreter
+
+    # - running
+
+    def run(self, x: Any) -> Any:
+        """Predict a batch of any size, in real values; each example as if it were the first.
+
+        Args:
+            x: float array (n, …) with the file's shape after the first axis; quantized here if the
+                file's input is.  Whole numbers only where the file takes unquantized integers (tokens).
+                Several inputs: `{name: array}`.
+
+        Returns:
+            float32 (n, …), dequantized if need be; `{name: array}` for several outputs.
+
+        Raises:
+            ValueError: wrong shape, empty, NaN, or values outside the quantized input's range.
+            TypeError: wrong dtype.
+            ArtifactError: if the interpreter fails.
+        """
+        return self._real(self._run_checked(self._stored(x)))
+
+    def run_raw(self, x: Any) -> Any:
+        """Predict a batch in the file's own types: integers go in and come out as they are stored.
+
+        Raises:
+            TypeError: if the dtype is not exactly the file's.
+            ValueError, ArtifactError: as for `run`.
+        """
+        batch = self._by_name(x)
+        for port in self.inputs:
+            if np.asarray(batch[port.name]).dtype != port.dtype:
+                raise TypeError(
+                    f"run_raw takes {port.dtype} for input {port.name!r}, got {np.asarray(batch[port.name]).dtype}; "
+                    "run(x) takes real values and quantizes them"
+                )
+        checked = {port.name: io_tensors.check_shape(port, np.asarray(batch[port.name])) for port in self.inputs}
+        return _single(self._run_checked(checked))
+
+    def prepare(self, x: Any) -> Callable[[], Any]:
+        """A function that only runs the interpreter on the batch x, already quantized and set: for timing.
+
+        Where the file's batch is fixed and x has another number of examples, the function is `run(x)`.
+        """
+        values = self._stored(x)
+        count = max((len(values[port.name]) for port in self.inputs if port.shape), default=1)
+        whole = not self._fixed or not self.batched or count == self._chunk_size(values)
+        if not whole or not self._resizable or self._session.signature is not None:
+            return lambda: self.run(x)
+        try:
+            self._session.set(values)
+        except ArtifactError:  # the graph cannot be resized
+            self._session.open()
+            return lambda: self.run(x)
+        return self._session.interpreter.invoke
+
+    def compare(self, other: Any, x: Any) -> Comparison | dict[str, Comparison]:
+        """How far this model's outputs for the batch x are from those of another model.
+
+        Args:
+            other: a TFLiteModel, an Artifact, the bytes or path of a .tflite file, or a tf_keras model.
+            x: as for `run`; both models get it.
+
+        Returns:
+            a Comparison; for several outputs, which must have the same names, `{name: Comparison}`.
+
+        Raises:
+            ValueError: if shapes or names of the outputs differ.  TypeError: if `other` is something else.
+        """
+        theirs, model = _outputs_of(other, x)
+        scales = {port.name: _shared_scale(port, model) for port in self.outputs}
+        return comparison.compare(self.run(x), theirs, scales)
+
+    def stream(self) -> Stream:
+        """A runner that keeps the file's state from one step to the next; see `Stream`."""
+        session = Session(self.content, self.kernels, self.threads, self._session.signature)
+        return Stream(session, self._stored, self._real)
+
+    def _stored(self, x: Any) -> dict[str, np.ndarray]:
+        batch = self._by_name(x)
+        return {port.name: io_tensors.to_stored(port, batch[port.name]) for port in self.inputs}
+
+    def _real(self, results: Mapping[str, np.ndarray]) -> Any:
+        return _single({port.name: io_tensors.to_real(port, results[port.name]) for port in self.outputs})
+
+    def _by_name(self, x: Any) -> Mapping[str, Any]:
+        names = [port.name for port in self.inputs]
+        if not isinstance(x, Mapping):
+            if len(names) != 1:
+                raise ValueError(f"the model has {len(names)} inputs; pass {{name: array}} with the names {names}")
+            return {names[0]: x}
+        if set(x) != set(names):
+            raise ValueError(f"the model's inputs are {names}, got {list(x)}")
+        return x
+
+    def _run_checked(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        if not self.batched:
+            self._check_whole(batch)
+            self._forget()
+            return self._session.invoke(batch)
+        counts = {port.name: len(batch[port.name]) for port in self.inputs if port.shape}
+        if len(set(counts.values())) > 1:
+            raise ValueError(f"the inputs have different numbers of examples: {counts}")
+        count = max(counts.values(), default=1)
+        parts, start = [], 0
+        while start < count:
+            parts.append(self._chunk(batch, start, min(count - start, self._chunk_size(batch))))
+            start += len(next(iter(parts[-1].values()))) if counts else 1
+        return {name: np.concatenate([part[name] for part in parts]) if counts else parts[0][name] for name in parts[0]}
+
+    def _chunk_size(self, batch: Mapping[str, np.ndarray]) -> int:
+        """Examples in one call: the declared number if it is fixed, else what fits into a few megabytes."""
+        declared = [port.shape[0] for port in self.inputs if port.shape and port.shape[0] >= 0]
+        if declared:
+            return max(declared[0], 1)
+        if not self._resizable:
+            return 1
+        each = sum(values[:1].nbytes for values in batch.values())
+        return max(1, min(_CHUNK, _CHUNK_BYTES // max(each, 1)))
+
+    def _chunk(self, batch: Mapping[str, np.ndarray], start: int, count: int) -> dict[str, np.ndarray]:
+        """Outputs for examples start … start+count; falls back to one at a time if the graph cannot be resized."""
+        size = max(self._chunk_size(batch), 1) if self._fixed else count
+        values = {p.name: io_tensors.part(p, batch[p.name], start, count, size) for p in self.inputs}
+        try:
+            self._forget()
+            results = self._session.invoke(values)
+            self._check_counts(results, size)
+        except ArtifactError:
+            if self._fixed or not self._resizable or size == 1:
+                raise
+            # Some graphs have their batch of 1 written into a Reshape: they run one example at a time.
+            self._resizable = False
+            self._session.open()
+            return self._chunk(batch, start, 1)
+        return {name: result[:count] if result.ndim else result for name, result in results.items()}
+
+    def _forget(self) -> None:
+        """Examples are independent: none starts from the state of the one before."""
+        if self._has_resources:  # reset_all_variables leaves them alone
+            self._session.open()
+        elif self._has_variables:
+            self._session.reset_variables()
+
+    @cached_property
+    def _has_resources(self) -> bool:
+        return any(operator.name == "VAR_HANDLE" for operator in self.file.all_operators())
+
+    @cached_property
+    def _has_variables(self) -> bool:
+        return any(tensor.variable for graph in self.file.tensors for tensor in graph)
+
+    @cached_property
+    def _fixed(self) -> bool:
+        return any(port.shape and port.shape[0] >= 0 for port in self.inputs)
+
+    @cached_property
+    def batched(self) -> bool:
+        """Whether the first axis of inputs and outputs counts examples, so that any number of them can be run.
+
+        Not so in files of fixed shape whose outputs have another first axis: one second of sound in, scores out.
+        They take inputs of exactly their shape.
+        """
+        firsts = {port.shape[0] for port in self.inputs if port.shape}
+        given = {port.shape[0] if port.shape else None for port in self.outputs}
+        return not self._fixed or (len(firsts) == 1 and given <= firsts)
+
+    def _check_whole(self, batch: Mapping[str, np.ndarray]) -> None:
+        for port in self.inputs:
+            shape = batch[port.name].shape
+            if any(wanted not in (-1, got) for wanted, got in zip(port.shape, shape, strict=True)):
+                raise ValueError(
+                    f"input {port.name!r} takes exactly the shape {port.shape}, because this file's first axis does "
+                    f"not count examples; got {shape}"
+                )
+
+    def _check_counts(self, results: Mapping[str, np.ndarray], size: int) -> None:
+        for name, result in results.items():
+            if any(port.shape for port in self.inputs) and (not result.ndim or len(result) != size):
+                raise ArtifactError(
+                    f"output {name!r} has shape {result.shape} for {size} examples: it has no batch axis, "
+                    "so it cannot be told which example gave what"
+                )
+
+    # - made-up inputs
+
+    def sample(self, count: int, generator: np.random.Generator | None = None) -> dict[str, np.ndarray]:
+        """{input: at least `count` examples} for `run_raw`: zeros, or random values that type and quantization allow.
+
+        Whole numbers that are not quantized are drawn from 0 to 2; not every file takes them as an index.
+        Raises ArtifactError as `open_length`.
+        """
+        return {port.name: _sample(port, count, generator, self.open_length) for port in self.inputs}
+
+    @cached_property
+    def open_length(self) -> int:
+        """A length that the file takes on the axes it leaves open; 1 if it leaves none open but the batch.
+
+        Raises ArtifactError if it runs with none of the lengths tried.
+        """
+        unknown = any(size < 0 for port in self.inputs for size in port.shape[1:])
+        for length in _LENGTHS if unknown else ():
+            try:
+                self.run_raw({port.name: _sample(port, 1, None, length) for port in self.inputs})
+                return length
+            except ArtifactError:
+                if length == _LENGTHS[-1]:
+                    raise
+                self._session.open()  # a refused allocation leaves the interpreter half made
+        return 1
+
+    # - looking inside
+
+    @cached_property
+    def file(self) -> tflite_file.File:
+        """The parsed file."""
+        return tflite_file.File(self.content)
+
+    @property
+    def signatures(self) -> tuple[str, ...]:
+        """The names of the file's signatures: the functions that it can be asked to run."""
+        return tuple(self._session.signatures)
+
+    def signature(self, name: str) -> TFLiteModel:
+        """The same file, running the graph of another signature.  ValueError names those there are."""
+        return TFLiteModel(self.content, self.kernels, self.threads, signature=name, trusted=True)
+
+    def summary(self) -> tuple[tflite_file.Operator, ...]:
+        """The operators of the main graph in the order of execution, with their tensors."""
+        return self.file.operators()
+
+    def tensors(self) -> tuple[tflite_file.Tensor, ...]:
+        """All tensors of the main graph, with shapes, types, bytes and quantization."""
+        return self.file.tensors[0]
+
+    def values(self, tensor: tflite_file.Tensor) -> np.ndarray:
+        """A constant's stored values, in its shape."""
+        return self.file.values(tensor)
+
+    def delegated(self) -> bool:
+        """True if a delegate (XNNPACK) has taken over at least one operator."""
+        return self._session.delegated()
+
+    def verify(self, timeout: float = 60.0) -> Verdict:
+        """Try this file with these kernels in a child process; see `verify`."""
+        return verify(self.content, self.kernels, self.threads, timeout)
+
+
+def _outputs_of(other: Any, x: Any) -> tuple[Any, Any]:
+    """What `other` predicts for x, and its opened .tflite model if it is one.
+
+    other: a TFLiteModel, an Artifact, the bytes or the path of a .tflite file, or a tf_keras model.
+    Raises TypeError for anything else.
+    """
+    if isinstance(other, (bytes, bytearray, memoryview, str, os.PathLike)):
+        other = TFLiteModel(other)
+    if isinstance(other, TFLiteModel):
+        return other.run(x), other
+    if hasattr(other, "get_weights") and callable(other):
+        other = artifact.from_keras(other)
+    if isinstance(other, artifact.Artifact):
+        return other.predict(x), other.runner if isinstance(other.runner, TFLiteModel) else None
+    raise TypeError(
+        f"compare takes a TFLiteModel, an Artifact, a .tflite file's bytes or path, or a tf_keras model; "
+        f"got {type(other).__name__}"
+    )
+
+
+def _shared_scale(port: Port, other: TFLiteModel | None) -> float | None:
+    """The scale of an output if the other model's output of that name, or its only one, has the same."""
+    if other is None or not port.quantized:
+        return None
+    found = [p for p in other.outputs if p.name == port.name or len(other.outputs) == 1]
+    return port.scale if found and found[0].scale == port.scale else None
+
+
+def _single(results: dict[str, np.ndarray]) -> Any:
+    return next(iter(results.values())) if len(results) == 1 else results
+
+
+# --- in the child process --------------------------------------------------------------------------------
+
+
+def _trial(content: bytes, kernels: str, threads: int) -> bool:
+    """Runs in the child: what could go wrong goes wrong here."""
+    model = TFLiteModel(content, kernels, threads, trusted=True)
+    model.summary()
+    main = {name for name in model.signatures if len(model.signatures) == 1}
+    _try_runs(model)
+    for name in set(model.signatures) - main:
+        _try_runs(model.signature(name))
+    return True
+
+
+def _try_runs(model: TFLiteModel) -> None:
+    generator = np.random.default_rng(0)
+    for count in (1, 3) if model.batched else (1,):
+        model.run_raw(model.sample(count))
+        # Random whole numbers may be no valid index: an error message then is no fault of the file.
+        with contextlib.suppress(ArtifactError):
+            model.run_raw(model.sample(count, generator))
+
+
+def _sample(port: Port, count: int, generator: np.random.Generator | None, length: int) -> np.ndarray:
+    rest = [length if size < 0 else size for size in port.shape[1:]]
+    shape = [_examples(port, count), *rest] if port.shape else []
+    if generator is None or port.dtype.kind == "b":
+        return np.zeros(shape, port.dtype)
+    if port.quantized:
+        info = np.iinfo(port.dtype)
+        return generator.integers(info.min, info.max, shape, port.dtype, endpoint=True)
+    if port.dtype.kind in "iu":
+        return generator.integers(0, 3, shape, port.dtype)
+    return generator.uniform(-1, 1, shape).astype(port.dtype)
+
+
+def _examples(port: Port, count: int) -> int:
+    """Examples that make at least `count`, in whole batches of the declared size."""
+    declared = port.shape[0]
+    return count if declared < 0 else declared * -(-count // max(declared, 1))
+
+
+artifact.register(
+    "tflite",
+    suffix=".tflite",
+    magic=b"TFL3",
+    offset=4,
+    opener=lambda content, trusted: TFLiteModel(content, trusted=trusted),
+    constants=tflite_file.parameters,
+    imports=("utils.deploy.tflite.tflite_model", "ai_edge_litert.interpreter", "ai_edge_litert.schema_py_generated"),
+)

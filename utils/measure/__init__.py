@@ -1,0 +1,1 @@
+"""Measuring what an optimization gained and lost: accuracy with intervals, time, memory, operations, cost."""

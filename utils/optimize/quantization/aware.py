@@ -1,0 +1,271 @@
+"""Quantization-aware training: the rounding of the integer model takes part in training.
+
+    q = quantize_aware(model, bits=8, calibration=x)   # a copy with fake quantization, ranges measured on x
+    recovery.recover(q, (x, y), epochs=2)              # train it: the weights move to where rounding hurts less
+    file = agreement.to_tflite(q)                      # the integers that training has seen
+
+Without `recover`, `quantize_aware(..., calibration=x)` *is* post-training quantization with the same quantizers,
+so both sides of a comparison have the same granularity.  Its parts: `fake_quantization` has the operator by hand,
+`refusals` why a layer stays float, `quantizers` the ranges, `recovery` the training, `agreement` the file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_model_optimization as tfmot
+import tf_keras
+from tensorflow_model_optimization.python.core.quantization.keras.experimental.default_n_bit import (
+    default_n_bit_quantize_registry as registry_n,
+)
+from tensorflow_model_optimization.python.core.quantization.keras.experimental.default_n_bit import (
+    default_n_bit_quantize_scheme as scheme_n,
+)
+
+from utils import data, training
+from utils.optimize.quantization.aware_layers import Refusal, refusal, refused_at_sight
+from utils.optimize.quantization.aware_ranges import calibrate, is_quantized
+from utils.optimize.quantization.fake import check_bits
+from utils.quiet import quiet
+
+__all__ = ["layer_config", "load", "quantize_aware", "refused_layers", "save"]
+
+_keras = tfmot.quantization.keras
+
+
+def quantize_aware(
+    model: tf_keras.Model,
+    bits: int | tuple[int, int] = 8,
+    only: str | Iterable[str] | Callable[[tf_keras.layers.Layer], bool] | None = None,
+    *,
+    per_channel: bool | None = None,
+    refused: str = "warn",
+    configs: Mapping[str, object] | None = None,
+    calibration: np.ndarray | Sequence[np.ndarray] | None = None,
+    clip: str = "minmax",
+) -> tf_keras.Model:
+    """A copy of `model` with the same weights and fake quantization in each layer; `model` stays as it is.
+
+    Args:
+        model: a built Sequential or functional tf_keras model, without models inside it.
+        bits: 2 to 8, for weights and activations alike, or (bits of weights, bits of activations).  Only 8-bit
+            activations can be converted; fewer are a simulation (see `to_tflite`).
+        only: which layers: None for all that the Toolkit supports, a name, several names, or a function of the layer.
+        per_channel: None as the Toolkit does it: convolutions have one scale for each output channel, dense layers
+            one in all; True gives dense layers one for each unit; False one for each weight array.  `to_tflite`
+            refuses what the converter cannot carry over: True with dense layers, False with batch normalization.
+        refused: what to do when a wanted layer is refused: "warn" leaves it float and says so in a warning,
+            "float" leaves it float, "raise" raises.  `refused_layers` lists them beforehand.  What comes out of a
+            refused layer gets a range where that is possible, so that the layer behind it can be an integer one.
+        configs: {layer name: QuantizeConfig} for layers that get their own; they are quantized even if not in `only`.
+        calibration, clip: inputs on which the ranges are measured, and how (see `calibrate`).  Without them the ranges
+            of activations start at ±6 and need thousands of steps to forget it.
+
+    Raises:
+        TypeError: no tf_keras model (a Keras 3 model, for example).
+        ValueError: bad bits; nested, subclassed or already quantized model; unknown layer; nothing to quantize;
+            a refused layer with refused="raise".
+    """
+    weights, activations = _check_pair(bits)
+    _check_model(model)
+    if refused not in ("warn", "float", "raise"):
+        raise ValueError(f"refused is {refused!r}; pass 'warn', 'float' or 'raise'")
+    configs = _check_configs(model, configs)
+    chosen = _chosen(model, only) | set(configs)
+    scheme = _Scheme(weights, activations, per_channel)
+    made, refusals = _apply(model, chosen, configs, scheme)
+    if refusals and refused == "raise":
+        raise ValueError("the Toolkit refuses " + "; ".join(map(str, refusals.values())))
+    if made is None:
+        reason = "; ".join(map(str, refusals.values())) or "no layer was chosen"
+        raise ValueError(f"nothing in the model {model.name!r} would be quantized: {reason}")
+    if refusals and refused == "warn":
+        warnings.warn("left float: " + "; ".join(map(str, refusals.values())), stacklevel=2)
+    if calibration is not None:
+        calibrate(made, calibration, clip=clip)
+    return made
+
+
+def refused_layers(model: tf_keras.Model) -> dict[str, Refusal]:
+    """{name: Refusal} of the layers of `model` that the Toolkit refuses, found by letting it try.
+
+    Asked is its n-bit scheme at 8 bits, which equals the default one but for Activation("gelu").
+    """
+    _check_model(model)
+    return _apply(model, _chosen(model, None), {}, _Scheme(8, 8, None))[1]
+
+
+def layer_config(
+    weights: Sequence[str] = (), activations: Sequence[str] = ("activation",), *, output: bool = False,
+    bits: int | tuple[int, int] = 8,
+) -> object:
+    """A QuantizeConfig for a layer that the Toolkit does not know: which of its attributes to quantize.
+
+    weights: names of attributes that hold weights, such as ["kernel"]; one scale for each.
+    activations: names of attributes that hold an activation function; () for a layer without.
+    output: quantize what the layer returns instead (for layers without an activation attribute).
+    """
+    pair = _check_pair(bits)
+    if not weights and not activations and not output:
+        raise ValueError("this configuration quantizes nothing; name weights=['kernel'], or pass output=True. "
+                         "To leave a layer float, use only=")
+    return registry_n.DefaultNBitQuantizeConfig(list(weights), list(activations), output, *pair)
+
+
+def save(model: tf_keras.Model, path: object) -> None:
+    """Store a model made by `quantize_aware` for further training; the path must end in .h5.
+
+    The .keras format stores it and cannot load it again (the wrapper's weights are listed twice).
+    """
+    path = Path(path)
+    if path.suffix != ".h5":
+        raise ValueError(f"{path.name!r} must end in .h5: a .keras file of a quantized model cannot be loaded again")
+    with tempfile.TemporaryDirectory() as folder, quiet():  # Keras recommends .keras, which fails here
+        model.save(Path(folder) / "model.h5")
+        data.write_bytes(path, (Path(folder) / "model.h5").read_bytes())
+
+
+def load(path: object, custom_objects: Mapping[str, object] | None = None) -> tf_keras.Model:
+    """Read what `save` stored, not compiled.
+
+    custom_objects: {name: class} of QuantizeConfigs, Quantizers and layers of your own.
+    """
+    with _keras.quantize_scope(dict(custom_objects or {})):
+        return tf_keras.models.load_model(path, compile=False)
+
+
+class _Scheme(scheme_n.DefaultNBitQuantizeScheme):
+    """The Toolkit's n-bit scheme, with a say in the granularity of dense layers.  At 8 bits it equals the default."""
+
+    def __init__(self, weights: int, activations: int, per_channel: bool | None) -> None:
+        super().__init__(per_channel is False, num_bits_weight=weights, num_bits_activation=activations)
+        self._bits, self._dense_per_channel = (weights, activations), per_channel is True
+        self.activation_bits = activations
+
+    def get_quantize_registry(self):
+        registry = super().get_quantize_registry()
+        if self._dense_per_channel:
+            registry._layer_quantize_map[tf_keras.layers.Dense] = registry_n.DefaultNBitConvQuantizeConfig(
+                ["kernel"], ["activation"], False, *self._bits)
+        return registry
+
+
+def _apply(model, chosen: set[str], configs: Mapping[str, object], scheme: _Scheme):
+    """(quantized copy or None, refusals): asks the Toolkit again without each layer that it refuses."""
+    registry = scheme.get_quantize_registry()
+    refusals = {layer.name: why for layer in model.layers
+                if layer.name in chosen - set(configs) and (why := refused_at_sight(layer, registry))}
+    with _keras.quantize_scope(_custom_classes(model, configs)):
+        while wanted := chosen - set(refusals):
+            try:
+                return _quantize(model, wanted, set(refusals), configs, scheme), refusals
+            except RuntimeError as error:
+                name = re.match(r"Layer (\S+?):", str(error))
+                if not name or name[1] not in wanted:
+                    raise
+                refusals[name[1]] = refusal(model.get_layer(name[1]), "the Toolkit has no rule for it in this place")
+    return None, refusals
+
+
+def _quantize(model, wanted: set[str], refused: set[str], configs: Mapping[str, object], scheme: _Scheme):
+    """Let the Toolkit quantize `wanted`; where it can be, what comes out of a refused layer gets a range too.
+
+    Without that range the layer behind a refused one would stay float in the file, as its input is not quantized.
+    """
+    output_only = layer_config(activations=(), output=True, bits=(8, scheme.activation_bits))
+    ranges = {name: output_only for name in refused if _takes_one_tensor(model.get_layer(name))}
+    try:
+        return _keras.quantize_apply(_annotate(model, wanted | set(ranges), ranges | dict(configs)), scheme)
+    except RuntimeError:
+        raise
+    except Exception:  # a refused layer that cannot be wrapped: whatever it raises, the plain way is left
+        if not ranges:
+            raise
+        return _keras.quantize_apply(_annotate(model, wanted, configs), scheme)
+
+
+def _annotate(model, wanted: set[str], configs: Mapping[str, object]):
+    """A clone with the weights of `model` in which the wanted layers are marked for quantization."""
+    clone = tf_keras.models.clone_model(model)
+    clone.set_weights(model.get_weights())
+
+    def mark(layer):
+        return _keras.quantize_annotate_layer(layer, configs.get(layer.name)) if layer.name in wanted else layer
+
+    return tf_keras.models.clone_model(clone, clone_function=mark)
+
+
+def _takes_one_tensor(layer) -> bool:
+    """True for a layer that is called as `layer(x)` and returns one tensor: those the Toolkit's wrapper can hold."""
+    if "Lambda" in type(layer).__name__ or isinstance(layer, tf_keras.layers.RNN) or len(layer._inbound_nodes) != 1:
+        return False
+    node = layer._inbound_nodes[0]
+    single = len(node.call_args) == 1 and not isinstance(node.outputs, (list, tuple, dict))
+    return single and not any(tf.nest.flatten(node.call_kwargs))
+
+
+def _custom_classes(model, configs: Mapping[str, object]) -> dict[str, type]:
+    """The user's own layers and configurations, which the Toolkit must find by name when it rebuilds the model."""
+    own = [type(layer) for layer in model.layers] + [type(config) for config in configs.values()]
+    return {cls.__name__: cls for cls in own if not cls.__module__.startswith(("tf_keras", "tensorflow_model_optim"))}
+
+
+def _check_pair(bits: object) -> tuple[int, int]:
+    if isinstance(bits, (tuple, list)):
+        if len(bits) != 2:
+            raise ValueError(f"bits is {bits!r}; pass one number, or (bits of weights, bits of activations)")
+        return check_bits(bits[0], 8), check_bits(bits[1], 8)
+    return check_bits(bits, 8), int(bits)
+
+
+def _check_model(model: object) -> None:
+    training.check_model(model)
+    if not isinstance(model, tf_keras.Sequential) and not getattr(model, "_is_graph_network", False):
+        raise ValueError(f"{type(model).__name__} is a subclassed model; the Toolkit rewrites only Sequential and "
+                         "functional ones. If it is made of layers, utils.optimize.variants.flattened(model) turns it "
+                         "into one")
+    if not model.built:
+        raise ValueError(f"the model {model.name!r} has no weights yet; give it an input shape, or call it once")
+    if is_quantized(model):
+        raise ValueError(f"the model {model.name!r} already has fake quantization; start from the float model")
+    nested = [layer.name for layer in model.layers if isinstance(layer, tf_keras.Model)]
+    if nested:
+        raise ValueError(f"the model {model.name!r} contains the models {nested}, which the Toolkit does not open; "
+                         "pass utils.optimize.variants.flattened(model)")
+
+
+def _check_configs(model, configs: Mapping[str, object] | None) -> dict[str, object]:
+    configs = dict(configs or {})
+    _check_names(model, configs)
+    for name, config in configs.items():
+        if not isinstance(config, _keras.QuantizeConfig):
+            raise TypeError(f"configs[{name!r}] is a {type(config).__name__}; pass a QuantizeConfig, such as "
+                            "layer_config(['kernel'])")
+    return configs
+
+
+def _chosen(model, only) -> set[str]:
+    names = [layer.name for layer in model.layers if not isinstance(layer, tf_keras.layers.InputLayer)]
+    if only is None:
+        return set(names)
+    if callable(only):
+        return {layer.name for layer in model.layers if layer.name in names and only(layer)}
+    wanted = [only] if isinstance(only, str) else list(only)
+    _check_names(model, wanted)
+    return set(wanted) & set(names)
+
+
+def _check_names(model, wanted: Iterable[str]) -> None:
+    names = [layer.name for layer in model.layers]
+    for name in wanted:
+        if name not in names:
+            near = difflib.get_close_matches(str(name), names, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {names}"
+            raise ValueError(f"the model has no layer {name!r}; {hint}")

@@ -1,0 +1,144 @@
+"""The file of a model with fake quantization, and whether it keeps what training promised.
+
+    file = to_tflite(aware)                     # the integers that training has seen
+    agreement(aware, file, x).share             # of inputs with the same predicted class
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow_model_optimization as tfmot
+import tf_keras
+
+from utils.artifact import Artifact
+from utils.optimize.quantization.aware_ranges import activation_quantizers, is_quantized
+from utils.optimize.quantization.converter import convert
+
+__all__ = ["Agreement", "agreement", "stored_as", "stored_kernel", "to_tflite"]
+
+#: Operators whose second input is a kernel.
+_KERNELS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+_QuantizeWrapper = tfmot.quantization.keras.QuantizeWrapper
+
+
+def to_tflite(model: tf_keras.Model) -> Artifact:
+    """The .tflite file of a model made by `quantize_aware`: float32 in and out, integers between.
+
+    The ranges come from training, so no calibration is needed.  8-bit activations with weights of 8 bits or fewer
+    convert; weights of 2 to 4 bits are stored in 4.  Raises ValueError for what exists only in simulation: other
+    activations (TF Lite has no kernel for them), and dense layers with one scale for each unit.
+    """
+    if not is_quantized(model):
+        raise ValueError(f"the model {getattr(model, 'name', model)!r} has no fake quantization; for a plain model use "
+                         "quantization.convert")
+    _check_convertible(model)
+    return convert(model, "dynamic")  # its name for "no calibration": ranges come from the model
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far two models give the same answers.
+
+    share: of examples with the same predicted class, 0 to 1.
+    disagreements: indices of the others.
+    margins: for each of them, how far the first model's favourite is ahead of the second's, in output steps.
+    largest: largest difference of two outputs, in output steps.  step: one output step in the outputs' unit.
+    """
+
+    share: float
+    disagreements: np.ndarray
+    margins: np.ndarray
+    largest: float
+    step: float
+
+    @property
+    def near_ties(self) -> float:
+        """Share of the disagreements with a margin of at most two steps; 1.0 if there are none."""
+        return float(np.mean(self.margins <= 2 + 1e-4)) if len(self.margins) else 1.0
+
+    def by_margin(self) -> list[dict[str, object]]:
+        """How many disagreements there are with a margin of up to one step, up to two, and more."""
+        most = np.ceil(np.asarray(self.margins) - 1e-4)  # whole steps, computed in float
+        counts = (most <= 1).sum(), (most == 2).sum(), (most > 2).sum()
+        names = "up to 1 step", "up to 2 steps", "more"
+        return [{"winner ahead by": n, "disagreements": int(c)} for n, c in zip(names, counts, strict=True)]
+
+
+def agreement(model: tf_keras.Model, artifact: Artifact, x: np.ndarray) -> Agreement:
+    """Compare a classifier with the file made of it, on inputs x.
+
+    model: made by `quantize_aware`, one output of shape (n, classes).  artifact: its .tflite file.
+    Raises ValueError if the file's output is not quantized, because then there is no output step.
+    """
+    ours = np.asarray(model.predict(x, batch_size=500, verbose=0), np.float64)
+    theirs = np.asarray(artifact.predict(x), np.float64)
+    if ours.shape != theirs.shape or ours.ndim != 2:
+        raise ValueError(f"the model gives {ours.shape}, the file {theirs.shape}; both must be (n, classes)")
+    step = _output_step(artifact)
+    first, second = ours.argmax(axis=1), theirs.argmax(axis=1)
+    apart = np.flatnonzero(first != second)
+    margins = (ours[apart, first[apart]] - ours[apart, second[apart]]) / step
+    return Agreement(float(np.mean(first == second)), apart, margins, float(np.abs(ours - theirs).max() / step), step)
+
+
+def stored_kernel(artifact: Artifact, number: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """(integers, scales) of the `number`-th convolution or dense layer of a .tflite file, output channels last.
+
+    Raises ValueError if there are fewer, or if that one is not quantized.
+    """
+    kernels = [op.inputs[1] for op in artifact.runner.summary() if op.name in _KERNELS]
+    if not 0 <= number < len(kernels) or kernels[number].quantization is None:
+        raise ValueError(f"the file has {len(kernels)} convolutions and dense layers, quantized are numbers "
+                         f"{[i for i, kernel in enumerate(kernels) if kernel.quantization]}; got {number}")
+    values, quantized = artifact.runner.values(kernels[number]), kernels[number].quantization
+    depthwise = values.ndim == 4 and values.shape[0] == 1 and quantized.axis == 3  # its channels are last already
+    values = values if depthwise else np.moveaxis(values, 0, -1)
+    return values.astype(np.int64), np.asarray(quantized.scales)
+
+
+def stored_as(model: tf_keras.Model) -> str:
+    """The type in which the file of `model` would keep the first kernel; if there is no such file, why."""
+    try:
+        operators = to_tflite(model).runner.summary()
+    except ValueError as refusal:
+        return f"no file: {str(refusal).partition(':')[0]}"
+    return next((op.inputs[1].dtype for op in operators if op.name in _KERNELS), "no kernel")
+
+
+def _output_step(artifact: Artifact) -> float:
+    """Distance of two neighbouring values of the file's output."""
+    operators = artifact.runner.summary()
+    last = operators[-1]
+    tensor = last.inputs[0] if last.name == "DEQUANTIZE" else last.outputs[0]
+    if tensor.quantization is None:
+        raise ValueError("the file's output is not quantized (the last layer stayed float), so there is no output step")
+    return float(tensor.quantization.scales[0])
+
+
+def _check_convertible(model) -> None:
+    few = sorted({q.num_bits for q in activation_quantizers(model) if hasattr(q, "num_bits")} - {8})
+    if few:
+        raise ValueError(f"this model has {few[0]}-bit activations, which exist only in simulation: no kernel "
+                         "of TF Lite takes them. Convert a model with 8-bit activations, such as bits=(4, 8)")
+    dense = [layer.layer.name for layer in model.layers if isinstance(layer, _QuantizeWrapper)
+             and isinstance(layer.layer, tf_keras.layers.Dense)
+             and any(getattr(quantizer, "per_axis", False) for _, quantizer, _ in layer._weight_vars)]
+    if dense:
+        raise ValueError(f"the dense layers {dense} have one scale for each unit, which the converter cannot read from "
+                         "fake quantization; leave per_channel at None, or quantize after training instead")
+    folded = [layer.layer.name for layer in model.layers if _is_folded_per_tensor(layer)]
+    if folded:
+        raise ValueError(f"batch normalization behind {folded} multiplies each channel by another number, so one "
+                         "scale for all channels is lost, and the converter leaves these layers float; leave "
+                         "per_channel at None")
+
+
+def _is_folded_per_tensor(layer) -> bool:
+    """True for a convolution with one scale in all and batch normalization behind it."""
+    if not isinstance(layer, _QuantizeWrapper) or not isinstance(layer.layer, tf_keras.layers.Conv2D):
+        return False
+    behind = [getattr(node.layer, "layer", node.layer) for node in layer._outbound_nodes]
+    normalized = any(isinstance(next_one, tf_keras.layers.BatchNormalization) for next_one in behind)
+    return normalized and any(not getattr(quantizer, "per_axis", True) for _, quantizer, _ in layer._weight_vars)

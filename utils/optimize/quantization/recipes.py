@@ -1,0 +1,323 @@
+"""Quantize a .tflite file, without TensorFlow and without the model it came from: LiteRT's own quantizer.
+
+    small = recipes.quantize(artifact, "weight_only_int4")
+    mixed = recipes.quantize(artifact, "dynamic_int4", keep="logits")
+    recipes.report(small)          # each weight: its type, its scales, its bytes
+
+The package is litert-quantizer (before: ai-edge-quantizer).  It takes a float file, rewrites weights, and skips
+without a word what a recipe cannot store: so each result is compared with the file it came from, and run.
+Weights of a Keras `Embedding` become a GATHER, which no weight recipe touches; the converter's "dynamic" mode does.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from utils.artifact import Artifact, ArtifactError
+from utils.quiet import quiet
+from utils.tflite_file import File, Operator, Tensor
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What becomes of a file.
+
+    kind: "weight_only" (weights are dequantized before use), "dynamic" (activations are quantized while running)
+        or "static" (activations' ranges are fixed by calibration).
+    weights, activations: bits of the integers; 16-bit weights are floats.  only: operators it is kept to.
+    """
+
+    kind: str
+    weights: int
+    activations: int = 32
+    only: tuple[str, ...] = ()
+
+
+#: The recipes by name.  2-bit convolutions can be written, but LiteRT 2.3's kernels read some of them wrongly
+#: (outputs become infinite), so they are left in float.
+RECIPES = {
+    "weight_only_float16": Recipe("weight_only", 16),
+    "weight_only_int8": Recipe("weight_only", 8),
+    "weight_only_int4": Recipe("weight_only", 4),
+    "dynamic_int8": Recipe("dynamic", 8),
+    "dynamic_int4": Recipe("dynamic", 4),
+    "dynamic_int2": Recipe("dynamic", 2, only=("FULLY_CONNECTED", "EMBEDDING_LOOKUP")),
+    "static_int8": Recipe("static", 8, 8),
+    "static_int4": Recipe("static", 4, 8),
+    "static_int16x8": Recipe("static", 8, 16),
+}
+
+#: How the range of a weight is chosen: all of it, or the part with the least mean squared error.
+RANGES = {"minmax": "MIN_MAX_UNIFORM_QUANT", "mse": "MSE", "octav": "OCTAV"}
+
+#: Weights that share a scale within a row of a dense layer.
+BLOCKS = (32, 64, 128, 256)
+
+
+def quantize(artifact: Artifact, recipe: str, *, layers: str | None = None, keep: str | None = None,
+             operators: Sequence[str] | None = None, calibration: Any = None, ranges: str = "minmax",
+             block: int | None = None) -> Artifact:
+    """A .tflite file whose weights are stored as the recipe says, tried and found to run.
+
+    artifact: a .tflite file with float weights; what is already quantized stays as it is, so recipes can follow
+        one another: int4 for some layers, then int8 for the rest.
+    recipe: a name of `RECIPES`.
+    layers, keep: regular expressions, searched in the names of an operator's outputs and weights, which contain the
+        Keras layers' names: only these, or all but these.  operators: only these kinds, such as ["FULLY_CONNECTED"].
+    calibration: inputs as in training, (n, ...) or `{input name: array}`; for static recipes only.  This quantizer
+        follows the range of one input after another with a moving average: pass a hundred or more.
+    ranges: a name of `RANGES`.  block: of `BLOCKS`, for dense layers in the dynamic recipes with 4 bits.
+    Raises ValueError or TypeError that says what was passed and what to pass; ArtifactError if the file cannot be
+    read, or if the result does not run or gives infinite outputs.
+    """
+    chosen = _check_arguments(artifact, recipe, calibration, ranges, block)
+    file = artifact.runner.file  # broken and foreign files end here, in a child process
+    selected = _selected(file.all_operators(), chosen, layers, keep, operators)
+    if block is not None:
+        _check_block(selected, block)
+    everything = layers is None and keep is None and operators is None and not chosen.only
+    scopes = [".*"] if everything else [f"^{re.escape(_scope(operator))}$" for operator in selected]
+    content = _run_quantizer(artifact, _as_configured(chosen, scopes, ranges, block), calibration)
+    _check_changed(file, File(content), chosen, recipe, selected, block)
+    made = Artifact(content, "tflite")
+    _check_outputs(made, recipe)
+    return made
+
+
+def report(artifact: Artifact) -> list[dict[str, Any]]:
+    """One row for each weight and bias, in the order of execution: for `claims.show`.
+
+    layer: the name of what it computes.  operator: which uses it.  weight, shape, bytes: as stored.  scales: how
+    many (0: float).  activations: type of what comes in.  dequantized: True if a DEQUANTIZE turns the weight into
+    float32 first, so that the arithmetic is float.
+    """
+    rows = []
+    operators = _runner(artifact).file.all_operators()
+    producers = {(o.subgraph, out.index): o for o in operators for out in o.outputs}
+    for operator in operators:
+        if operator.name == "DEQUANTIZE":
+            continue
+        activations = [t.dtype for t in operator.inputs if not _stored(t, producers)[0]]
+        for tensor in operator.inputs:
+            weight, dequantized = _stored(tensor, producers)
+            if weight is not None and _is_parameter(weight):
+                rows.append({"layer": _label(operator), "operator": operator.name, "weight": weight.dtype,
+                             "shape": weight.shape, "bytes": weight.bytes,
+                             "scales": len(weight.quantization.scales) if weight.quantization else 0,
+                             "activations": activations[0] if activations else "", "dequantized": dequantized})
+    return rows
+
+
+def summary(artifact: Artifact) -> dict[str, int]:
+    """Bytes of the weights and biases by type, such as {"int4": 50176, "float32": 552}."""
+    total: Counter[str] = Counter()
+    tensors = [tensor for graph in _runner(artifact).file.tensors for tensor in graph]
+    for tensor in {tensor.buffer: tensor for tensor in tensors if _is_parameter(tensor)}.values():
+        total[tensor.dtype] += tensor.bytes
+    return dict(total)
+
+
+# ---------------------------------------------------------------- what stands in the file
+
+
+def _runner(artifact: Artifact) -> Any:
+    if not isinstance(artifact, Artifact) or artifact.format != "tflite":
+        raise TypeError(f"recipes work on a .tflite Artifact; got {artifact!r:.80}. quantization.convert(model, "
+                        "'float32') makes one of a Keras model, artifact.load(path) of a file")
+    return artifact.runner
+
+
+def _scope(operator: Operator) -> str:
+    """The quantizer's name of an operator: those of its outputs, each followed by a semicolon."""
+    return "".join(f"{tensor.name};" for tensor in operator.outputs or operator.inputs if tensor.name)
+
+
+def _label(operator: Operator) -> str:
+    """A name to read: the first output's, or the weight's where the file's outputs have lost the layer's name."""
+    names = [tensor.name for tensor in (*operator.outputs, *filter(_is_parameter, operator.inputs))]
+    return next((name for name in names if "/" in name), names[0]).partition(";")[0]
+
+
+def _stored(tensor: Tensor, producers: dict) -> tuple[Tensor | None, bool]:
+    """The constant behind a tensor, and whether a DEQUANTIZE stands between; (None, False) for what is computed."""
+    if tensor.constant:
+        return tensor, False
+    source = producers.get((tensor.subgraph, tensor.index))
+    if source is not None and source.name == "DEQUANTIZE" and source.inputs and source.inputs[0].constant:
+        return source.inputs[0], True
+    return None, False
+
+
+def _is_parameter(tensor: Tensor) -> bool:
+    """Constants that are no shapes, axes or paddings; scales of blocks stand beside the tensor, not in it."""
+    known = tensor.dtype.startswith(("float", "bfloat")) or tensor.dtype in ("int2", "int4")
+    return tensor.constant and (known or tensor.quantization is not None)
+
+
+def _selected(operators: Sequence[Operator], recipe: Recipe, layers, keep, kinds) -> list[Operator]:
+    """The operators that are named; the recipe need not be able to quantize each."""
+    found = [o for o in operators if _named(o, layers, "layers", True) and not _named(o, keep, "keep", False)]
+    wanted = _check_kinds(kinds, operators)
+    if recipe.only and wanted - {*recipe.only}:
+        raise ValueError(f"operators={sorted(wanted - {*recipe.only})!r}: with 2 bits this LiteRT computes "
+                         f"{' and '.join(recipe.only)} right, and no convolution; take 4 bits for those")
+    found = [o for o in found if o.name in (wanted or recipe.only or {o.name})]
+    if not found:
+        with_weights = [_label(o) for o in operators if any(map(_is_parameter, o.inputs))]
+        raise ValueError(f"no operator fits layers={layers!r}, keep={keep!r}, operators={kinds!r}; "
+                         f"those with weights are {_some(with_weights)}")
+    return found
+
+
+def _named(operator: Operator, pattern: str | None, argument: str, default: bool) -> bool:
+    """True if the pattern is found in the operator's outputs or constants: the last layer's output has another name."""
+    if pattern is None:
+        return default
+    try:
+        return any(re.search(pattern, tensor.name) for tensor in (*operator.outputs, *operator.inputs)
+                   if tensor in operator.outputs or tensor.constant)
+    except (re.error, TypeError) as error:
+        raise ValueError(f"{argument}={pattern!r} is no regular expression ({error}); pass text such as "
+                         "'dense_1|logits'") from None
+
+
+def _check_kinds(kinds: Sequence[str] | None, operators: Sequence[Operator]) -> set[str]:
+    if kinds is None:
+        return set()
+    kinds = {kinds} if isinstance(kinds, str) else set(kinds)
+    there = {operator.name for operator in operators}
+    if kinds - there:
+        raise ValueError(f"operators={sorted(kinds - there)!r}: the file has none; it has {', '.join(sorted(there))}")
+    return kinds
+
+
+def _some(names: Sequence[str], most: int = 8) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(repr, names[:most])) + more if names else "none"
+
+
+# ---------------------------------------------------------------- the quantizer
+
+
+def _as_configured(recipe: Recipe, scopes: list[str], ranges: str, block: int | None) -> list[dict]:
+    """The recipe in the quantizer's own words, for each scope."""
+    from litert_quantizer import qtyping, recipe_manager
+    from litert_quantizer.algorithm_manager import AlgorithmName
+
+    everything = qtyping.TFLOperationName.ALL_SUPPORTED
+    algorithm = AlgorithmName.FLOAT_CASTING if recipe.weights == 16 else AlgorithmName[RANGES[ranges]]
+    granularity = qtyping.QuantGranularity["CHANNELWISE" if block is None else f"BLOCKWISE_{block}"]
+    manager = recipe_manager.RecipeManager()
+    for scope in scopes:
+        if recipe.kind == "static":
+            manager.add_static_config(scope, everything, recipe.activations, recipe.weights, granularity, algorithm)
+        elif recipe.kind == "dynamic":
+            manager.add_dynamic_config(scope, everything, recipe.weights, granularity, algorithm)
+        else:
+            manager.add_weight_only_config(scope, everything, recipe.weights, granularity, algorithm)
+    return manager.get_quantization_recipe()
+
+
+def _run_quantizer(artifact: Artifact, configured: list[dict], calibration: Any) -> bytes:
+    from litert_quantizer import quantizer
+
+    samples = None if calibration is None else _samples(artifact.runner, calibration)
+    try:
+        with quiet(tell_on_error=False):
+            work = quantizer.Quantizer(artifact.content)
+            work.load_quantization_recipe(configured)
+            found = None if samples is None else work.calibrate(samples, num_threads=artifact.runner.threads)
+            done = work.quantize(found, enable_progress_bar=False, enable_progress_report=False)
+            return bytes(done.quantized_model)
+    except Exception as error:  # it raises whatever its NumPy and its flatbuffers raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ArtifactError(f"LiteRT's quantizer gives up on this file: {reason:.300}") from error
+
+
+def _samples(runner: Any, calibration: Any) -> dict[str, list[dict[str, np.ndarray]]]:
+    """Calibration one by one, for the file's signature."""
+    signatures = list(runner.interpreter._get_full_signature_list())
+    if len(signatures) != 1:
+        raise ValueError(f"the file has {len(signatures)} signatures; static recipes need a file with exactly one")
+    named = runner._by_name(calibration)
+    arrays = {port.name: _check_samples(port, np.asarray(named[port.name])) for port in runner.inputs}
+    counts = {len(array) for array in arrays.values()}
+    if len(counts) > 1:
+        raise ValueError(f"the inputs' calibration arrays have {sorted(counts)} examples; pass as many of each")
+    return {signatures[0]: [{name: x[i:i + 1] for name, x in arrays.items()} for i in range(counts.pop())]}
+
+
+def _check_samples(port: Any, x: np.ndarray) -> np.ndarray:
+    shape = port.shape[1:]
+    if x.ndim != len(port.shape) or any(want not in (-1, have) for want, have in zip(shape, x.shape[1:], strict=True)):
+        raise ValueError(f"calibration has shape {x.shape}; input {port.name!r} takes (n, "
+                         f"{', '.join('any' if size < 0 else str(size) for size in shape)})")
+    if not x.size:
+        raise ValueError(f"calibration is empty (shape {x.shape}); pass a hundred inputs or more")
+    if x.dtype.kind == "f" and not np.isfinite(x).all():
+        raise ValueError("calibration holds NaN or infinity; the ranges would be meaningless")
+    return x.astype(port.dtype)
+
+
+# ---------------------------------------------------------------- checks
+
+
+def _check_arguments(artifact: Artifact, recipe: str, calibration: Any, ranges: str, block: int | None) -> Recipe:
+    _runner(artifact)
+    for name, value, known in (("recipe", recipe, RECIPES), ("ranges", ranges, RANGES)):
+        if value not in known:
+            near = difflib.get_close_matches(str(value), known, 1, cutoff=0)
+            raise ValueError(f"no {name} {value!r}; did you mean {near[0]!r}? There are {', '.join(known)}")
+    chosen = RECIPES[recipe]
+    if chosen.kind == "static" and calibration is None:
+        raise ValueError(f"recipe {recipe!r} fixes the activations' ranges in advance, so it needs calibration=: "
+                         "some hundred inputs of the training set, prepared as in training")
+    if chosen.kind != "static" and calibration is not None:
+        raise ValueError(f"recipe {recipe!r} does not use calibration data; leave it out, or take 'static_int8'")
+    if block is not None and (block not in BLOCKS or recipe != "dynamic_int4"):
+        raise ValueError(f"block={block!r} with recipe {recipe!r}: blocks are {', '.join(map(str, BLOCKS))} weights, "
+                         "and only 'dynamic_int4' has kernels for them")
+    return chosen
+
+
+def _check_block(selected: list[Operator], block: int) -> None:
+    """The rows of a dense layer must be whole blocks."""
+    broken = [f"{_label(o)} ({o.inputs[1].shape[-1]})" for o in selected
+              if o.name == "FULLY_CONNECTED" and o.inputs[1].constant and o.inputs[1].shape[-1] % block]
+    if broken:
+        raise ValueError(f"block={block} does not divide the inputs of {_some(broken)}; "
+                         "leave these layers out with keep=, or leave out block=")
+
+
+def _check_changed(before: File, after: File, recipe: Recipe, name: str, selected: list[Operator], block) -> None:
+    """The quantizer rewrites a file even when it has quantized nothing in it."""
+    def types(file: File) -> Counter:
+        return Counter(t.dtype for tensors in file.tensors for t in tensors
+                       if (recipe.kind == "static" or t.constant) and t.dtype != "float32")
+
+    if types(before) == types(after):
+        there = sorted({o.name for o in selected if any(_is_parameter(t) for t in o.inputs)})
+        extra = "" if block is None else f" in blocks of {block}"
+        raise ValueError(f"recipe {name!r}{extra} changed nothing: it can store no float weight of "
+                         f"{', '.join(there) or 'this file'}. Depthwise convolutions take 8 bits, blocks are for "
+                         "dense layers, and weights that are quantized already stay as they are")
+
+
+def _check_outputs(made: Artifact, name: str) -> None:
+    """Some kernels read small weights wrongly and say nothing: infinite outputs give them away."""
+    runner = made.runner
+    try:
+        found = runner.run_raw(runner.sample(4, np.random.default_rng(0)))
+    except ArtifactError:  # the made-up whole numbers are no valid index; zeros were tried when it was opened
+        return
+    for output in found.values() if isinstance(found, dict) else [found]:
+        if not np.isfinite(output).all():
+            raise ArtifactError(f"the file of recipe {name!r} runs, but gives infinite outputs: the kernels cannot "
+                                "compute with these weights; take more bits, or leave layers out with keep=")

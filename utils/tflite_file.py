@@ -1,0 +1,277 @@
+"""What stands in a .tflite file: tensors, their constants and quantization, operators.
+
+A .tflite file is a flatbuffer: tables that point to each other by offsets.  The generated reader of
+ai_edge_litert follows them; the functions here turn them into plain dataclasses.  Offsets in a damaged file
+point anywhere, so read only files that the interpreter has verified (`tflite.Model` sees to that).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from utils.formats import ArtifactError
+
+#: numpy's type for each TensorType that numpy has; the sub-byte types are unpacked into int8 or uint8.
+_DTYPES = {
+    "FLOAT32": np.float32, "FLOAT16": np.float16, "FLOAT64": np.float64,
+    "INT8": np.int8, "INT16": np.int16, "INT32": np.int32, "INT64": np.int64,
+    "UINT8": np.uint8, "UINT16": np.uint16, "UINT32": np.uint32, "UINT64": np.uint64,
+    "BOOL": np.bool_, "INT4": np.int8, "INT2": np.int8, "UINT4": np.uint8,
+    "COMPLEX64": np.complex64, "COMPLEX128": np.complex128,
+}  # fmt: skip
+_PACKED_BITS = {"INT4": 4, "UINT4": 4, "INT2": 2}
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """real value = scale · (stored value − zero point), per tensor or per slice along `axis`."""
+
+    scales: tuple[float, ...]
+    zero_points: tuple[int, ...]
+    axis: int = 0
+
+    @property
+    def per_channel(self) -> bool:
+        return len(self.scales) > 1
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One tensor of the file.
+
+    Attributes:
+        index: its number in its subgraph.
+        shape: as stored; axes of unknown length are 1.
+        signature: as declared; axes of unknown length are -1.
+        dtype: the file's name of the type in lower case, "float32", "int8", "int4", …
+        bytes: of its constant in the file, 0 for what is computed.
+        quantization: None if it has no scale.
+        sparse: True if the constant is stored without (some of) its zeros.
+    """
+
+    index: int
+    name: str
+    shape: tuple[int, ...]
+    signature: tuple[int, ...]
+    dtype: str
+    bytes: int
+    quantization: Quantization | None
+    sparse: bool
+    variable: bool
+    subgraph: int = 0
+    buffer: int = field(default=0, repr=False)
+
+    @property
+    def constant(self) -> bool:
+        return self.bytes > 0
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator of the file, in the order of execution; absent optional inputs are left out."""
+
+    index: int
+    name: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    subgraph: int = 0
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the constants among its inputs; a constant that several operators share counts in each."""
+        return sum(tensor.bytes for tensor in self.inputs)
+
+
+def _present(tensors: tuple[Tensor, ...], numbers: Iterable[int]) -> tuple[Tensor, ...]:
+    """The tensors of these numbers; -1 stands for an optional one that is absent."""
+    return tuple(tensors[number] for number in numbers if number >= 0)
+
+
+class File:
+    """A parsed .tflite file."""
+
+    def __init__(self, content: bytes) -> None:
+        from ai_edge_litert import schema_py_generated as schema
+
+        self.content = content
+        self._model = schema.Model.GetRootAs(content, 0)
+        self.subgraphs = [self._model.Subgraphs(number) for number in range(self._model.SubgraphsLength())]
+        self.tensors = [self._tensors(number) for number in range(len(self.subgraphs))]
+
+    def _tensors(self, number: int) -> tuple[Tensor, ...]:
+        graph = self.subgraphs[number]
+        return tuple(self._tensor(graph.Tensors(index), index, number) for index in range(graph.TensorsLength()))
+
+    def _tensor(self, raw: Any, index: int, subgraph: int) -> Tensor:
+        shape = tuple(int(size) for size in raw.ShapeAsNumpy()) if raw.ShapeLength() else ()
+        signature = tuple(int(size) for size in raw.ShapeSignatureAsNumpy()) if raw.ShapeSignatureLength() else shape
+        return Tensor(
+            index=index,
+            name=(raw.Name() or b"").decode(errors="replace"),
+            shape=shape,
+            signature=signature,
+            dtype=_type_names()[raw.Type()].lower(),
+            bytes=len(self._buffer(raw.Buffer())),
+            quantization=_quantization(raw.Quantization()),
+            sparse=raw.Sparsity() is not None,
+            variable=bool(raw.IsVariable()),
+            subgraph=subgraph,
+            buffer=raw.Buffer(),
+        )
+
+    def _buffer(self, number: int) -> memoryview:
+        """The bytes of a buffer, which large files keep behind the flatbuffer."""
+        buffer = self._model.Buffers(number)
+        if buffer.Offset() > 1:
+            return memoryview(self.content)[buffer.Offset() : buffer.Offset() + buffer.Size()]
+        return memoryview(buffer.DataAsNumpy() if buffer.DataLength() else b"")
+
+    def operators(self, subgraph: int = 0) -> tuple[Operator, ...]:
+        """The operators of a subgraph; 0 is the one that is run."""
+        graph, tensors = self.subgraphs[subgraph], self.tensors[subgraph]
+        return tuple(
+            Operator(
+                index=index,
+                name=self._operator_name(operator.OpcodeIndex()),
+                inputs=_present(tensors, operator.InputsAsNumpy() if operator.InputsLength() else ()),
+                outputs=_present(tensors, operator.OutputsAsNumpy() if operator.OutputsLength() else ()),
+                subgraph=subgraph,
+            )
+            for index, operator in ((i, graph.Operators(i)) for i in range(graph.OperatorsLength()))
+        )
+
+    def all_operators(self) -> tuple[Operator, ...]:
+        """The operators of all subgraphs: the body of a loop is a subgraph of its own."""
+        return tuple(operator for number in range(len(self.subgraphs)) for operator in self.operators(number))
+
+    def _operator_name(self, number: int) -> str:
+        code = self._model.OperatorCodes(number)
+        builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())  # old files fill only the second
+        name = _operator_names().get(builtin, f"BUILTIN_{builtin}")
+        return (code.CustomCode() or b"CUSTOM").decode(errors="replace") if name == "CUSTOM" else name
+
+    def inputs(self, subgraph: int = 0) -> tuple[Tensor, ...]:
+        """The tensors that a subgraph is given."""
+        graph = self.subgraphs[subgraph]
+        return tuple(self.tensors[subgraph][i] for i in graph.InputsAsNumpy()) if graph.InputsLength() else ()
+
+    def outputs(self, subgraph: int = 0) -> tuple[Tensor, ...]:
+        """The tensors that a subgraph returns."""
+        graph = self.subgraphs[subgraph]
+        return tuple(self.tensors[subgraph][i] for i in graph.OutputsAsNumpy()) if graph.OutputsLength() else ()
+
+    def metadata_buffers(self) -> tuple[tuple[str, int], ...]:
+        """(name, number of the buffer) of each metadata entry."""
+        found = [self._model.Metadata(number) for number in range(self._model.MetadataLength())]
+        return tuple(((entry.Name() or b"").decode(errors="replace"), entry.Buffer()) for entry in found)
+
+    def metadata(self) -> dict[str, bytes]:
+        """{name: value} of the metadata inside of the flatbuffer; `utils.deploy.tflite.metadata` reads what it says."""
+        return {name: bytes(self._buffer(number)) for name, number in self.metadata_buffers()}
+
+    def values(self, tensor: Tensor) -> np.ndarray:
+        """A constant's stored values in its shape, 4 and 2 bit values unpacked, float16 as float16.
+
+        A sparse constant comes as a flat array: its stored values, then the zeros that are not stored.
+
+        Raises:
+            ValueError: if the tensor is not a constant.
+            ArtifactError: if the file's bytes do not fit its shape, or numpy has no such type.
+        """
+        if not tensor.constant:
+            raise ValueError(f"tensor {tensor.index} ({tensor.name!r}) is computed, not a constant in the file")
+        flat = _unpack(np.frombuffer(self._buffer(tensor.buffer), np.uint8), tensor.dtype.upper())
+        count = int(np.prod(tensor.shape, dtype=np.int64))
+        if tensor.sparse:
+            return np.concatenate([flat, np.zeros(max(count - len(flat), 0), flat.dtype)])
+        if len(flat) < count or (len(flat) > count and tensor.dtype.upper() not in _PACKED_BITS):
+            raise ArtifactError(f"tensor {tensor.name!r} has {len(flat)} values for the shape {tensor.shape}")
+        return flat[:count].reshape(tensor.shape)
+
+    def constants(self) -> Iterator[tuple[Tensor, np.ndarray]]:
+        """Each parameter once: constants of float types, and quantized ones.
+
+        Whole numbers without a scale are shapes, axes and paddings: not parameters.  A buffer that several
+        tensors share is counted once.
+        """
+        seen: set[int] = set()
+        for tensor in (tensor for graph in self.tensors for tensor in graph):
+            is_parameter = tensor.dtype.startswith(("float", "bfloat")) or tensor.quantization is not None
+            if tensor.constant and is_parameter and tensor.buffer not in seen:
+                seen.add(tensor.buffer)
+                yield tensor, self.values(tensor)
+
+
+def parameters(content: bytes) -> dict[str, np.ndarray]:
+    """The parameters of a .tflite file, zero points subtracted so that a stored zero is 0.
+
+    Of a sparse constant the values are right and their places are not.
+    """
+    return {
+        f"{tensor.subgraph}/{tensor.index}/{tensor.name}": _centred(values.reshape(tensor.shape), tensor)
+        for tensor, values in File(content).constants()
+    }
+
+
+def _centred(values: np.ndarray, tensor: Tensor) -> np.ndarray:
+    quantization = tensor.quantization
+    if quantization is None or not any(quantization.zero_points):
+        return values
+    points = np.asarray(quantization.zero_points, np.int64)
+    if len(points) > 1:
+        points = points.reshape([-1 if axis == quantization.axis else 1 for axis in range(values.ndim)])
+    return values.astype(np.int64) - points
+
+
+def _quantization(raw: Any) -> Quantization | None:
+    if raw is None or not raw.ScaleLength():
+        return None
+    points = raw.ZeroPointAsNumpy() if raw.ZeroPointLength() else np.zeros(raw.ScaleLength(), np.int64)
+    return Quantization(
+        tuple(float(scale) for scale in raw.ScaleAsNumpy()),
+        tuple(int(point) for point in points),
+        int(raw.QuantizedDimension()),
+    )
+
+
+def _unpack(data: np.ndarray, dtype: str) -> np.ndarray:
+    """Bytes as values of the type; types below a byte have their first value in the lowest bits."""
+    if dtype == "BFLOAT16":  # the upper half of a float32
+        return (data.view("<u2").astype(np.uint32) << 16).view(np.float32)
+    if dtype not in _DTYPES:
+        raise ArtifactError(f"constants of type {dtype.lower()} cannot be read with numpy")
+    kind = np.dtype(_DTYPES[dtype])
+    bits = _PACKED_BITS.get(dtype)
+    if bits is None:
+        if len(data) % kind.itemsize:
+            raise ArtifactError(f"{len(data)} bytes are no whole number of {dtype.lower()} values")
+        return data.view(kind.newbyteorder("<"))
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)
+    values = ((data[:, None] >> shifts) & (2**bits - 1)).reshape(-1)
+    if kind == np.uint8:
+        return values
+    sign = 2 ** (bits - 1)
+    return (values.astype(np.int16) ^ sign).astype(np.int8) - np.int8(sign)
+
+
+@cache
+def _type_names() -> dict[int, str]:
+    from ai_edge_litert.schema_py_generated import TensorType
+
+    return _names(TensorType)
+
+
+@cache
+def _operator_names() -> dict[int, str]:
+    from ai_edge_litert.schema_py_generated import BuiltinOperator
+
+    return _names(BuiltinOperator)
+
+
+def _names(enumeration: type) -> dict[int, str]:
+    return {value: name for name, value in vars(enumeration).items() if isinstance(value, int)}
