@@ -22,8 +22,14 @@ def _for_children() -> None:
     ours = [str(ROOT / "tests" / "offline"), str(ROOT)]  # the network guard; `import utils` in any folder
     os.environ["PYTHONPATH"] = os.pathsep.join([*ours, *(p for p in before if p not in ours)])
     nowhere = "http://127.0.0.1:9"  # programs that are not Python honour a proxy: this one does not exist
-    os.environ.update(HTTP_PROXY=nowhere, HTTPS_PROXY=nowhere, http_proxy=nowhere, https_proxy=nowhere,
-                      NO_PROXY="localhost,127.0.0.1,::1", no_proxy="localhost,127.0.0.1,::1")
+    os.environ.update(
+        HTTP_PROXY=nowhere,
+        HTTPS_PROXY=nowhere,
+        http_proxy=nowhere,
+        https_proxy=nowhere,
+        NO_PROXY="localhost,127.0.0.1,::1",
+        no_proxy="localhost,127.0.0.1,::1",
+    )
     if "COURSE_TEST_SCRATCH" not in os.environ:
         # Short, because the path of a socket has at most about 100 characters.
         scratch = tempfile.mkdtemp(prefix="tmo-", dir="/tmp" if os.name == "posix" else None)
@@ -70,8 +76,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if item.path not in missing:
                 missing[item.path] = _missing_kernel(item)
             if missing[item.path]:
-                item.add_marker(pytest.mark.needs(missing[item.path]) if required()
-                                else pytest.mark.skip(reason=missing[item.path]))
+                item.add_marker(
+                    pytest.mark.needs(missing[item.path]) if required() else pytest.mark.skip(reason=missing[item.path])
+                )
 
 
 def _expected_seconds(item: pytest.Item) -> int:

@@ -25,8 +25,13 @@ SEEDS = list(range(10))
 HIDDEN, EPOCHS = (32,), 2
 
 #: Files whose change makes the record stale.
-DEPENDS = ["utils/data.py", "utils/models.py", "utils/measure/statistics.py", "utils/training.py",
-           "benchmarks/measuring.py"]
+DEPENDS = [
+    "utils/data.py",
+    "utils/models.py",
+    "utils/measure/statistics.py",
+    "utils/training.py",
+    "benchmarks/measuring.py",
+]
 
 
 def hits(seed: int, dataset: data.Dataset, epochs: int = EPOCHS) -> np.ndarray:

@@ -41,15 +41,29 @@ SAMPLES = 300  # calibration pictures
 MODES = (*converter.MODES, "weight_only_int4")
 PICTURES = {"int16x8": 2000}  # of the test set; all of it where kernels are fast
 
-GROUND = ["benchmarks/quantization.py", "utils/data.py", "utils/models.py", "utils/training.py",
-          "utils/optimize/quantization/converter.py"]
+GROUND = [
+    "benchmarks/quantization.py",
+    "utils/data.py",
+    "utils/models.py",
+    "utils/training.py",
+    "utils/optimize/quantization/converter.py",
+]
 #: Files whose change makes a part's record stale.
 DEPENDS = {
-    "modes": [*GROUND, "utils/optimize/quantization/recipes.py", "utils/measure/timing.py",
-              "utils/deploy/tflite/tflite_model.py"],
+    "modes": [
+        *GROUND,
+        "utils/optimize/quantization/recipes.py",
+        "utils/measure/timing.py",
+        "utils/deploy/tflite/tflite_model.py",
+    ],
     "growth": ["benchmarks/quantization.py", "utils/models.py", "utils/optimize/quantization/converter.py"],
-    "peer": ["benchmarks/quantization.py", "utils/models.py", "utils/measure/timing.py",
-             "utils/deploy/tflite/tflite_model.py", "utils/deploy/tflite/session.py"],
+    "peer": [
+        "benchmarks/quantization.py",
+        "utils/models.py",
+        "utils/measure/timing.py",
+        "utils/deploy/tflite/tflite_model.py",
+        "utils/deploy/tflite/session.py",
+    ],
     "tutorial": [*GROUND, "utils/optimize/quantization/recipes.py"],
 }
 
@@ -89,8 +103,9 @@ def measure_modes() -> list[dict]:
         wholes = {n: scores_of(files["float32"], dataset, n) for n in PICTURES.values()} | {None: scores["float32"]}
         ratios = latencies({mode: made[0] for mode, made in files.items() if scores[mode]}, dataset.x_test[:1])
         for mode in MODES:
-            rows.append(row_of(network, mode, files[mode][0], scores[mode], wholes[PICTURES.get(mode)],
-                               ratios.get(mode)))
+            rows.append(
+                row_of(network, mode, files[mode][0], scores[mode], wholes[PICTURES.get(mode)], ratios.get(mode))
+            )
             print(rows[-1], flush=True)
     return rows
 
@@ -111,10 +126,15 @@ def row_of(network: str, mode: str, first: Artifact, scores: list | None, whole:
         columns = ("accuracy", "lost", "shipped", "XNNPACK", "builtin")
         return row | dict.fromkeys(columns, "aborts") | {"seeds": None, "intervals": None}
     lost = [a - b for a, b in zip(whole, scores, strict=True)]
-    return row | {"accuracy": text(scores[1:]), "lost": text(lost[1:]), "shipped": round(lost[0], 2),
-                  "XNNPACK": round(ratios["default"].value, 2), "builtin": round(ratios["builtin"].value, 2),
-                  "seeds": {"accuracy": scores, "lost": lost},
-                  "intervals": {kernels: [ratio.low, ratio.high] for kernels, ratio in ratios.items()}}
+    return row | {
+        "accuracy": text(scores[1:]),
+        "lost": text(lost[1:]),
+        "shipped": round(lost[0], 2),
+        "XNNPACK": round(ratios["default"].value, 2),
+        "builtin": round(ratios["builtin"].value, 2),
+        "seeds": {"accuracy": scores, "lost": lost},
+        "intervals": {kernels: [ratio.low, ratio.high] for kernels, ratio in ratios.items()},
+    }
 
 
 def latencies(files: dict[str, Artifact], x: np.ndarray, rounds: int = 200) -> dict[str, dict]:
@@ -148,9 +168,17 @@ def measure_growth(rounds: int = 15) -> list[dict]:
     rows = []
     for (mode, times), found in seconds.items():
         growth = np.divide(found, seconds[mode, 1])  # round by round
-        rows.append({"mode": mode, "times": times, "parameters": networks[times].count_params(),
-                     "seconds": round(float(np.median(found)), 2), "growth": round(float(np.median(growth)), 2),
-                     "low": round(float(growth.min()), 2), "high": round(float(growth.max()), 2)})
+        rows.append(
+            {
+                "mode": mode,
+                "times": times,
+                "parameters": networks[times].count_params(),
+                "seconds": round(float(np.median(found)), 2),
+                "growth": round(float(np.median(growth)), 2),
+                "low": round(float(growth.min()), 2),
+                "high": round(float(growth.max()), 2),
+            }
+        )
         print(rows[-1], flush=True)
     return rows
 
@@ -189,10 +217,17 @@ def measure_peer(rounds: int = 9) -> list[dict]:
                 tool.append(tool_median(path))
                 ours.append(our_median(path))
             ratios = np.divide(ours, tool)
-            rows.append({"model": name, "tool ms": round(float(np.median(tool)), 2),
-                         "ours ms": round(float(np.median(ours)), 3), "ratio": round(float(np.median(ratios)), 3),
-                         "low": round(float(ratios.min()), 3), "high": round(float(ratios.max()), 3),
-                         "inside": bool(0.8 <= np.median(ratios) <= 1.25)})
+            rows.append(
+                {
+                    "model": name,
+                    "tool ms": round(float(np.median(tool)), 2),
+                    "ours ms": round(float(np.median(ours)), 3),
+                    "ratio": round(float(np.median(ratios)), 3),
+                    "low": round(float(ratios.min()), 3),
+                    "high": round(float(ratios.max()), 3),
+                    "inside": bool(0.8 <= np.median(ratios) <= 1.25),
+                }
+            )
             print(rows[-1], flush=True)
     return rows
 
@@ -200,8 +235,16 @@ def measure_peer(rounds: int = 9) -> list[dict]:
 def tool_median(path: Path) -> float:
     """Milliseconds, by LiteRT's tool: CPU, one thread."""
     result = path.with_suffix(".json")
-    command = [sys.executable, "-m", "ai_edge_litert.tools.benchmark_litert_model", f"--model={path}", "--num_runs=200",
-               "--warmup_runs=20", "--num_threads=1", f"--result_json={result}"]
+    command = [
+        sys.executable,
+        "-m",
+        "ai_edge_litert.tools.benchmark_litert_model",
+        f"--model={path}",
+        "--num_runs=200",
+        "--warmup_runs=20",
+        "--num_threads=1",
+        f"--result_json={result}",
+    ]
     subprocess.run(command, capture_output=True, check=True)
     return json.loads(result.read_text())["latency"]["median_ms"]
 
@@ -236,14 +279,16 @@ def tutorial_network(input_shape=(28, 28, 1), num_classes: int = 10, seed: int =
     import tf_keras
 
     L, glorot = tf_keras.layers, tf_keras.initializers.GlorotUniform
-    return tf_keras.Sequential([
-        L.InputLayer((28, 28)),
-        L.Reshape((28, 28, 1)),
-        L.Conv2D(12, 3, activation="relu", kernel_initializer=glorot(seed)),
-        L.MaxPooling2D(2),
-        L.Flatten(),
-        L.Dense(10, kernel_initializer=glorot(seed + 100)),
-    ])
+    return tf_keras.Sequential(
+        [
+            L.InputLayer((28, 28)),
+            L.Reshape((28, 28, 1)),
+            L.Conv2D(12, 3, activation="relu", kernel_initializer=glorot(seed)),
+            L.MaxPooling2D(2),
+            L.Flatten(),
+            L.Dense(10, kernel_initializer=glorot(seed + 100)),
+        ]
+    )
 
 
 def measure_tutorial() -> list[dict]:
@@ -259,11 +304,19 @@ def measure_tutorial() -> list[dict]:
     rows = []
     for way, pairs in found.items():
         accuracies, first = [accuracy for accuracy, _ in pairs], pairs[0][1]
-        rows.append({"way": way, "bytes": first.size, "gzip": first.gzip_size, "accuracy": text(accuracies),
-                     "seeds": accuracies, "published accuracy": PUBLISHED["accuracy"],
-                     "published bytes": PUBLISHED["bytes"],
-                     "smaller": first.size < PUBLISHED["bytes"],
-                     "as accurate": bool(np.mean(accuracies) >= PUBLISHED["accuracy"])})
+        rows.append(
+            {
+                "way": way,
+                "bytes": first.size,
+                "gzip": first.gzip_size,
+                "accuracy": text(accuracies),
+                "seeds": accuracies,
+                "published accuracy": PUBLISHED["accuracy"],
+                "published bytes": PUBLISHED["bytes"],
+                "smaller": first.size < PUBLISHED["bytes"],
+                "as accurate": bool(np.mean(accuracies) >= PUBLISHED["accuracy"]),
+            }
+        )
         print(rows[-1], flush=True)
     return rows
 
@@ -295,15 +348,23 @@ def ways(dataset: data.Dataset, x: np.ndarray, seed: int) -> dict[str, Artifact]
 # ---------------------------------------------------------------- the door
 
 PARTS: dict[str, tuple[Callable[[], list[dict]], str]] = {
-    "modes": (measure_modes, "bytes of the file of the network that ships, and points it loses to float32; accuracy in "
-                             "percent and points lost: mean ± half the 95 % interval over seeds 1 to 3; XNNPACK and "
-                             "builtin: time for one picture on one thread as a multiple of float32's with the same "
-                             "kernels; seeds has seed 0 first; int16x8 is scored on 2,000 pictures"),
-    "growth": (measure_growth, "growth: seconds as a multiple of the smallest network's in the same round, "
-                               "median, least and most; seconds are of the machine it names"),
+    "modes": (
+        measure_modes,
+        "bytes of the file of the network that ships, and points it loses to float32; accuracy in "
+        "percent and points lost: mean ± half the 95 % interval over seeds 1 to 3; XNNPACK and "
+        "builtin: time for one picture on one thread as a multiple of float32's with the same "
+        "kernels; seeds has seed 0 first; int16x8 is scored on 2,000 pictures",
+    ),
+    "growth": (
+        measure_growth,
+        "growth: seconds as a multiple of the smallest network's in the same round, "
+        "median, least and most; seconds are of the machine it names",
+    ),
     "peer": (measure_peer, "ratio: our median over the tool's, round by round; the tool rounds to 0.01 ms"),
-    "tutorial": (measure_tutorial, "accuracy in percent, mean ± half the 95 % interval over seeds; bytes of .tflite "
-                                   "files on both sides"),
+    "tutorial": (
+        measure_tutorial,
+        "accuracy in percent, mean ± half the 95 % interval over seeds; bytes of .tflite files on both sides",
+    ),
 }
 
 
@@ -321,8 +382,14 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     for part in chosen.parts or PARTS:
         measure, notes = PARTS[part]
-        recorded.save(f"quantization_{part}", measure(), command=f"python course.py bench quantization {part}",
-                      depends=DEPENDS[part], seeds=SEEDS_OF.get(part, SEEDS), notes=notes)
+        recorded.save(
+            f"quantization_{part}",
+            measure(),
+            command=f"python course.py bench quantization {part}",
+            depends=DEPENDS[part],
+            seeds=SEEDS_OF.get(part, SEEDS),
+            notes=notes,
+        )
     return None
 
 

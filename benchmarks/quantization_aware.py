@@ -34,8 +34,13 @@ NETWORKS = {"residual_cnn": (8, 6, 4, 3, 2, (4, 8), (3, 8)), "mlp": (8, 6, 4, 3,
 RATE, GENTLE_RATE = 1e-3, 1e-4
 GENTLE = {"residual_cnn": (8,)}  # also fine-tuned with the lower rate, and the control with them
 T_95 = 4.303  # Student's t, two degrees of freedom
-DEPENDS = ["utils/data.py", "utils/models.py", "utils/training.py", "benchmarks/quantization_aware.py",
-           *(f"utils/optimize/{name}.py" for name in ("quantization_aware", "quantizers", "recovery", "pruning"))]
+DEPENDS = [
+    "utils/data.py",
+    "utils/models.py",
+    "utils/training.py",
+    "benchmarks/quantization_aware.py",
+    *(f"utils/optimize/{name}.py" for name in ("quantization_aware", "quantizers", "recovery", "pruning")),
+]
 
 #: How the two damaged networks are fine-tuned: the same number of steps each.
 RECIPES = {
@@ -90,8 +95,10 @@ def measure_bits(dataset: data.Dataset) -> list[dict]:
         gentle = GENTLE.get(network, ())
         for rate, group in ((RATE, ("float", *widths)), (GENTLE_RATE, ("float", *gentle) if gentle else ())):
             for bits in group:
-                found = [measure_one(floats[seed], before[seed], bits, sample(dataset, seed), rate, seed, dataset)
-                         for seed in SEEDS]
+                found = [
+                    measure_one(floats[seed], before[seed], bits, sample(dataset, seed), rate, seed, dataset)
+                    for seed in SEEDS
+                ]
                 columns = {name: [one[name] for one in found] for name in found[0]}
                 control = columns["trained"] if bits == "float" else control
                 rows.append(row_of(network, bits, rate, columns, control))
@@ -101,13 +108,21 @@ def measure_bits(dataset: data.Dataset) -> list[dict]:
 
 def row_of(network: str, bits, rate: float, columns: dict[str, list[float]], control: list[float]) -> dict:
     """Texts for the chapter, and every seed's figures.  control: points the float network lost by the same training."""
+
     def minus(a: str, b: list[float]) -> list[float]:
         return [x - y for x, y in zip(columns[a], b, strict=True)]
 
-    return {"network": network, "bits": bits if bits == "float" else named(bits), "rate": rate,
-            "min-max": text(columns["minmax"]), "mse": text(columns["mse"]), "trained": text(columns["trained"]),
-            "trained − control": text(minus("trained", control)),
-            "gain over mse": text(minus("mse", columns["trained"])), "lost": columns}
+    return {
+        "network": network,
+        "bits": bits if bits == "float" else named(bits),
+        "rate": rate,
+        "min-max": text(columns["minmax"]),
+        "mse": text(columns["mse"]),
+        "trained": text(columns["trained"]),
+        "trained − control": text(minus("trained", control)),
+        "gain over mse": text(minus("mse", columns["trained"])),
+        "lost": columns,
+    }
 
 
 def measure_one(model, before: float, bits, pairs, rate: float, seed: int, dataset: data.Dataset) -> dict[str, float]:
@@ -129,8 +144,10 @@ def measure_recovery(dataset: data.Dataset) -> list[dict]:
     before = {seed: training.accuracy(model, dataset.x_test, dataset.y_test) for seed, model in floats.items()}
     rows = []
     for recipe, options in {"none": None, **RECIPES}.items():
-        found = {kind: [recover_one(kind, floats[seed], before[seed], options, seed, dataset) for seed in SEEDS]
-                 for kind in ("3 bits", "90 % pruned")}
+        found = {
+            kind: [recover_one(kind, floats[seed], before[seed], options, seed, dataset) for seed in SEEDS]
+            for kind in ("3 bits", "90 % pruned")
+        }
         rows.append({"recipe": recipe, **{kind: text(values) for kind, values in found.items()}, "lost": found})
         print(rows[-1], flush=True)
     return rows
@@ -158,9 +175,14 @@ def main() -> None:
     parts = parser.parse_args().parts or list(PARTS)
     dataset = data.load("fashion_mnist")
     for part in parts:
-        recorded.save(f"quantization_aware_{part}", PARTS[part](dataset),
-                      command="python course.py bench quantization_aware", depends=DEPENDS, seeds=list(SEEDS),
-                      notes="points of test accuracy lost, mean ± half the 95 % interval over seeds")
+        recorded.save(
+            f"quantization_aware_{part}",
+            PARTS[part](dataset),
+            command="python course.py bench quantization_aware",
+            depends=DEPENDS,
+            seeds=list(SEEDS),
+            notes="points of test accuracy lost, mean ± half the 95 % interval over seeds",
+        )
 
 
 if __name__ == "__main__":

@@ -46,18 +46,28 @@ def record_layers(names: list[str]) -> None:
         if row["layer"] not in names:
             cells.setdefault(row["layer"], []).append(row)
     rows = [row for name in LAYERS for row in cells[name]]
-    recorded.save("toolkit_layers", rows, command="python course.py bench toolkit layers",
-                  depends=["benchmarks/toolkit.py", *SOURCES], seeds=[0],
-                  notes="way_out is the first that worked; an empty one means that none was needed or none worked.")
+    recorded.save(
+        "toolkit_layers",
+        rows,
+        command="python course.py bench toolkit layers",
+        depends=["benchmarks/toolkit.py", *SOURCES],
+        seeds=[0],
+        notes="way_out is the first that worked; an empty one means that none was needed or none worked.",
+    )
 
 
 def record_below() -> None:
     """XLA and bfloat16 in one process; oneDNN is chosen when TensorFlow starts, so it needs two."""
     onednn = _onednn()
     rows = [{"network": name, "batch": BATCH, **_in_process(name), "oneDNN": onednn[name]} for name in NETWORKS]
-    recorded.save("toolkit_below", rows, command="python course.py bench toolkit below",
-                  depends=["benchmarks/toolkit.py", "utils/optimize/toolkit/beneath.py", "utils/models.py"],
-                  seeds=[0], notes="time as a multiple of plain TensorFlow's; above 1 is slower. One thread.")
+    recorded.save(
+        "toolkit_below",
+        rows,
+        command="python course.py bench toolkit below",
+        depends=["benchmarks/toolkit.py", "utils/optimize/toolkit/beneath.py", "utils/models.py"],
+        seeds=[0],
+        notes="time as a multiple of plain TensorFlow's; above 1 is slower. One thread.",
+    )
 
 
 def _in_process(name: str) -> dict[str, float]:
@@ -81,8 +91,9 @@ def _onednn() -> dict[str, float]:
         seconds = {}
         for switch in ("0", "1"):
             environment = os.environ | {"TF_ENABLE_ONEDNN_OPTS": switch}
-            done = subprocess.run([sys.executable, __file__, "child"], capture_output=True, text=True, check=True,
-                                  env=environment)
+            done = subprocess.run(
+                [sys.executable, __file__, "child"], capture_output=True, text=True, check=True, env=environment
+            )
             seconds[switch] = json.loads(done.stdout.splitlines()[-1])
         for name in NETWORKS:
             ratios[name].append(seconds["1"][name] / seconds["0"][name])

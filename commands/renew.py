@@ -56,8 +56,23 @@ def compile_command(name: str, draft: Path, *, upgrade: bool) -> list[str]:
     """uv's command line for one lock."""
     source, *overrides = lockfile.sources(name)
     oldest = environment.accepted_pythons(source.read_text("utf-8"))[0]
-    command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes",
-               "--no-header", "--no-annotate", "--python-version", oldest, "-o", str(draft), str(source)]
+    command = [
+        sys.executable,
+        "-m",
+        "uv",
+        "pip",
+        "compile",
+        "--quiet",
+        "--universal",
+        "--generate-hashes",
+        "--no-header",
+        "--no-annotate",
+        "--python-version",
+        oldest,
+        "-o",
+        str(draft),
+        str(source),
+    ]
     for path in overrides:
         command += ["--override", str(path)]
     return [*command, "--upgrade"] if upgrade else command

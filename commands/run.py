@@ -33,8 +33,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--check", action="store_true", help="compare with the stored outputs, write nothing")
     parser.add_argument("--seeds", type=int, metavar="N", help="execute with the seeds 0 … N-1, write nothing")
     parser.add_argument("--fresh", action="store_true", help="train anew")
-    parser.add_argument("--time-limit", type=int, default=execution.CELL_LIMIT, metavar="SECONDS",
-                        help=f"what one cell may take (default {execution.CELL_LIMIT})")
+    parser.add_argument(
+        "--time-limit",
+        type=int,
+        default=execution.CELL_LIMIT,
+        metavar="SECONDS",
+        help=f"what one cell may take (default {execution.CELL_LIMIT})",
+    )
     environment.with_argument(parser)
 
 

@@ -18,8 +18,13 @@ def stacked(*layers, shape=(8, 8, 3)):
 def small_model():
     """Convolution, batch normalization, ReLU, dense; moving statistics away from their start."""
     tf_keras.utils.set_random_seed(1)
-    model = stacked(L.Conv2D(6, 3, use_bias=False, name="conv"), L.BatchNormalization(name="bn"), L.ReLU(name="relu"),
-                    L.Flatten(name="flat"), L.Dense(4, name="logits"))
+    model = stacked(
+        L.Conv2D(6, 3, use_bias=False, name="conv"),
+        L.BatchNormalization(name="bn"),
+        L.ReLU(name="relu"),
+        L.Flatten(name="flat"),
+        L.Dense(4, name="logits"),
+    )
     rng = np.random.default_rng(2)
     gamma = np.array([1.5, -0.7, 0.3, 2.0, -1.1, 0.9], np.float32)
     model.get_layer("bn").set_weights([gamma, *(rng.normal(size=6) for _ in range(2)), rng.uniform(0.5, 2, 6)])

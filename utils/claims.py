@@ -59,12 +59,14 @@ class Bound:
             return bool(figure == self.equals)
         if _kind(figure) is not float:
             raise TypeError(f"{figure!r} has no order; limits are for numbers, use equals= for {type(figure).__name__}")
-        return all((
-            self.below is None or figure < self.below,
-            self.above is None or figure > self.above,
-            self.low is None or figure >= self.low,
-            self.high is None or figure <= self.high,
-        ))
+        return all(
+            (
+                self.below is None or figure < self.below,
+                self.above is None or figure > self.above,
+                self.low is None or figure >= self.low,
+                self.high is None or figure <= self.high,
+            )
+        )
 
     def __str__(self) -> str:
         parts = []
@@ -116,8 +118,14 @@ def claim(
     text = f"{format_figure(figure, digits)}{' ' + _plain_text(unit, 'unit') if unit else ''}"
     if not bound.holds(figure):
         raise ClaimFailed(f"{id} is false here: {sentence!r}. Measured {_exactly(figure)}; it must be {bound}.")
-    entry = {"kind": "claim", "id": id, "sentence": sentence, "measured": figure, "figure": text,
-             "bound": bound.stored()}
+    entry = {
+        "kind": "claim",
+        "id": id,
+        "sentence": sentence,
+        "measured": figure,
+        "figure": text,
+        "bound": bound.stored(),
+    }
     _display(f"✔ {id}  {sentence}   {OPEN}{text}{CLOSE}", None, entry)
 
 
@@ -141,8 +149,10 @@ def show(
     columns = _check_rows(rows)
     limits = _check_bounds(bounds or {}, rows, columns)
     bounded: list[dict[str, object]] = []
-    body = [[_cell(row, rows[i][columns[0]], column, limits, digits, bounded) for column in columns]
-            for i, row in enumerate(rows)]
+    body = [
+        [_cell(row, rows[i][columns[0]], column, limits, digits, bounded) for column in columns]
+        for i, row in enumerate(rows)
+    ]
     plain = "\n".join(" | ".join(line) for line in ([caption] if caption else [], columns, *body) if line)
     entry = {"kind": "table", "caption": caption, "bounded": bounded}
     _display(plain, _html_table(caption, columns, body, rows), entry)
@@ -185,7 +195,7 @@ def _cell(row, name, column, limits, digits, bounded) -> str:
 def _html_table(caption: str, columns: list[str], body: list[list[str]], rows) -> str:
     """HTML without padding: padding would depend on how many digits a bracketed figure has."""
     words = {c: any(isinstance(row[c], str) for row in rows) for c in columns}
-    style = ['left' if words[c] else 'right' for c in columns]
+    style = ["left" if words[c] else "right" for c in columns]
     head = "".join(_html_cell("th", name, side) for name, side in zip(columns, style, strict=True))
     lines = ["".join(_html_cell("td", cell, side) for cell, side in zip(line, style, strict=True)) for line in body]
     title = f"<p><em>{html.escape(caption)}</em></p>\n" if caption else ""
@@ -239,8 +249,9 @@ def _check_figure(value: object, where: str) -> float | str | bool:
 def _plain_text(text: object, where: str) -> str:
     """`text` itself, if it cannot open or close what the comparison replaces."""
     if not isinstance(text, str) or any(sign in text for sign in (OPEN, CLOSE, "\n")):
-        raise ValueError(f"{where} must be text in one line without {OPEN} and {CLOSE}, which enclose what may vary; "
-                         f"got {text!r}")
+        raise ValueError(
+            f"{where} must be text in one line without {OPEN} and {CLOSE}, which enclose what may vary; got {text!r}"
+        )
     return text
 
 

@@ -327,9 +327,7 @@ def cache_folder() -> Path:
     for folder in candidates:
         if _writable(folder):
             return folder
-    raise OSError(
-        f"none of {', '.join(map(str, candidates))} can be written; set COURSE_CACHE to a folder that can"
-    )
+    raise OSError(f"none of {', '.join(map(str, candidates))} can be written; set COURSE_CACHE to a folder that can")
 
 
 def _writable(folder: Path) -> bool:

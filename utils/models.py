@@ -70,9 +70,7 @@ def lenet_300_100(
     return _end("lenet_300_100", inputs, x, num_classes, start)
 
 
-def lenet5(
-    input_shape: Sequence[int] = INPUT_SHAPE, num_classes: int = 10, seed: int | None = None
-) -> tf_keras.Model:
+def lenet5(input_shape: Sequence[int] = INPUT_SHAPE, num_classes: int = 10, seed: int | None = None) -> tf_keras.Model:
     """LeNet-5 as in Caffe: 20 and 50 filters of 5x5 without padding, two max pools, 500 dense units.
 
     431,080 parameters, 2,293,000 MACs.  It is Caffe's `lenet_train_test.prototxt`, which Han et al. 2016 and their

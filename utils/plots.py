@@ -52,8 +52,16 @@ def show(fig, alt: str) -> None:
     display({"image/png": png, "text/plain": f"Figure: {alt}"}, raw=True, metadata={"image/png": {"alt": alt}})
 
 
-def lines(x: Sequence[float], y: Mapping[str, Sequence[float]], *, x_label: str, y_label: str, alt: str,
-          style: str = "o-", **axes_settings) -> None:
+def lines(
+    x: Sequence[float],
+    y: Mapping[str, Sequence[float]],
+    *,
+    x_label: str,
+    y_label: str,
+    alt: str,
+    style: str = "o-",
+    **axes_settings,
+) -> None:
     """Show one line for each entry of `y` over `x`, named in a legend.
 
     x: n numbers.  y: label -> n numbers.  style: matplotlib's marker and line.
@@ -82,8 +90,10 @@ def explore(draw: Callable, *, alt: str, **controls) -> None:
         return
     import ipywidgets
 
-    ipywidgets.interact(lambda **values: show(draw(**values), alt),
-                        **{name: _control(ipywidgets, name, spec) for name, spec in controls.items()})
+    ipywidgets.interact(
+        lambda **values: show(draw(**values), alt),
+        **{name: _control(ipywidgets, name, spec) for name, spec in controls.items()},
+    )
 
 
 def _start(name: str, spec):
@@ -101,8 +111,9 @@ def _control(ipywidgets, name: str, spec):
     low, start, high = spec
     if all(isinstance(value, int) for value in spec):
         return ipywidgets.IntSlider(start, low, high, description=name, continuous_update=False)
-    return ipywidgets.FloatSlider(start, min=low, max=high, step=(high - low) / 100, description=name,
-                                  continuous_update=False)
+    return ipywidgets.FloatSlider(
+        start, min=low, max=high, step=(high - low) / 100, description=name, continuous_update=False
+    )
 
 
 def _check_labels(fig) -> None:
@@ -111,8 +122,12 @@ def _check_labels(fig) -> None:
             continue
         for side in ("x", "y"):
             axis = getattr(axes, f"{side}axis")
-            if axis.get_visible() and len(axis.get_ticklabels()) and not axis.get_label_text() \
-                    and not _shared(axes, side):
+            if (
+                axis.get_visible()
+                and len(axis.get_ticklabels())
+                and not axis.get_label_text()
+                and not _shared(axes, side)
+            ):
                 raise ValueError(f"axes {i} of the figure have no {side} label; say what it is and in which unit")
 
 

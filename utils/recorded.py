@@ -19,8 +19,15 @@ from pathlib import Path
 from utils import ROOT
 
 RESULTS = ROOT / "data" / "results"
-_PACKAGES = ("tensorflow", "tensorflow-cpu", "tf-keras", "tensorflow-model-optimization", "ai-edge-litert",
-             "litert-quantizer", "numpy")
+_PACKAGES = (
+    "tensorflow",
+    "tensorflow-cpu",
+    "tf-keras",
+    "tensorflow-model-optimization",
+    "ai-edge-litert",
+    "litert-quantizer",
+    "numpy",
+)
 
 
 @dataclass(frozen=True)
@@ -45,8 +52,15 @@ class Recorded:
         return found[0]
 
 
-def save(name: str, rows: Sequence[Mapping], *, command: str, depends: Iterable[str | Path], seeds: Sequence[int],
-         notes: str = "") -> Path:
+def save(
+    name: str,
+    rows: Sequence[Mapping],
+    *,
+    command: str,
+    depends: Iterable[str | Path],
+    seeds: Sequence[int],
+    notes: str = "",
+) -> Path:
     """Store `rows` in data/results/NAME.json, whole or not at all.
 
     depends: files whose change makes the result stale, relative to the repository.
@@ -85,8 +99,14 @@ def load(name: str, folder: Path = RESULTS) -> Recorded:
         raise ValueError(f"{path.name} is not a recorded result ({error}); `course.py bench` makes it again") from None
 
 
-def show(name: str, columns: Sequence[str] | None = None, *, where: Mapping[str, object] | None = None,
-         caption: str = "", digits: int = 3) -> None:
+def show(
+    name: str,
+    columns: Sequence[str] | None = None,
+    *,
+    where: Mapping[str, object] | None = None,
+    caption: str = "",
+    digits: int = 3,
+) -> None:
     """Show a recorded table, marked as recorded, with command, processor and seeds."""
     from utils import claims
 

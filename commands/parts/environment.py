@@ -258,8 +258,21 @@ def _install_uv(python: Path, outside: dict[str, str]) -> bool:
     with tempfile.TemporaryDirectory() as scratch:
         only_uv = Path(scratch) / "uv.txt"
         only_uv.write_text(wanted.text + "\n", encoding="utf-8")
-        command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "2",
-                   "--no-deps", "--only-binary=:all:", "--require-hashes", "-r", only_uv]
+        command = [
+            python,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--retries",
+            "2",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--require-hashes",
+            "-r",
+            only_uv,
+        ]
         done = subprocess.run(command, check=False, env=outside, cwd=scratch, stderr=subprocess.PIPE)
     words = done.stderr.decode("utf-8", "replace")
     if done.returncode:
@@ -286,8 +299,12 @@ def uv_settings(pip_config: str) -> dict[str, str]:
         scope, _, option = key.rpartition(".")
         if scope in (":env:", "global", "install", "download"):
             said.setdefault(option, ast.literal_eval(value))
-    names = {"index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX", "find-links": "UV_FIND_LINKS",
-             "cert": "SSL_CERT_FILE"}
+    names = {
+        "index-url": "UV_DEFAULT_INDEX",
+        "extra-index-url": "UV_INDEX",
+        "find-links": "UV_FIND_LINKS",
+        "cert": "SSL_CERT_FILE",
+    }
     settings = {names[option]: " ".join(value.split()) for option, value in said.items() if option in names}
     if "UV_FIND_LINKS" in settings:
         settings["UV_FIND_LINKS"] = ",".join(settings["UV_FIND_LINKS"].split())
@@ -354,8 +371,11 @@ def _refuse_system_python() -> None:
 
 def _not_installed(python: Path) -> Problem:
     """What to do after the installer failed; why it failed stands above, in its own words."""
-    full = [f"{place}: {shutil.disk_usage(place).free / 1e9:.2f} GB free" for place in (python.parent, _uv_cache())
-            if place.exists() and shutil.disk_usage(place).free < 5e8]
+    full = [
+        f"{place}: {shutil.disk_usage(place).free / 1e9:.2f} GB free"
+        for place in (python.parent, _uv_cache())
+        if place.exists() and shutil.disk_usage(place).free < 5e8
+    ]
     if full:
         return Problem(f"The disk is full ({'; '.join(dict.fromkeys(full))}). Free about 5 GB and repeat the command.")
     return Problem(
@@ -374,8 +394,15 @@ def _uv_cache() -> Path:
 
 def with_argument(parser) -> None:
     """The argument `--with tfx|tff` of several verbs."""
-    parser.add_argument("--with", dest="extras", action="append", default=[], type=_extra, metavar="tfx|tff",
-                        help="also the environment of " + " or ".join(EXTRAS.values()))
+    parser.add_argument(
+        "--with",
+        dest="extras",
+        action="append",
+        default=[],
+        type=_extra,
+        metavar="tfx|tff",
+        help="also the environment of " + " or ".join(EXTRAS.values()),
+    )
 
 
 def _extra(name: str) -> str:

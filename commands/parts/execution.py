@@ -219,5 +219,11 @@ def _last(words: BinaryIO, lines: int = 5) -> str:
 def _bar(name: str, cells: int, progress: bool | None):
     from tqdm import tqdm
 
-    return tqdm(total=cells, desc=name, unit="cell", disable=None if progress is None else not progress,
-                leave=False, bar_format="{desc} {bar:20} {n_fmt}/{total_fmt} cells {elapsed}")
+    return tqdm(
+        total=cells,
+        desc=name,
+        unit="cell",
+        disable=None if progress is None else not progress,
+        leave=False,
+        bar_format="{desc} {bar:20} {n_fmt}/{total_fmt} cells {elapsed}",
+    )

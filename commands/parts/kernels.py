@@ -66,11 +66,13 @@ def _title_own_kernel(prefix: Path) -> None:
 
 def _quiet_jupyter(prefix: Path) -> None:
     """No news, no look for updates, no shop: JupyterLab then works with the network off, however it is started."""
-    lab = {"LabApp": {
-        "news_url": None,
-        "check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
-        "extension_manager": "readonly",
-    }}
+    lab = {
+        "LabApp": {
+            "news_url": None,
+            "check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
+            "extension_manager": "readonly",
+        }
+    }
     page = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
     write_text(prefix / "etc/jupyter/jupyter_lab_config.json", json.dumps(lab, indent=1) + "\n")
     write_text(prefix / "etc/jupyter/labconfig/page_config.json", json.dumps(page, indent=1) + "\n")

@@ -55,8 +55,12 @@ def python() -> Iterator[Finding]:
         yield Finding(BAD, "Python", found, str(problem))
     for name in ("PYTHONPATH", "PYTHONHOME"):
         if os.environ.get(name):
-            yield Finding(MISSING, name, f"is set to {os.environ[name]}",
-                          "if an import gives something odd, unset it and try again")
+            yield Finding(
+                MISSING,
+                name,
+                f"is set to {os.environ[name]}",
+                "if an import gives something odd, unset it and try again",
+            )
 
 
 def disk() -> Iterator[Finding]:
@@ -66,8 +70,12 @@ def disk() -> Iterator[Finding]:
     found = f"{free:.1f} GB free, {needed} GB needed"
     yield Finding(GOOD, "disk", found) if free >= needed else Finding(BAD, "disk", found, "free some space")
     if not environment.writable(ROOT):
-        yield Finding(MISSING, "clone", f"{ROOT} is read-only",
-                      "notebooks run, but cannot be saved: copy the course to a folder of your own")
+        yield Finding(
+            MISSING,
+            "clone",
+            f"{ROOT} is read-only",
+            "notebooks run, but cannot be saved: copy the course to a folder of your own",
+        )
 
 
 def memory() -> Iterator[Finding]:
@@ -134,8 +142,12 @@ def programs() -> Iterator[Finding]:
     if browsers:
         yield Finding(GOOD, "Chromium", browsers[0])
     else:
-        yield Finding(MISSING, "Chromium", "not found; part of chapter 13 needs it",
-                      "install Chromium or Chrome (Debian: apt install chromium)")
+        yield Finding(
+            MISSING,
+            "Chromium",
+            "not found; part of chapter 13 needs it",
+            "install Chromium or Chrome (Debian: apt install chromium)",
+        )
 
 
 def packages() -> Iterator[Finding]:
@@ -147,8 +159,9 @@ def packages() -> Iterator[Finding]:
         yield Finding(MISSING, "environment", "not made yet", "python course.py setup   (lab and test also do it)")
         return
     if not environment.is_complete(place):
-        yield Finding(BAD, "environment", f"{place} is unfinished, moved, or made from another lock",
-                      "python course.py setup")
+        yield Finding(
+            BAD, "environment", f"{place} is unfinished, moved, or made from another lock", "python course.py setup"
+        )
         return
     try:
         wrong = differing_packages(Path(interpreter), lock)

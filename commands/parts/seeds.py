@@ -40,8 +40,9 @@ def try_seeds(path: Path, count: int, cell_limit: int) -> tuple[dict[str, Record
     complaints: list[str] = []
     for seed in range(count):
         try:
-            done = execution.execute(path, seed=seed, fresh=True, keep_going=True, cell_limit=cell_limit,
-                                     name=f"{name} seed {seed}")
+            done = execution.execute(
+                path, seed=seed, fresh=True, keep_going=True, cell_limit=cell_limit, name=f"{name} seed {seed}"
+            )
         except Problem as problem:
             complaints.append(f"✘ seed {seed}: {problem}")
             continue
@@ -92,8 +93,11 @@ def _complaints(stored, notebook, seed: int) -> list[str]:
     """Errors that are no failed claims, and outputs that changed where no bracket allows it."""
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     broken = {i: o for i, cell in enumerate(code, 1) for o in cell.outputs if o.output_type == "error"}
-    said = [f"✘ seed {seed}, code cell {i}: {error.ename}: {error.evalue}" for i, error in broken.items()
-            if error.ename != "ClaimFailed" or "is false here" not in error.evalue]
+    said = [
+        f"✘ seed {seed}, code cell {i}: {error.ename}: {error.evalue}"
+        for i, error in broken.items()
+        if error.ename != "ClaimFailed" or "is false here" not in error.evalue
+    ]
     if not execution.was_run(stored):
         return said
     for position, lines in outputs.differences(stored, notebook).items():

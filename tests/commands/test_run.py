@@ -32,8 +32,15 @@ def claim(id, value, below):
 
 
 def options(**given) -> argparse.Namespace:
-    standard = {"chapters": [], "solutions": False, "check": False, "seeds": None, "fresh": False, "time_limit": 60,
-                "extras": []}
+    standard = {
+        "chapters": [],
+        "solutions": False,
+        "check": False,
+        "seeds": None,
+        "fresh": False,
+        "time_limit": 60,
+        "extras": [],
+    }
     return argparse.Namespace(**{**standard, **given})
 
 
@@ -64,6 +71,7 @@ def course(tmp_path, monkeypatch):
 @pytest.fixture
 def without_kernel(monkeypatch):
     """Stands in for `execute` where a test is about what happens with its result: a kernel start costs seconds."""
+
     def execute(path, *, seed=None, **_):
         notebook, names = execution.read(path), {"SEED": seed or 0}
         for count, cell in enumerate((c for c in notebook.cells if c.cell_type == "code"), start=1):
@@ -86,11 +94,18 @@ def test_run_stores_outputs_ledger_and_times(course):
     assert run.main(options()) == 0
     notebook = nbformat.read(path, as_version=4)
     assert [cell.execution_count for cell in notebook.cells if cell.cell_type == "code"] == [1, 2, 3]
-    assert ledger.read() == [{
-        "id": "Q3-small", "question": "Q3", "sentence": "It is small", "bound": {"below": 5}, "figure": "1",
-        "notebook": "notebooks/03_small.ipynb", "cell": 2,
-    }]
-    times, = json.loads(run.TIMES.read_text("utf-8"))
+    assert ledger.read() == [
+        {
+            "id": "Q3-small",
+            "question": "Q3",
+            "sentence": "It is small",
+            "bound": {"below": 5},
+            "figure": "1",
+            "notebook": "notebooks/03_small.ipynb",
+            "cell": 2,
+        }
+    ]
+    (times,) = json.loads(run.TIMES.read_text("utf-8"))
     assert times["notebook"] == "notebooks/03_small.ipynb" and times["cells"] == 3 and times["seconds"] > 0
     first = path.read_bytes()
     (path.parent / ".03_small.ipynb.123.new").touch()  # of a run that was killed while writing
@@ -140,11 +155,15 @@ def test_seeds_notice_what_changes_outside_of_brackets(course, without_kernel):
     assert complaints == ["✘ seed 1, code cell 1 changed outside of brackets:", "    -stdout: 0", "    +stdout: 1"]
 
 
-@pytest.mark.parametrize(("source", "limit", "sentence"), [
-    ("# forever\nwhile True:\n    pass", 1, r"cell \[2\] \(while True: …\) took longer than 1 seconds"),
-    ("import os\nos._exit(1)", 60, r"cell \[2\] \(import os …\) killed its kernel"),
-    ("1 / 0", 60, r"cell \[2\] \(1 / 0 …\) raised ZeroDivisionError: division by zero"),
-], ids=["endless", "dies", "fails"])
+@pytest.mark.parametrize(
+    ("source", "limit", "sentence"),
+    [
+        ("# forever\nwhile True:\n    pass", 1, r"cell \[2\] \(while True: …\) took longer than 1 seconds"),
+        ("import os\nos._exit(1)", 60, r"cell \[2\] \(import os …\) killed its kernel"),
+        ("1 / 0", 60, r"cell \[2\] \(1 / 0 …\) raised ZeroDivisionError: division by zero"),
+    ],
+    ids=["endless", "dies", "fails"],
+)
 def test_the_culprit_is_named_and_the_notebook_stays(course, capsys, source, limit, sentence):
     path = course("03_small", "print('first')", source)
     before = path.read_bytes()
@@ -200,6 +219,7 @@ def test_what_is_no_notebook_is_a_sentence(course):
 
 # ---- without kernels
 
+
 @pytest.mark.parametrize("name", ["3", "03", "03_small", "small", "notebooks/03_small.ipynb"])
 def test_chapters_by_number_name_and_path(course, name):
     path = course("03_small")
@@ -228,11 +248,17 @@ def test_cell_ids_follow_the_source_and_are_unique():
 
 def test_normalizing_leaves_nothing_of_the_machine_and_repeats():
     cell = new_code_cell("x", execution_count=1, metadata={"execution": {"iopub.execute_input": "2026"}, "tags": ["a"]})
-    cell.outputs = [new_output("stream", name="stdout", text="a\n"), new_output("stream", name="stdout", text="b\n"),
-                    new_output("display_data", data={"text/plain": "w", f"{WIDGET}-view+json": {}})]
+    cell.outputs = [
+        new_output("stream", name="stdout", text="a\n"),
+        new_output("stream", name="stdout", text="b\n"),
+        new_output("display_data", data={"text/plain": "w", f"{WIDGET}-view+json": {}}),
+    ]
     notebook = new_notebook(cells=[cell])
-    notebook.metadata.update(kernelspec={"name": "mine", "display_name": "Mine"}, widgets=1,
-                             language_info={"name": "python", "version": "3.11.7"})
+    notebook.metadata.update(
+        kernelspec={"name": "mine", "display_name": "Mine"},
+        widgets=1,
+        language_info={"name": "python", "version": "3.11.7"},
+    )
     normalize(notebook)
     assert notebook.metadata["kernelspec"]["name"] == "python3"
     assert "version" not in notebook.metadata["language_info"] and "widgets" not in notebook.metadata
@@ -250,12 +276,15 @@ def test_machine_paths_are_found_in_text_and_html():
     assert traces_of_machine(new_notebook(cells=[cell]), Path("/opt/course")) == [(4, "/opt/course/data/x.npz")]
 
 
-@pytest.mark.parametrize(("old", "new", "differ"), [
-    ("✔ a ⟦0.262⟧", "✔ a ⟦0.3⟧", False),
-    ("✔ a ⟦0.262⟧", "✔ b ⟦0.262⟧", True),
-    ("0.262", "0.263", True),
-    ("a ⟦1⟧ b ⟦2⟧", "a ⟦3⟧ c ⟦4⟧", True),
-])
+@pytest.mark.parametrize(
+    ("old", "new", "differ"),
+    [
+        ("✔ a ⟦0.262⟧", "✔ a ⟦0.3⟧", False),
+        ("✔ a ⟦0.262⟧", "✔ b ⟦0.262⟧", True),
+        ("0.262", "0.263", True),
+        ("a ⟦1⟧ b ⟦2⟧", "a ⟦3⟧ c ⟦4⟧", True),
+    ],
+)
 def test_only_brackets_may_differ(old, new, differ):
     def notebook(text):
         cell = new_code_cell("x")
@@ -278,9 +307,14 @@ def test_the_ledger_replaces_what_was_executed_and_keeps_the_rest():
         ledger.merged(old, [entry("Q10-b", "n/02")], {"n/02"}, {"n/02", "n/10"})
 
 
-@pytest.mark.parametrize(("figures", "text"), [
-    (["0.3", "0.1", "0.2"], "0.1 … 0.2 … 0.3"), (["1,200 bytes", "900 bytes"], "900 bytes … 1,200 bytes … 1,200 bytes"),
-    (["yes", "yes"], "yes"), (["yes", "no"], "yes / no"),
-])
+@pytest.mark.parametrize(
+    ("figures", "text"),
+    [
+        (["0.3", "0.1", "0.2"], "0.1 … 0.2 … 0.3"),
+        (["1,200 bytes", "900 bytes"], "900 bytes … 1,200 bytes … 1,200 bytes"),
+        (["yes", "yes"], "yes"),
+        (["yes", "no"], "yes / no"),
+    ],
+)
 def test_spread_of_figures(figures, text):
     assert seeds.spread(figures) == text

@@ -47,8 +47,10 @@ def summary(seconds: dict[str, float], wall: float) -> list[str]:
     others = [spent for _, spent in _slowest_first(modules)[_SHOWN:]]
     if others:
         lines.append(f"{sum(others):7.1f} s            {len(others)} more test modules")
-    lines.append(f"{sum(notebooks.values()):7.1f} s in notebooks, {sum(modules.values()):.1f} s of "
-                 f"{budget.UNIT_TESTS} s in test modules, {wall:.0f} s of {budget.WALL} s by the clock")
+    lines.append(
+        f"{sum(notebooks.values()):7.1f} s in notebooks, {sum(modules.values()):.1f} s of "
+        f"{budget.UNIT_TESTS} s in test modules, {wall:.0f} s of {budget.WALL} s by the clock"
+    )
     return lines
 
 

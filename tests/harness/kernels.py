@@ -36,8 +36,10 @@ class Kernel(nbval.kernel.RunningKernel):
                 return super().get_message(stream, timeout=max(0.0, min(_LOOK_EVERY, left)))
             except Empty:
                 if not self.is_alive():
-                    raise KernelDied("the kernel died in this cell: compiled code crashed, or the memory was used "
-                                     "up. Run what may crash in a child process.") from None
+                    raise KernelDied(
+                        "the kernel died in this cell: compiled code crashed, or the memory was used "
+                        "up. Run what may crash in a child process."
+                    ) from None
                 if end is not None and left <= _LOOK_EVERY:
                     raise
 

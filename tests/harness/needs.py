@@ -1,10 +1,10 @@
 """Tools that a machine may lack: a visible skip there, a failure where COURSE_REQUIRE_ALL is set.
 
-    def test_runs_in_a_browser():
-        browser = needs("chromium")      # its path
+def test_runs_in_a_browser():
+    browser = needs("chromium")      # its path
 
-    @pytest.mark.needs("node", "module:flwr")
-    def test_…
+@pytest.mark.needs("node", "module:flwr")
+def test_…
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from collections.abc import Callable
 
 import pytest
 
-_MAC_APPS = ("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
-             "/Applications/Chromium.app/Contents/MacOS/Chromium")
+_MAC_APPS = (
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+)
 
 
 def _program(*names: str) -> Callable[[], str | None]:
@@ -38,8 +40,10 @@ def _network_namespace() -> str | None:
 
 #: name -> (how to find it, what to do when it is missing)
 TOOLS: dict[str, tuple[Callable[[], str | None], str]] = {
-    "chromium": (_program("chromium", "chromium-browser", "google-chrome", "chrome", *_MAC_APPS),
-                 "install Chromium or Chrome (Debian: apt install chromium)"),
+    "chromium": (
+        _program("chromium", "chromium-browser", "google-chrome", "chrome", *_MAC_APPS),
+        "install Chromium or Chrome (Debian: apt install chromium)",
+    ),
     "node": (_program("node", "nodejs"), "install Node 20 or newer (Debian: apt install nodejs)"),
     "npm": (_program("npm"), "install npm (Debian: apt install npm)"),
     "git": (_program("git"), "install git"),

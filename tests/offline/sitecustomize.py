@@ -21,8 +21,10 @@ def _refuse_others(host: object) -> None:
     except ValueError:
         allowed = False
     if not allowed:
-        raise NetworkBlocked(f"tests reach loopback only, and this code asked for {name!r}; ship the data, or "
-                             "let the cell say what to do without a network")
+        raise NetworkBlocked(
+            f"tests reach loopback only, and this code asked for {name!r}; ship the data, or "
+            "let the cell say what to do without a network"
+        )
 
 
 def _guarded(call):

@@ -38,9 +38,10 @@ def test_wrong_arguments_say_what_to_pass():
         coding.compress("text")
 
 
-@pytest.mark.parametrize("values, bits", [
-    ([7, 7, 7, 7], 0), ([0, 1], 1), (list(range(256)), 8), ([0, 0, 0, 1], 0.811278), ([[0.5, 0.25], [0.25, 0.5]], 1),
-])
+@pytest.mark.parametrize(
+    "values, bits",
+    [([7, 7, 7, 7], 0), ([0, 1], 1), (list(range(256)), 8), ([0, 0, 0, 1], 0.811278), ([[0.5, 0.25], [0.25, 0.5]], 1)],
+)
 def test_entropy_of_known_distributions(values, bits):
     assert coding.entropy(np.array(values)) == pytest.approx(bits, abs=1e-6)
 

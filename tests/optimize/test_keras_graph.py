@@ -13,8 +13,9 @@ K = tf_keras.layers
 
 
 def sequential():
-    return tf_keras.Sequential([K.Input((8, 8, 2)), K.Conv2D(3, 3), K.BatchNormalization(), K.ReLU(), K.Flatten(),
-                                K.Dense(4)])
+    return tf_keras.Sequential(
+        [K.Input((8, 8, 2)), K.Conv2D(3, 3), K.BatchNormalization(), K.ReLU(), K.Flatten(), K.Dense(4)]
+    )
 
 
 def branched():
@@ -105,12 +106,15 @@ def test_what_has_no_graph_is_named():
         keras_graph.require_graph(tf_keras.Sequential([K.Dense(2)]))
 
 
-@pytest.mark.parametrize("x, said", [
-    (np.zeros((3, 8, 8)), r"shape \(3, 8, 8\); the model takes \(n, 8, 8, 2\)"),
-    (np.zeros((0, 8, 8, 2)), "n at least 1"),
-    (np.full((1, 8, 8, 2), np.nan), "NaN"),
-    ([np.zeros((1, 8, 8, 2))] * 2, "1 inputs, got 2 arrays"),
-])
+@pytest.mark.parametrize(
+    "x, said",
+    [
+        (np.zeros((3, 8, 8)), r"shape \(3, 8, 8\); the model takes \(n, 8, 8, 2\)"),
+        (np.zeros((0, 8, 8, 2)), "n at least 1"),
+        (np.full((1, 8, 8, 2), np.nan), "NaN"),
+        ([np.zeros((1, 8, 8, 2))] * 2, "1 inputs, got 2 arrays"),
+    ],
+)
 def test_samples_that_do_not_fit_are_refused_in_a_sentence(x, said):
     with pytest.raises(ValueError, match=said):
         keras_graph.input_arrays(sequential(), x)

@@ -26,8 +26,9 @@ def test_recover_from_a_teacher_comes_nearer_to_it(small):
     model = qa.quantize_aware(small, 3, calibration=x[:100])
     teacher = small.predict(x, verbose=0)
     before = np.mean(np.abs(model.predict(x, verbose=0) - teacher))
-    recovery.recover(model, (x, np.zeros_like(y)), 4, teacher=small, soft_share=1.0, batch_size=16,
-               freeze_statistics=True, seed=1)
+    recovery.recover(
+        model, (x, np.zeros_like(y)), 4, teacher=small, soft_share=1.0, batch_size=16, freeze_statistics=True, seed=1
+    )
     assert np.mean(np.abs(model.predict(x, verbose=0) - teacher)) < before
 
 

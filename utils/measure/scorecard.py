@@ -1,7 +1,7 @@
 """Measure an artifact: one `Scorecard` a side, made on the bytes that are shipped.
 
-    card = scorecard.scorecard(artifact, data.x_test, data.y_test, model=model)
-    claims.show([card.row()])
+card = scorecard.scorecard(artifact, data.x_test, data.y_test, model=model)
+claims.show([card.row()])
 """
 
 from __future__ import annotations
@@ -74,13 +74,7 @@ class Scorecard:
 
 
 def scorecard(
-    artifact: Artifact,
-    x: Any,
-    y: Any,
-    model: Any = None,
-    *,
-    name: str = "",
-    confidence: float = 0.95,
+    artifact: Artifact, x: Any, y: Any, model: Any = None, *, name: str = "", confidence: float = 0.95
 ) -> Scorecard:
     """Measure an artifact on labelled examples.
 

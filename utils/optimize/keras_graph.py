@@ -21,11 +21,15 @@ Call = Callable[[tf_keras.layers.Layer, tuple, dict], Any]
 def require_graph(model: object) -> None:
     """Raise a sentence unless `model` is a built Sequential or functional tf_keras model, whose nodes can be walked."""
     if not isinstance(model, tf_keras.Model):
-        raise TypeError(f"this takes a tf_keras model; got {type(model).__module__}.{type(model).__name__}. "
-                        "A Keras 3 model has to be rebuilt with tf_keras first")
+        raise TypeError(
+            f"this takes a tf_keras model; got {type(model).__module__}.{type(model).__name__}. "
+            "A Keras 3 model has to be rebuilt with tf_keras first"
+        )
     if not getattr(model, "_nodes_by_depth", None):
-        raise ValueError(f"{type(model).__name__} {model.name!r} has no graph of layers that could be walked: give a "
-                         "Sequential model an Input layer, and write a subclassed one with the functional interface")
+        raise ValueError(
+            f"{type(model).__name__} {model.name!r} has no graph of layers that could be walked: give a "
+            "Sequential model an Input layer, and write a subclassed one with the functional interface"
+        )
 
 
 def walk(model: tf_keras.Model, inputs: list, call: Call) -> Any:
@@ -50,8 +54,11 @@ def walk(model: tf_keras.Model, inputs: list, call: Call) -> Any:
     return tf.nest.map_structure(lambda tensor: known[str(id(tensor))][0], model._nested_outputs)
 
 
-def rebuild(model: tf_keras.Model, change: Callable[[Any, tuple, Any], Any] | None = None,
-            settings: Mapping[str, Mapping[str, Any]] | None = None) -> tf_keras.Model:
+def rebuild(
+    model: tf_keras.Model,
+    change: Callable[[Any, tuple, Any], Any] | None = None,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+) -> tf_keras.Model:
     """A copy of `model` that shares nothing with it.
 
     change: called as change(layer, arguments, apply) for each layer in turn, `apply(layer, *arguments)` being what a
@@ -75,8 +82,10 @@ def rebuild(model: tf_keras.Model, change: Callable[[Any, tuple, Any], Any] | No
 
         return apply(layer, *arguments) if change is None else change(layer, arguments, apply)
 
-    inputs = [tf_keras.Input(t.shape[1:], batch_size=t.shape[0], dtype=t.dtype, name=name)
-              for t, name in zip(model.inputs, model.input_names, strict=True)]
+    inputs = [
+        tf_keras.Input(t.shape[1:], batch_size=t.shape[0], dtype=t.dtype, name=name)
+        for t, name in zip(model.inputs, model.input_names, strict=True)
+    ]
     first = [change(None, (x,), None) if change else x for x in inputs]
     outputs = walk(model, first, visit)
     built = tf_keras.Model(inputs if len(inputs) > 1 else inputs[0], outputs, name=model.name)
@@ -91,15 +100,18 @@ def input_arrays(model: tf_keras.Model, x: Any) -> list[np.ndarray]:
     """`x` as one checked array for each input of `model`: shape, whole or real numbers, finite, as many of each."""
     arrays = [np.asarray(part) for part in (x if isinstance(x, (list, tuple)) else [x])]
     if len(arrays) != len(model.inputs):
-        raise ValueError(f"the model has {len(model.inputs)} inputs, got {len(arrays)} arrays; pass one array, "
-                         "or a list of one array for each input")
+        raise ValueError(
+            f"the model has {len(model.inputs)} inputs, got {len(arrays)} arrays; pass one array, "
+            "or a list of one array for each input"
+        )
     for array, wanted in zip(arrays, model.inputs, strict=True):
         shape = tuple(wanted.shape[1:])
-        fits = array.ndim == len(shape) + 1 and all(
-            w in (None, n) for w, n in zip(shape, array.shape[1:], strict=True))
+        fits = array.ndim == len(shape) + 1 and all(w in (None, n) for w, n in zip(shape, array.shape[1:], strict=True))
         if array.size == 0 or not fits:
-            raise ValueError(f"the samples have shape {array.shape}; the model takes (n, "
-                             f"{', '.join('any' if size is None else str(size) for size in shape)}), n at least 1")
+            raise ValueError(
+                f"the samples have shape {array.shape}; the model takes (n, "
+                f"{', '.join('any' if size is None else str(size) for size in shape)}), n at least 1"
+            )
         if array.dtype.kind not in "fiub" or not np.all(np.isfinite(array)):
             raise ValueError("the samples hold NaN, infinity or no numbers; find out where they come from")
     if len({len(array) for array in arrays}) > 1:

@@ -83,7 +83,8 @@ def prunable(model: tf_keras.Model, only: Sequence[str] | None = None) -> list[i
         raise ValueError(f"only is {only!r}; pass a list of layer names, such as [{only!r}]")
     inside = None if only is None else {id(w) for name in only for w in model.get_layer(name).weights}
     return [
-        i for i, weight in enumerate(model.weights)
+        i
+        for i, weight in enumerate(model.weights)
         if weight.name.split("/")[-1].split(":")[0] in PRUNABLE and (inside is None or id(weight) in inside)
     ]
 

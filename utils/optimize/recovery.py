@@ -49,8 +49,16 @@ def recover(
     callbacks = [_KeepZeros(model)] if keep_zeros else []
     with _frozen_statistics(model) if freeze_statistics else contextlib.nullcontext():
         if teacher is None:
-            return training.fit(model, (x, y), epochs, batch_size=batch_size, learning_rate=learning_rate,
-                                decay=decay, seed=seed, callbacks=callbacks)
+            return training.fit(
+                model,
+                (x, y),
+                epochs,
+                batch_size=batch_size,
+                learning_rate=learning_rate,
+                decay=decay,
+                seed=seed,
+                callbacks=callbacks,
+            )
         _check_teacher(model, teacher, temperature, soft_share)
         loss = _soft_loss(temperature, soft_share)
         targets = _soft_targets(teacher, np.asarray(x), np.asarray(y))
@@ -99,6 +107,7 @@ def _soft_targets(teacher, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _soft_loss(temperature: float, soft_share: float) -> Callable:
     """Hinton's loss; T² keeps the gradients of the soft part as large as at temperature 1."""
+
     def loss(targets, logits):
         soft = tf.nn.softmax(targets[:, 1] / temperature)
         hard_part = tf.nn.softmax_cross_entropy_with_logits(targets[:, 0], logits)
@@ -111,8 +120,10 @@ def _soft_loss(temperature: float, soft_share: float) -> Callable:
 def _check_teacher(model, teacher, temperature: float, soft_share: float) -> None:
     training.check_model(teacher)
     if teacher.output_shape != model.output_shape:
-        raise ValueError(f"the teacher gives {teacher.output_shape}, the model {model.output_shape}; pass a teacher "
-                         "with the same outputs")
+        raise ValueError(
+            f"the teacher gives {teacher.output_shape}, the model {model.output_shape}; pass a teacher "
+            "with the same outputs"
+        )
     if not temperature > 0:
         raise ValueError(f"temperature is {temperature!r}; pass a number above 0, such as 2")
     if not 0 <= soft_share <= 1:

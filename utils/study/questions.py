@@ -53,7 +53,7 @@ def texts() -> dict[int, str]:
 
 
 def chapter_of(number: int) -> str:
-    """"03" for question 3."""
+    """ "03" for question 3."""
     for number_of_chapter, chapter in CHAPTERS.items():
         if number in chapter.questions:
             return number_of_chapter

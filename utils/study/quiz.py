@@ -38,8 +38,13 @@ def show(chapter: str) -> None:
 
     questions = load(chapter)
     with _fixed_names(chapter):
-        jupyterquiz.display_quiz(questions, shuffle_answers=False, border_radius=6, max_width=800,
-                                 colors={"--jq-multiple-choice-bg": "#0b3954", "--jq-many-choice-bg": "#0b3954"})
+        jupyterquiz.display_quiz(
+            questions,
+            shuffle_answers=False,
+            border_radius=6,
+            max_width=800,
+            colors={"--jq-multiple-choice-bg": "#0b3954", "--jq-many-choice-bg": "#0b3954"},
+        )
 
 
 @contextmanager

@@ -30,6 +30,7 @@ def ledger(path: Path = LEDGER) -> dict[str, str]:
 
 def refresh(text: str, figures: Mapping[str, str]) -> str:
     """`text` with every quote filled from `figures`; an unknown id raises KeyError that names it."""
+
     def fill(match: re.Match) -> str:
         id = match["new"] or match["old"]
         if id not in figures:

@@ -114,4 +114,3 @@ def test_a_port_in_use_is_named_or_the_next_one_taken(monkeypatch, capsys):
     assert "in use" in capsys.readouterr().out
     with pytest.raises(Problem, match="1024"):
         lab.choose_port(80)
-

@@ -119,8 +119,10 @@ def test_python_for_an_extra_environment(tmp_path):
 
 
 def test_pips_settings_reach_uv():
-    config = ":env:.index-url='https://mirror.example/simple'\nglobal.index-url='https://other.example'\n" \
-             "global.extra-index-url='https://a.example https://b.example'\nglobal.timeout='60'\n"
+    config = (
+        ":env:.index-url='https://mirror.example/simple'\nglobal.index-url='https://other.example'\n"
+        "global.extra-index-url='https://a.example https://b.example'\nglobal.timeout='60'\n"
+    )
     assert environment.uv_settings(config) == {
         "UV_DEFAULT_INDEX": "https://mirror.example/simple",
         "UV_INDEX": "https://a.example https://b.example",
@@ -153,9 +155,11 @@ def test_writing_replaces_and_never_touches_hard_links(tmp_path):
 def test_a_second_process_waits_for_the_lock(tmp_path, capfd):
     path = tmp_path / "locks/run.lock"
     order = []
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n" \
-           "from pathlib import Path\nfrom commands.locks import Lock\n" \
-           f"with Lock(Path({str(path)!r}), 'Somebody is at it'): print('second')"
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from pathlib import Path\nfrom commands.locks import Lock\n"
+        f"with Lock(Path({str(path)!r}), 'Somebody is at it'): print('second')"
+    )
     with Lock(path, "busy"):
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         second = subprocess.Popen([sys.executable, "-c", code], text=True, **pipes)
@@ -172,6 +176,7 @@ def test_a_second_process_waits_for_the_lock(tmp_path, capfd):
 
 
 # ---- locks
+
 
 def test_the_lock_says_that_it_was_made_of_these_sources():
     lock = environment.lock_path().read_text("utf-8")
@@ -244,6 +249,7 @@ def test_conda_and_binder_name_nothing_that_the_lock_names():
 
 # ---- doctor and bench
 
+
 def test_the_doctor_finds_a_damaged_and_a_missing_data_set(tmp_path, monkeypatch):
     (tmp_path / "utils").mkdir()
     (tmp_path / "data").mkdir()
@@ -270,7 +276,7 @@ def test_the_doctor_says_when_memory_or_avx_lack(monkeypatch):
 def test_the_doctor_works_before_the_environment_exists(monkeypatch, tmp_path):
     monkeypatch.setattr(environment, "running_inside", lambda: False)
     monkeypatch.setattr(environment, "folder", lambda name="core": tmp_path / "none")
-    finding, = machine_checks.packages()
+    (finding,) = machine_checks.packages()
     assert finding.mark == machine_checks.MISSING and "course.py setup" in finding.mend
 
 

@@ -64,14 +64,19 @@ def test_bad_bits(small, bits):
         qa.quantize_aware(small, bits)
 
 
-@pytest.mark.parametrize("options, error, text", [
-    ({"only": "logit"}, ValueError, "did you mean 'logits'"), ({"only": lambda layer: False}, ValueError, "nothing"),
-    ({"refused": "skip"}, ValueError, "'warn', 'float' or 'raise'"),
-    ({"configs": {"logits": 8}}, TypeError, "QuantizeConfig"),
-    ({"configs": {"logit": None}}, ValueError, "no layer 'logit'"),
-    ({"calibration": np.zeros((0, 8, 8, 3), np.float32)}, ValueError, "empty"),
-    ({"calibration": np.full((2, 8, 8, 3), np.nan, np.float32)}, ValueError, "NaN"),
-    ({"calibration": np.zeros((2, 8, 8), np.float32)}, ValueError, r"takes \(n, 8, 8, 3\)")])
+@pytest.mark.parametrize(
+    "options, error, text",
+    [
+        ({"only": "logit"}, ValueError, "did you mean 'logits'"),
+        ({"only": lambda layer: False}, ValueError, "nothing"),
+        ({"refused": "skip"}, ValueError, "'warn', 'float' or 'raise'"),
+        ({"configs": {"logits": 8}}, TypeError, "QuantizeConfig"),
+        ({"configs": {"logit": None}}, ValueError, "no layer 'logit'"),
+        ({"calibration": np.zeros((0, 8, 8, 3), np.float32)}, ValueError, "empty"),
+        ({"calibration": np.full((2, 8, 8, 3), np.nan, np.float32)}, ValueError, "NaN"),
+        ({"calibration": np.zeros((2, 8, 8), np.float32)}, ValueError, r"takes \(n, 8, 8, 3\)"),
+    ],
+)
 def test_bad_options(small, options, error, text):
     with pytest.raises(error, match=text):
         qa.quantize_aware(small, **options)
@@ -82,9 +87,13 @@ def test_models_that_the_toolkit_cannot_rewrite(small, aware):
         def call(self, x):
             return x
 
-    cases = [(stacked(small, L.Dense(2)), ValueError, "flattened"), (Subclassed(), ValueError, "is a subclassed"),
-             (aware, ValueError, "already has fake quantization"), ("model", TypeError, "tf_keras"),
-             (tf_keras.Sequential([L.Dense(2)]), ValueError, "no weights yet")]
+    cases = [
+        (stacked(small, L.Dense(2)), ValueError, "flattened"),
+        (Subclassed(), ValueError, "is a subclassed"),
+        (aware, ValueError, "already has fake quantization"),
+        ("model", TypeError, "tf_keras"),
+        (tf_keras.Sequential([L.Dense(2)]), ValueError, "no weights yet"),
+    ]
     for model, error, text in cases:
         with pytest.raises(error, match=text):
             qa.quantize_aware(model)
@@ -105,8 +114,10 @@ def test_a_keras_3_model_is_named():
 
 
 def test_tensorflow_with_keras_3_came_first():
-    code = ("import sys, types; sys.modules['tensorflow'] = types.ModuleType('tensorflow'); "
-            "import utils.optimize.quantization_aware")
+    code = (
+        "import sys, types; sys.modules['tensorflow'] = types.ModuleType('tensorflow'); "
+        "import utils.optimize.quantization_aware"
+    )
     environment = {k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=utils.ROOT, env=environment)
     assert done.returncode == 1 and "put `import utils` above `import tensorflow`" in done.stderr

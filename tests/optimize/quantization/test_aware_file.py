@@ -79,9 +79,15 @@ def test_how_a_file_would_keep_the_kernel(small):
     assert aware_file.stored_as(qa.quantize_aware(small, 4)).startswith("no file: this model has 4-bit activations")
 
 
-@pytest.mark.parametrize("options, text", [
-    ({"bits": 4}, "4-bit activations"), ({"bits": (8, 6)}, "6-bit activations"),
-    ({"per_channel": True}, "one scale for each unit"), ({"per_channel": False}, "batch normalization behind")])
+@pytest.mark.parametrize(
+    "options, text",
+    [
+        ({"bits": 4}, "4-bit activations"),
+        ({"bits": (8, 6)}, "6-bit activations"),
+        ({"per_channel": True}, "one scale for each unit"),
+        ({"per_channel": False}, "batch normalization behind"),
+    ],
+)
 def test_what_exists_only_in_simulation_is_not_converted(small, options, text):
     with pytest.raises(ValueError, match=text):
         aware_file.to_tflite(qa.quantize_aware(small, **options))

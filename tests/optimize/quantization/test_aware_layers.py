@@ -39,9 +39,15 @@ def test_what_can_be_told_at_sight():
     )
 
     known = registry.Default8BitQuantizeRegistry()
-    for layer, reason in ((L.Dense(2, "relu"), None), (L.BatchNormalization(), None), (L.Activation("relu"), None),
-                          (L.Conv1D(2, 3), "this kind of layer"), (L.Dense(2, "elu"), "the activation 'elu'"),
-                          (L.Activation("elu"), "the activation 'elu'"), (L.LSTM(2), "this kind of layer")):
+    for layer, reason in (
+        (L.Dense(2, "relu"), None),
+        (L.BatchNormalization(), None),
+        (L.Activation("relu"), None),
+        (L.Conv1D(2, 3), "this kind of layer"),
+        (L.Dense(2, "elu"), "the activation 'elu'"),
+        (L.Activation("elu"), "the activation 'elu'"),
+        (L.LSTM(2), "this kind of layer"),
+    ):
         found = aware_layers.refused_at_sight(layer, known)
         assert (found is None) == (reason is None) and (found is None or reason in str(found)), layer
     assert "recurrent" in aware_layers.refused_at_sight(L.GRU(2), known).way_out

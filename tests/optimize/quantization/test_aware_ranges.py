@@ -63,8 +63,9 @@ def test_few_bits_leave_few_distinct_weights(small):
         assert integers.min() == -(most // 2) and integers.max() == most // 2 and scales.shape == (6,)
 
 
-@pytest.mark.parametrize("per_channel, conv, dense", [(None, "channel", "tensor"), (True, "channel", "channel"),
-                                                      (False, "tensor", "tensor")])
+@pytest.mark.parametrize(
+    "per_channel, conv, dense", [(None, "channel", "tensor"), (True, "channel", "channel"), (False, "tensor", "tensor")]
+)
 def test_granularity(small, per_channel, conv, dense):
     model = qa.quantize_aware(small, (4, 8), per_channel=per_channel)
     rows = {row["layer"]: row for row in aware_ranges.precision(model)}
@@ -81,9 +82,16 @@ def test_the_integer_kernel_is_the_weights_in_steps(small, aware):
         aware_ranges.integer_kernel(aware, "bn")
 
 
-@pytest.mark.parametrize("x, text", [
-    ([], "0 arrays"), (np.zeros((0, 8, 8, 3), np.float32), "empty"), (np.full((2, 8, 8, 3), np.inf, np.float32), "NaN"),
-    (np.zeros((2, 8, 9, 3), np.float32), r"takes \(n, 8, 8, 3\)"), (np.zeros((2, 8), np.float32), "takes")])
+@pytest.mark.parametrize(
+    "x, text",
+    [
+        ([], "0 arrays"),
+        (np.zeros((0, 8, 8, 3), np.float32), "empty"),
+        (np.full((2, 8, 8, 3), np.inf, np.float32), "NaN"),
+        (np.zeros((2, 8, 9, 3), np.float32), r"takes \(n, 8, 8, 3\)"),
+        (np.zeros((2, 8), np.float32), "takes"),
+    ],
+)
 def test_ranges_cannot_be_measured_on_bad_inputs(small, x, text):
     with pytest.raises(ValueError, match=text):
         aware_ranges.calibrate(qa.quantize_aware(small), x)

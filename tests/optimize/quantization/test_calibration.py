@@ -15,9 +15,17 @@ K = tf_keras.layers
 
 def convolutional():
     tf_keras.utils.set_random_seed(1)
-    return tf_keras.Sequential([K.Input((8, 8, 2)), K.Conv2D(4, 3, name="conv"), K.BatchNormalization(name="norm"),
-                                K.ReLU(name="relu"), K.MaxPooling2D(name="pool"), K.Flatten(name="flat"),
-                                K.Dense(4, name="dense")])
+    return tf_keras.Sequential(
+        [
+            K.Input((8, 8, 2)),
+            K.Conv2D(4, 3, name="conv"),
+            K.BatchNormalization(name="norm"),
+            K.ReLU(name="relu"),
+            K.MaxPooling2D(name="pool"),
+            K.Flatten(name="flat"),
+            K.Dense(4, name="dense"),
+        ]
+    )
 
 
 def branched():
@@ -29,8 +37,14 @@ def branched():
 
 def one_dimensional():
     tf_keras.utils.set_random_seed(3)
-    return tf_keras.Sequential([K.Input((9, 2), name="x"), K.Conv1D(3, 3, activation="relu", name="conv"),
-                                K.GlobalAveragePooling1D(name="average"), K.Dense(1, name="end")])
+    return tf_keras.Sequential(
+        [
+            K.Input((9, 2), name="x"),
+            K.Conv1D(3, 3, activation="relu", name="conv"),
+            K.GlobalAveragePooling1D(name="average"),
+            K.Dense(1, name="end"),
+        ]
+    )
 
 
 def examples(model, n=30, seed=0):
@@ -40,8 +54,13 @@ def examples(model, n=30, seed=0):
 def file_ranges(artifact):
     """(low, high) of every int8 tensor that is computed, in order."""
     made = [t for op in artifact.runner.summary() for t in op.outputs if t.dtype == "int8" and t.quantization]
-    return [(t.quantization.scales[0] * (-128 - t.quantization.zero_points[0]),
-             t.quantization.scales[0] * (127 - t.quantization.zero_points[0])) for t in made]
+    return [
+        (
+            t.quantization.scales[0] * (-128 - t.quantization.zero_points[0]),
+            t.quantization.scales[0] * (127 - t.quantization.zero_points[0]),
+        )
+        for t in made
+    ]
 
 
 # ---------------------------------------------------------------- choosing
@@ -64,8 +83,10 @@ def test_a_moving_average_follows_by_its_momentum():
 @pytest.mark.parametrize("bits", [3, 4, 8])
 def test_the_least_error_is_no_worse_than_the_whole_range(bits):
     x = np.random.default_rng(bits).standard_t(3, size=5000)
-    error = {method: qz.mse(x, qz.fake_quantize(x, qz.from_range(*cal.choose_range(x, method, bits=bits), bits)))
-             for method in ("minmax", "mse")}
+    error = {
+        method: qz.mse(x, qz.fake_quantize(x, qz.from_range(*cal.choose_range(x, method, bits=bits), bits)))
+        for method in ("minmax", "mse")
+    }
     assert error["mse"] <= error["minmax"] * 1.001
     if bits == 3:
         assert error["mse"] < error["minmax"] / 2
@@ -78,13 +99,16 @@ def test_one_outlier_stretches_minmax_and_not_the_percentile():
     assert cal.choose_range(x, "percentile")[1] < 1.01
 
 
-@pytest.mark.parametrize("arguments, said", [
-    ({"method": "max"}, "no method 'max'; there are minmax, percentile"),
-    ({"method": "percentile", "percentile": 30}, "percentile is 30"),
-    ({"method": "moving_average", "momentum": 1}, "momentum is 1"),
-    ({"x": np.array([np.nan, 1])}, "1 are NaN"),
-    ({"x": np.array([])}, "got 0"),
-])
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        ({"method": "max"}, "no method 'max'; there are minmax, percentile"),
+        ({"method": "percentile", "percentile": 30}, "percentile is 30"),
+        ({"method": "moving_average", "momentum": 1}, "momentum is 1"),
+        ({"x": np.array([np.nan, 1])}, "1 are NaN"),
+        ({"x": np.array([])}, "got 0"),
+    ],
+)
 def test_impossible_choices_are_refused_in_a_sentence(arguments, said):
     with pytest.raises(ValueError, match=said):
         cal.choose_range(**{"x": np.arange(4.0), **arguments})
@@ -109,9 +133,14 @@ def test_normalization_is_seen_as_in_inference():
     np.testing.assert_allclose(cal.activations(model, x)["dense"], model(x, training=False), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("build, expected", [
-    (convolutional, ["relu", "dense"]), (branched, ["left", "right", "join", "end"]),
-    (one_dimensional, ["conv", "average", "end"])])
+@pytest.mark.parametrize(
+    "build, expected",
+    [
+        (convolutional, ["relu", "dense"]),
+        (branched, ["left", "right", "join", "end"]),
+        (one_dimensional, ["conv", "average", "end"]),
+    ],
+)
 def test_points_are_where_the_converter_puts_a_range(build, expected):
     model = build()
     assert cal.points(model) == [*model.input_names, *expected]
@@ -151,9 +180,14 @@ def test_a_range_above_zero_is_widened_to_zero():
     assert float(layer(np.float32([0.0]))[0]) == 0.0
 
 
-@pytest.mark.parametrize("chosen, said", [
-    ({"nothing": (0, 1)}, "has no layer 'nothing'"), ({"dense": (2, float("inf"))}, "two finite numbers"),
-    ({"dense": (0, 0)}, "not both 0")])
+@pytest.mark.parametrize(
+    "chosen, said",
+    [
+        ({"nothing": (0, 1)}, "has no layer 'nothing'"),
+        ({"dense": (2, float("inf"))}, "two finite numbers"),
+        ({"dense": (0, 0)}, "not both 0"),
+    ],
+)
 def test_impossible_ranges_are_refused_in_a_sentence(chosen, said):
     with pytest.raises(ValueError, match=said):
         cal.with_ranges(convolutional(), chosen)

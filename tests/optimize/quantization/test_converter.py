@@ -20,8 +20,15 @@ from utils.quiet import quiet
 def small(keras):
     """A convolution, a dense layer of three units, and pictures for it."""
     keras.utils.set_random_seed(1)
-    model = keras.Sequential([keras.layers.Input((8, 8, 2)), keras.layers.Conv2D(16, 3, activation="relu"),
-                              keras.layers.Flatten(), keras.layers.Dense(32, activation="relu"), keras.layers.Dense(3)])
+    model = keras.Sequential(
+        [
+            keras.layers.Input((8, 8, 2)),
+            keras.layers.Conv2D(16, 3, activation="relu"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(32, activation="relu"),
+            keras.layers.Dense(3),
+        ]
+    )
     return model, np.random.default_rng(0).random((64, 8, 8, 2), dtype=np.float32)
 
 
@@ -42,8 +49,17 @@ def run(content: bytes, x: np.ndarray) -> np.ndarray:
     return y if y.dtype == np.float32 else (y.astype(np.float32) - zero_point) * scale
 
 
-@pytest.mark.parametrize(("mode", "tolerance"), [("float32", 1e-5), ("float16", 3e-3), ("dynamic", 0.05),
-                                                 ("int8", 0.08), ("int8_float_io", 0.08), ("int16x8", 0.02)])
+@pytest.mark.parametrize(
+    ("mode", "tolerance"),
+    [
+        ("float32", 1e-5),
+        ("float16", 3e-3),
+        ("dynamic", 0.05),
+        ("int8", 0.08),
+        ("int8_float_io", 0.08),
+        ("int16x8", 0.02),
+    ],
+)
 def test_every_mode_stays_near_the_model_and_says_nothing(small, mode, tolerance, capfd):
     model, x = small
     calibration = x if mode in ("int8", "int8_float_io", "int16x8") else None
@@ -61,8 +77,10 @@ def test_the_modes_differ_in_bytes_and_in_what_goes_in_and_out(small):
     from utils.optimize.quantization.integer_kernels import read_graph
 
     model, x = small
-    made = {mode: convert(model, mode, x if "int" in mode else None).content
-            for mode in ("float32", "float16", "dynamic", "int8", "int8_float_io", "int16x8")}
+    made = {
+        mode: convert(model, mode, x if "int" in mode else None).content
+        for mode in ("float32", "float16", "dynamic", "int8", "int8_float_io", "int16x8")
+    }
     size = {mode: len(content) for mode, content in made.items()}
     assert size["int8"] < size["float16"] < size["float32"]
     assert size["dynamic"] < 0.5 * size["float32"]
@@ -145,21 +163,24 @@ def test_a_subclassed_model_with_two_inputs_is_calibrated_by_order_or_name(keras
         convert(model, "int8", {"p": x["p"]})
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    ({"mode": "int-8"}, "did you mean 'int8'"),
-    ({"mode": "flaot16"}, "did you mean 'float16'"),
-    ({"mode": "int8"}, "needs calibration="),
-    ({"mode": "int16x8", "calibration": None}, "needs calibration="),
-    ({"mode": "dynamic", "calibration": np.zeros((2, 8, 8, 2))}, "does not use calibration"),
-    ({"calibration": np.zeros((0, 8, 8, 2))}, "empty"),
-    ({"calibration": []}, "0"),
-    ({"calibration": np.full((2, 8, 8, 2), np.nan)}, "NaN"),
-    ({"calibration": np.zeros((2, 8, 8, 3))}, "has shape"),
-    ({"calibration": np.zeros((8, 8, 2))}, "has shape"),
-    ({"calibration": [np.zeros((2, 8, 8, 2))] * 2}, "1 inputs, calibration has 2"),
-    ({"calibration": np.arange(256).repeat(2).reshape(4, 8, 8, 2)}, "like raw pixels"),
-    ({"calibration": np.full((2, 8, 8, 2), 3.0), "input_range": (0, 1)}, "outside input_range"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"mode": "int-8"}, "did you mean 'int8'"),
+        ({"mode": "flaot16"}, "did you mean 'float16'"),
+        ({"mode": "int8"}, "needs calibration="),
+        ({"mode": "int16x8", "calibration": None}, "needs calibration="),
+        ({"mode": "dynamic", "calibration": np.zeros((2, 8, 8, 2))}, "does not use calibration"),
+        ({"calibration": np.zeros((0, 8, 8, 2))}, "empty"),
+        ({"calibration": []}, "0"),
+        ({"calibration": np.full((2, 8, 8, 2), np.nan)}, "NaN"),
+        ({"calibration": np.zeros((2, 8, 8, 3))}, "has shape"),
+        ({"calibration": np.zeros((8, 8, 2))}, "has shape"),
+        ({"calibration": [np.zeros((2, 8, 8, 2))] * 2}, "1 inputs, calibration has 2"),
+        ({"calibration": np.arange(256).repeat(2).reshape(4, 8, 8, 2)}, "like raw pixels"),
+        ({"calibration": np.full((2, 8, 8, 2), 3.0), "input_range": (0, 1)}, "outside input_range"),
+    ],
+)
 def test_bad_conversions_are_refused(small, arguments, message):
     with pytest.raises(ValueError, match=message):
         convert(small[0], **arguments)
@@ -200,8 +221,12 @@ def test_layers_that_cannot_be_converted_are_named_with_a_way_out(keras):
     assert "'odd' (Lambda) cannot be converted (Betainc)" in message(L.Input((3,)), L.Dense(3), nested)
     picture = message(L.Input((4, 4, 1)), L.Lambda(lambda x: tf.image.resize(x, (6, 6), "bicubic"), name="larger"))
     assert "'larger' (Lambda) cannot be converted (ResizeBicubic): TensorFlow Lite has no operator" in picture
-    cube = message(L.Input((4, 4, 4, 1)), L.Conv3D(2, 3, name="cube"), mode="int16x8",
-                   calibration=np.ones((2, 4, 4, 4, 1), np.float32))
+    cube = message(
+        L.Input((4, 4, 4, 1)),
+        L.Conv3D(2, 3, name="cube"),
+        mode="int16x8",
+        calibration=np.ones((2, 4, 4, 4, 1), np.float32),
+    )
     assert "'cube' (Conv3D)" in cube
     assert "int8" in cube
 
@@ -210,7 +235,7 @@ def test_the_way_out_of_a_recurrent_layer_works(keras):
     model = keras.Sequential([keras.layers.Input((4, 2), batch_size=1), keras.layers.SimpleRNN(3)])
     x = np.random.default_rng(0).random((6, 4, 2), dtype=np.float32)
     made = convert(model, "float32")
-    assert np.allclose(made.predict(x), np.concatenate([model(x[i:i + 1]) for i in range(6)]), atol=1e-5)
+    assert np.allclose(made.predict(x), np.concatenate([model(x[i : i + 1]) for i in range(6)]), atol=1e-5)
 
 
 def test_a_file_whose_run_ends_the_process_is_reported_and_the_caller_lives(keras):
@@ -238,8 +263,12 @@ def folder(tmp_path_factory):
             self.a = tf.Variable(rng.normal(size=(6, 4)).astype(np.float32))
             self.b = tf.Variable(rng.normal(size=(3, 4)).astype(np.float32))
 
-        @tf.function(input_signature=[tf.TensorSpec((None, 6), tf.float32, "left"),
-                                      tf.TensorSpec((None, 3), tf.float32, "right")])
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec((None, 6), tf.float32, "left"),
+                tf.TensorSpec((None, 3), tf.float32, "right"),
+            ]
+        )
         def both(self, left, right):
             return {"sum": left @ self.a + right @ self.b}
 
@@ -287,21 +316,28 @@ def test_a_keras_3_model_comes_in_by_its_export(tmp_path):
     assert np.abs(convert(tmp_path / "exported", "int8", x).predict(x) - wanted).max() < 0.1
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    ({"signatures": ["boht"]}, "has 'both', 'single'"),
-    ({"signatures": []}, "has 'both', 'single'"),
-    ({"mode": "int8"}, "needs calibration="),
-    ({"mode": "int8", "calibration": np.ones((2, 6))}, "for each, or choose with signatures="),
-    ({"mode": "int8", "calibration": np.ones((2, 6)), "signatures": ["both"]}, r"has the inputs 'left', 'right'"),
-    ({"mode": "int8", "calibration": {"left": np.ones((2, 6))}, "signatures": ["both"]}, "calibration has 'left'"),
-    ({"mode": "int8", "calibration": {"left": np.ones((2, 6)), "right": np.ones((3, 3))}, "signatures": "both"},
-     "as many of each"),
-    ({"mode": "int8", "calibration": np.ones((2, 5)), "signatures": "single"}, "has shape"),
-    ({"mode": "int8", "calibration": np.full((2, 6), np.inf), "signatures": "single"}, "NaN or infinity"),
-    ({"mode": "int8", "calibration": np.full((2, 6), 2), "signatures": "single", "input_range": (0, 1)},
-     "outside input_range"),
-    ({"mode": "dynamic", "calibration": np.ones((2, 6))}, "does not use calibration"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"signatures": ["boht"]}, "has 'both', 'single'"),
+        ({"signatures": []}, "has 'both', 'single'"),
+        ({"mode": "int8"}, "needs calibration="),
+        ({"mode": "int8", "calibration": np.ones((2, 6))}, "for each, or choose with signatures="),
+        ({"mode": "int8", "calibration": np.ones((2, 6)), "signatures": ["both"]}, r"has the inputs 'left', 'right'"),
+        ({"mode": "int8", "calibration": {"left": np.ones((2, 6))}, "signatures": ["both"]}, "calibration has 'left'"),
+        (
+            {"mode": "int8", "calibration": {"left": np.ones((2, 6)), "right": np.ones((3, 3))}, "signatures": "both"},
+            "as many of each",
+        ),
+        ({"mode": "int8", "calibration": np.ones((2, 5)), "signatures": "single"}, "has shape"),
+        ({"mode": "int8", "calibration": np.full((2, 6), np.inf), "signatures": "single"}, "NaN or infinity"),
+        (
+            {"mode": "int8", "calibration": np.full((2, 6), 2), "signatures": "single", "input_range": (0, 1)},
+            "outside input_range",
+        ),
+        ({"mode": "dynamic", "calibration": np.ones((2, 6))}, "does not use calibration"),
+    ],
+)
 def test_bad_requests_for_a_savedmodel_are_refused(folder, arguments, message):
     with pytest.raises(ValueError, match=message):
         convert(folder[0], **({"mode": "float32"} | arguments))
@@ -395,8 +431,10 @@ def normalized(_):
     return models.residual_cnn((12, 12, 1), seed=0)
 
 
-@pytest.mark.parametrize("build, mode", [(branches, "float32"), (branches, "int8"), (nested, "int8"),
-                                         (recurrent, "float32"), (normalized, "int8")])
+@pytest.mark.parametrize(
+    "build, mode",
+    [(branches, "float32"), (branches, "int8"), (nested, "int8"), (recurrent, "float32"), (normalized, "int8")],
+)
 def test_the_file_is_from_keras_models_but_for_the_byte_that_names_its_source(keras, build, mode):
     import tensorflow as tf
 

@@ -12,13 +12,24 @@ from utils.optimize.quantization import equalization as eq
 from utils.optimize.quantization import grid as qz
 
 K = tf_keras.layers
-CONV = [lambda n: K.Conv2D(n, 3, padding="same", use_bias=False), lambda n: K.Conv2D(n, 1),
-        lambda n: K.DepthwiseConv2D(3),
-        lambda n: K.DepthwiseConv2D(3, depth_multiplier=2, padding="same", use_bias=False),
-        lambda n: K.Conv2D(n, 3, activation="relu")]
-BETWEEN = [lambda: K.BatchNormalization(), lambda: K.ReLU(), lambda: K.Activation("relu"), lambda: K.LeakyReLU(),
-           lambda: K.MaxPooling2D(2, padding="same"), lambda: K.Dropout(0.5), lambda: K.ZeroPadding2D(1),
-           lambda: K.Activation("tanh"), lambda: K.AveragePooling2D(2, padding="same")]
+CONV = [
+    lambda n: K.Conv2D(n, 3, padding="same", use_bias=False),
+    lambda n: K.Conv2D(n, 1),
+    lambda n: K.DepthwiseConv2D(3),
+    lambda n: K.DepthwiseConv2D(3, depth_multiplier=2, padding="same", use_bias=False),
+    lambda n: K.Conv2D(n, 3, activation="relu"),
+]
+BETWEEN = [
+    lambda: K.BatchNormalization(),
+    lambda: K.ReLU(),
+    lambda: K.Activation("relu"),
+    lambda: K.LeakyReLU(),
+    lambda: K.MaxPooling2D(2, padding="same"),
+    lambda: K.Dropout(0.5),
+    lambda: K.ZeroPadding2D(1),
+    lambda: K.Activation("tanh"),
+    lambda: K.AveragePooling2D(2, padding="same"),
+]
 ENDS = [lambda: K.Flatten(), lambda: K.GlobalAveragePooling2D()]
 
 
@@ -52,10 +63,14 @@ def assert_same(a, b):
     assert np.abs(y - z).max() <= 2e-4 * max(np.abs(y).max(), 1e-6)
 
 
-drawn = st.integers(1, 3).flatmap(lambda n: st.tuples(
-    st.lists(st.integers(0, len(CONV) - 1), min_size=n, max_size=n),
-    st.lists(st.lists(st.integers(0, len(BETWEEN) - 1), max_size=3), min_size=n, max_size=n),
-    st.integers(0, 1), st.integers(0, 99)))
+drawn = st.integers(1, 3).flatmap(
+    lambda n: st.tuples(
+        st.lists(st.integers(0, len(CONV) - 1), min_size=n, max_size=n),
+        st.lists(st.lists(st.integers(0, len(BETWEEN) - 1), max_size=3), min_size=n, max_size=n),
+        st.integers(0, 1),
+        st.integers(0, 99),
+    )
+)
 
 
 @settings(max_examples=8)
@@ -85,15 +100,18 @@ def test_unbalancing_keeps_the_outputs_and_is_undone(parts, factor):
 def test_flattened_positions_share_their_channels_factor():
     layers = [K.Input((5, 5, 2)), K.Conv2D(3, 2, activation="relu"), K.Flatten(), K.Dense(4)]
     model = scramble(tf_keras.Sequential(layers), 1)
-    (_, dense, repeats), = eq._pairs(model)
+    ((_, dense, repeats),) = eq._pairs(model)
     assert repeats == 16 and dense.units == 4
     assert_same(model, eq.equalize(model))
 
 
 def test_one_dimensional_and_dense_networks():
-    for model in (tf_keras.Sequential([K.Input((12, 2)), K.Conv1D(4, 3), K.ReLU(), K.Conv1D(5, 3),
-                                       K.GlobalMaxPooling1D(), K.Dense(2)]),
-                  tf_keras.Sequential([K.Input((6,)), K.Dense(7), K.BatchNormalization(), K.ReLU(), K.Dense(1)])):
+    for model in (
+        tf_keras.Sequential(
+            [K.Input((12, 2)), K.Conv1D(4, 3), K.ReLU(), K.Conv1D(5, 3), K.GlobalMaxPooling1D(), K.Dense(2)]
+        ),
+        tf_keras.Sequential([K.Input((6,)), K.Dense(7), K.BatchNormalization(), K.ReLU(), K.Dense(1)]),
+    ):
         scramble(model, 3)
         assert len(eq.pairs(eq.fold(model))) == len([x for x in model.layers if hasattr(x, "kernel")]) - 1
         assert_same(model, eq.equalize(model))
@@ -170,15 +188,18 @@ def test_relu6_is_replaced_and_equal_below_6():
     assert np.abs(np.asarray(model(100 * x)) - np.asarray(plain(100 * x))).max() > 1
 
 
-@pytest.mark.parametrize("call, said", [
-    (lambda m: eq.equalize(m, rounds=0), "rounds is 0"),
-    (lambda m: eq.unbalance(m, -1), "factor is -1"),
-    (lambda m: eq.unbalance(m, share=2), "share 2"),
-    (lambda m: eq.unbalance(m), "whose class has 'Depthwise'"),
-    (lambda m: eq.channel_reach(m, "x"), "'x' is none of the layers with channels"),
-    (lambda m: eq.equalize(tf_keras.Sequential([K.Input((3,)), K.Dense(2)])), "to rescale: it takes two"),
-    (lambda m: eq.correct_biases(m, np.zeros((2, 3))), "the model takes"),
-])
+@pytest.mark.parametrize(
+    "call, said",
+    [
+        (lambda m: eq.equalize(m, rounds=0), "rounds is 0"),
+        (lambda m: eq.unbalance(m, -1), "factor is -1"),
+        (lambda m: eq.unbalance(m, share=2), "share 2"),
+        (lambda m: eq.unbalance(m), "whose class has 'Depthwise'"),
+        (lambda m: eq.channel_reach(m, "x"), "'x' is none of the layers with channels"),
+        (lambda m: eq.equalize(tf_keras.Sequential([K.Input((3,)), K.Dense(2)])), "to rescale: it takes two"),
+        (lambda m: eq.correct_biases(m, np.zeros((2, 3))), "the model takes"),
+    ],
+)
 def test_bad_input_is_answered_in_a_sentence(call, said):
     with pytest.raises(ValueError, match=said):
         call(tf_keras.Sequential([K.Input((5,)), K.Dense(4, "relu"), K.Dense(3)]))
@@ -190,8 +211,16 @@ def test_bad_input_is_answered_in_a_sentence(call, said):
 @pytest.mark.parametrize("per_channel", [True, False])
 @pytest.mark.parametrize("seed", range(2))
 def test_corrected_means_are_those_of_the_float_model(seed, per_channel):
-    layers = [K.Input((9, 9, 3)), K.Conv2D(4, 3, use_bias=False), K.BatchNormalization(), K.LeakyReLU(),
-              K.DepthwiseConv2D(3), K.ReLU(), K.GlobalAveragePooling2D(), K.Dense(3)]
+    layers = [
+        K.Input((9, 9, 3)),
+        K.Conv2D(4, 3, use_bias=False),
+        K.BatchNormalization(),
+        K.LeakyReLU(),
+        K.DepthwiseConv2D(3),
+        K.ReLU(),
+        K.GlobalAveragePooling2D(),
+        K.Dense(3),
+    ]
     model = scramble(tf_keras.Sequential(layers), seed)
     x = np.random.default_rng(seed).random((20, 9, 9, 3), np.float32)
     before = eq.output_shift(model, x, 4, per_channel=per_channel)

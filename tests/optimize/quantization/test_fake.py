@@ -7,14 +7,25 @@ import tensorflow as tf
 from utils.optimize.quantization import fake as fq
 
 
-@pytest.mark.parametrize("bits, low, high, narrow", [
-    (8, -1.3, 2.1, False), (8, -1.0, 1.0, True), (4, -1.3, 2.1, False), (3, 0.0, 3.0, False), (2, -1.0, 1.0, True),
-    (5, -2.5, 0.0, False), (16, -0.2, 7.9, False)])
+@pytest.mark.parametrize(
+    "bits, low, high, narrow",
+    [
+        (8, -1.3, 2.1, False),
+        (8, -1.0, 1.0, True),
+        (4, -1.3, 2.1, False),
+        (3, 0.0, 3.0, False),
+        (2, -1.0, 1.0, True),
+        (5, -2.5, 0.0, False),
+        (16, -0.2, 7.9, False),
+    ],
+)
 def test_fake_quantize_equals_tensorflows_forwards_and_backwards(bits, low, high, narrow):
     x = np.random.default_rng(bits).normal(0, 2, 2000).astype(np.float32)
     theirs = tf.quantization.fake_quant_with_min_max_vars
-    results = [fq.value_and_gradients(lambda x, lo, hi, b, f=f, k=k: f(x, lo, hi, b, **{k: narrow}), x, low, high, bits)
-               for f, k in ((fq.fake_quantize, "narrow"), (theirs, "narrow_range"))]
+    results = [
+        fq.value_and_gradients(lambda x, lo, hi, b, f=f, k=k: f(x, lo, hi, b, **{k: narrow}), x, low, high, bits)
+        for f, k in ((fq.fake_quantize, "narrow"), (theirs, "narrow_range"))
+    ]
     step = (high - low) / (2**bits - 1)
     for ours, tensorflows in zip(*results, strict=True):
         assert np.allclose(ours, tensorflows, rtol=1e-4, atol=1e-6 + 0.01 * step * (np.ndim(ours) > 0))

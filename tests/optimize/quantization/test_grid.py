@@ -135,19 +135,22 @@ def test_sqnr_of_a_perfect_and_of_no_signal():
         q.sqnr_db([0.0], [1.0])
 
 
-@pytest.mark.parametrize(("call", "message"), [
-    (lambda: q.choose(np.array([])), "empty array"),
-    (lambda: q.choose([1.0, np.nan]), "1 of 2 values are NaN"),
-    (lambda: q.choose([np.inf]), "infinite"),
-    (lambda: q.choose([1.0], bits=1), "from 2 to 16"),
-    (lambda: q.choose([1.0], bits=8.0), "whole number"),
-    (lambda: q.from_range(-np.inf, 1), "not finite"),
-    (lambda: q.Affine(0.0, 0), "above 0"),
-    (lambda: q.Affine(1.0, 300), "must lie in"),
-    (lambda: q.Affine(1.0, 0, 5, 5), "below qmax"),
-    (lambda: q.Affine([1.0, 2.0], 0), "axis"),
-    (lambda: q.quantize(np.ones((3, 4)), q.Affine([1.0, 2.0], [0, 0], axis=1)), "4 channels"),
-])
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: q.choose(np.array([])), "empty array"),
+        (lambda: q.choose([1.0, np.nan]), "1 of 2 values are NaN"),
+        (lambda: q.choose([np.inf]), "infinite"),
+        (lambda: q.choose([1.0], bits=1), "from 2 to 16"),
+        (lambda: q.choose([1.0], bits=8.0), "whole number"),
+        (lambda: q.from_range(-np.inf, 1), "not finite"),
+        (lambda: q.Affine(0.0, 0), "above 0"),
+        (lambda: q.Affine(1.0, 300), "must lie in"),
+        (lambda: q.Affine(1.0, 0, 5, 5), "below qmax"),
+        (lambda: q.Affine([1.0, 2.0], 0), "axis"),
+        (lambda: q.quantize(np.ones((3, 4)), q.Affine([1.0, 2.0], [0, 0], axis=1)), "4 channels"),
+    ],
+)
 def test_bad_numbers_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
@@ -178,8 +181,16 @@ def test_a_folded_kernel_does_what_convolution_and_normalization_do(keras, kind,
 @pytest.mark.parametrize("per_channel", [True, False])
 def test_quantized_weights_lie_on_their_grid_and_the_model_is_left_alone(keras, per_channel):
     L = keras.layers
-    model = keras.Sequential([L.Input((6, 6, 3)), L.Conv2D(4, 3), L.BatchNormalization(), L.DepthwiseConv2D(3),
-                              L.Flatten(), L.Dense(5, bias_initializer="normal")])
+    model = keras.Sequential(
+        [
+            L.Input((6, 6, 3)),
+            L.Conv2D(4, 3),
+            L.BatchNormalization(),
+            L.DepthwiseConv2D(3),
+            L.Flatten(),
+            L.Dense(5, bias_initializer="normal"),
+        ]
+    )
     before = model.get_weights()
     copy = q.with_quantized_weights(model, 3, per_channel=per_channel)
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))

@@ -104,8 +104,10 @@ def loops(x, filters, bias, x_q, w_q, y_q, strides, padding, dilation, depthwise
     reach = [d * (s - 1) + 1 for s, d in zip((height, width), dilation, strict=True)]
     if padding == "same":
         shape = [-(-n // s) for n, s in zip(x.shape[1:3], strides, strict=True)]
-        before = [max((n - 1) * s + r - size, 0) // 2
-                  for n, s, r, size in zip(shape, strides, reach, x.shape[1:3], strict=True)]
+        before = [
+            max((n - 1) * s + r - size, 0) // 2
+            for n, s, r, size in zip(shape, strides, reach, x.shape[1:3], strict=True)
+        ]
     else:
         shape, before = [(n - r) // s + 1 for n, r, s in zip(x.shape[1:3], reach, strides, strict=True)], [0, 0]
     total = np.zeros((len(x), *shape, out), np.int64)
@@ -120,14 +122,16 @@ def loops(x, filters, bias, x_q, w_q, y_q, strides, padding, dilation, depthwise
             else:
                 depth = filters.shape[-1]
                 group = c // (out // (x.shape[-1] // depth))
-                total[n, i, j, c] += centred[group * depth:(group + 1) * depth] @ filters[c, a, b].astype(int)
+                total[n, i, j, c] += centred[group * depth : (group + 1) * depth] @ filters[c, a, b].astype(int)
     return kernels.requantize(total + bias, np.float64(x_q.scale) * np.float64(w_q.scale) / np.float64(y_q.scale), y_q)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("padding", ["same", "valid"])
-@pytest.mark.parametrize(("strides", "dilation", "groups"),
-                         [((1, 1), (1, 1), 1), ((2, 1), (1, 1), 2), ((1, 3), (1, 1), 1), ((1, 1), (2, 1), 1)])
+@pytest.mark.parametrize(
+    ("strides", "dilation", "groups"),
+    [((1, 1), (1, 1), 1), ((2, 1), (1, 1), 2), ((1, 3), (1, 1), 1), ((1, 1), (2, 1), 1)],
+)
 def test_convolution_is_its_seven_loops(seed, padding, strides, dilation, groups):
     rng = np.random.default_rng(seed)
     x = rng.integers(-128, 128, (2, 7, 6, 4), np.int8)
@@ -157,8 +161,14 @@ def test_sums_in_float64_are_exact():
     x, weights = np.full((1, depth), 127, np.int8), np.full((1, depth), 127, np.int8)
     assert int(kernels.dense(x, weights, None, x_q, w_q, y_q)[0, 0]) == round(depth * 255 * 127 / 1e6) - 2147 + 127
     with pytest.raises(OverflowError, match="int32"):
-        kernels.dense(np.pad(x, ((0, 0), (0, 1)), mode="edge"), np.pad(weights, ((0, 0), (0, 1)), mode="edge"), None,
-                      x_q, w_q, y_q)
+        kernels.dense(
+            np.pad(x, ((0, 0), (0, 1)), mode="edge"),
+            np.pad(weights, ((0, 0), (0, 1)), mode="edge"),
+            None,
+            x_q,
+            w_q,
+            y_q,
+        )
 
 
 def test_softmax_is_near_the_real_one():
@@ -169,19 +179,31 @@ def test_softmax_is_near_the_real_one():
         assert np.abs(ours - 256 * real / real.sum(-1, keepdims=True)).max() <= 1.01
 
 
-@pytest.mark.parametrize(("call", "error", "message"), [
-    (lambda x, w, a: kernels.dense(x.astype(float), w, None, a, a, a), TypeError, "takes integers"),
-    (lambda x, w, a: kernels.dense(x, w[:, :3], None, a, a, a), ValueError, "4 inputs, the weights are for 3"),
-    (lambda x, w, a: kernels.conv2d(x, w, None, a, a, a), ValueError, "conv2d takes"),
-    (lambda x, w, a: kernels.conv2d(x.reshape(1, 1, 1, 8), np.ones((1, 1, 1, 3), np.int8), None, a, a, a),
-     ValueError, "8 channels, the filters 3"),
-    (lambda x, w, a: kernels.conv2d(x.reshape(1, 2, 2, 2), np.ones((1, 3, 3, 2), np.int8), None, a, a, a),
-     ValueError, "does not fit into a picture"),
-    (lambda x, w, a: kernels.max_pool(x.reshape(1, 2, 2, 2), (2, 2), a, strides=(1, 1), padding="full"),
-     ValueError, "'same' or 'valid'"),
-    (lambda x, w, a: kernels.dense(x, w, None, a, a, a, "tanh"), ValueError, "tanh"),
-    (lambda x, w, a: kernels.read_graph(b"no flatbuffer at all"), ValueError, "no .tflite file"),
-])
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda x, w, a: kernels.dense(x.astype(float), w, None, a, a, a), TypeError, "takes integers"),
+        (lambda x, w, a: kernels.dense(x, w[:, :3], None, a, a, a), ValueError, "4 inputs, the weights are for 3"),
+        (lambda x, w, a: kernels.conv2d(x, w, None, a, a, a), ValueError, "conv2d takes"),
+        (
+            lambda x, w, a: kernels.conv2d(x.reshape(1, 1, 1, 8), np.ones((1, 1, 1, 3), np.int8), None, a, a, a),
+            ValueError,
+            "8 channels, the filters 3",
+        ),
+        (
+            lambda x, w, a: kernels.conv2d(x.reshape(1, 2, 2, 2), np.ones((1, 3, 3, 2), np.int8), None, a, a, a),
+            ValueError,
+            "does not fit into a picture",
+        ),
+        (
+            lambda x, w, a: kernels.max_pool(x.reshape(1, 2, 2, 2), (2, 2), a, strides=(1, 1), padding="full"),
+            ValueError,
+            "'same' or 'valid'",
+        ),
+        (lambda x, w, a: kernels.dense(x, w, None, a, a, a, "tanh"), ValueError, "tanh"),
+        (lambda x, w, a: kernels.read_graph(b"no flatbuffer at all"), ValueError, "no .tflite file"),
+    ],
+)
 def test_bad_input_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call(np.ones((2, 4), np.int8), np.ones((3, 4), np.int8), q.Affine(1.0, 0))
@@ -195,16 +217,27 @@ def dense_net(L):
 
 
 def conv_net(L):
-    return [L.ZeroPadding2D(2), L.Conv2D(8, 5, strides=(2, 1), groups=2, bias_initializer="normal"),
-            L.BatchNormalization(), L.ReLU(), L.DepthwiseConv2D(3, depth_multiplier=2), L.Flatten(),
-            L.Dense(5, activation="relu")], (12, 11, 4)
+    return [
+        L.ZeroPadding2D(2),
+        L.Conv2D(8, 5, strides=(2, 1), groups=2, bias_initializer="normal"),
+        L.BatchNormalization(),
+        L.ReLU(),
+        L.DepthwiseConv2D(3, depth_multiplier=2),
+        L.Flatten(),
+        L.Dense(5, activation="relu"),
+    ], (12, 11, 4)
 
 
 def pooled_net(L):
-    return [L.Conv2D(6, 3, padding="same", activation="relu6"), L.MaxPool2D(3, strides=2, padding="same"),
-            L.Conv2D(8, (1, 3), strides=(1, 2), padding="same"), L.AveragePooling2D(2, strides=2, padding="same"),
-            L.SeparableConv2D(9, 3, padding="same"), L.GlobalAveragePooling2D(),
-            L.Dense(4, activation="softmax")], (13, 10, 1)
+    return [
+        L.Conv2D(6, 3, padding="same", activation="relu6"),
+        L.MaxPool2D(3, strides=2, padding="same"),
+        L.Conv2D(8, (1, 3), strides=(1, 2), padding="same"),
+        L.AveragePooling2D(2, strides=2, padding="same"),
+        L.SeparableConv2D(9, 3, padding="same"),
+        L.GlobalAveragePooling2D(),
+        L.Dense(4, activation="softmax"),
+    ], (13, 10, 1)
 
 
 def branched_net(L):
@@ -218,8 +251,13 @@ def branched_net(L):
     return tf_keras.Model(inputs, L.Dense(7)(L.Flatten()(joined)))
 
 
-@pytest.fixture(scope="module", params=[(net, per_channel) for net in (dense_net, conv_net, pooled_net, branched_net)
-                                        for per_channel in (True, False)], ids=lambda p: f"{p[0].__name__}-{p[1]}")
+@pytest.fixture(
+    scope="module",
+    params=[
+        (net, per_channel) for net in (dense_net, conv_net, pooled_net, branched_net) for per_channel in (True, False)
+    ],
+    ids=lambda p: f"{p[0].__name__}-{p[1]}",
+)
 def converted(request):
     """(the bytes of an int8 model, a batch of int8 inputs)."""
     import tf_keras
@@ -249,8 +287,9 @@ def test_a_layer_comes_with_its_tensors(converted):
     tensors = kernels.reference_tensors(content, x)
     layer = kernels.layer_of(content, "FULLY_CONNECTED", tensors, -1)
     inputs = layer.x.reshape(len(x), -1)
-    assert np.array_equal(kernels.dense(inputs, layer.weights, layer.bias, layer.x_q, layer.w_q, layer.y_q,
-                                        layer.activation), layer.y)
+    assert np.array_equal(
+        kernels.dense(inputs, layer.weights, layer.bias, layer.x_q, layer.w_q, layer.y_q, layer.activation), layer.y
+    )
     with pytest.raises(ValueError, match="0 layers LSTM"):
         kernels.layer_of(content, "LSTM", tensors)
 
@@ -278,8 +317,13 @@ def odd_models():
     tanh = tf_keras.Sequential([L.Input((5,)), L.Dense(6, activation="tanh"), L.Dense(3)])
     a, b = L.Input((5,)), L.Input((5,))
     two = tf_keras.Model([a, b], L.Dense(2)(L.Add()([a, b])))
-    return (convert(floats, "int8_float_io", x), convert(tanh, "int8", x), convert(two, "int8", [x, x]),
-            convert(floats, "int8", x), x)
+    return (
+        convert(floats, "int8_float_io", x),
+        convert(tanh, "int8", x),
+        convert(two, "int8", [x, x]),
+        convert(floats, "int8", x),
+        x,
+    )
 
 
 def test_float_ends_work_and_artifacts_are_accepted(odd_models):

@@ -46,8 +46,10 @@ def floats(artifact) -> set[str]:
 def test_the_error_is_that_of_the_converted_file(dense, capfd):
     model, x = dense
     found = layer_errors.layer_errors(model, x)
-    assert [(e.layer, e.operator) for e in found] == [("little/first/MatMul", "FULLY_CONNECTED"),
-                                                      ("last", "FULLY_CONNECTED")]
+    assert [(e.layer, e.operator) for e in found] == [
+        ("little/first/MatMul", "FULLY_CONNECTED"),
+        ("last", "FULLY_CONNECTED"),
+    ]
     assert capfd.readouterr() == ("", "")
     file = convert(model, "int8_float_io", x)
     scales = [o.outputs[0].quantization.scales[0] for o in file.runner.summary() if o.name == "FULLY_CONNECTED"]
@@ -61,7 +63,7 @@ def test_the_error_of_one_layer_is_what_arithmetic_by_hand_gives(keras):
     """The first layer's error contains the rounding of the input."""
     model = keras.Sequential([keras.layers.Input((6,)), keras.layers.Dense(3)])
     x = np.random.default_rng(3).normal(size=(32, 6)).astype(np.float32)
-    error, = layer_errors.layer_errors(model, x)
+    (error,) = layer_errors.layer_errors(model, x)
     kernel = model.get_weights()[0]
     seen = grid.fake_quantize(x, grid.choose(x))
     real = x @ kernel
@@ -123,15 +125,18 @@ def test_no_file_is_left(dense, tmp_path, monkeypatch):
     assert list(Path(tmp_path).rglob("*")) == []
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    ({}, "either keep_float"),
-    ({"keep_float": ["first"], "worst": 1}, "either keep_float"),
-    ({"keep_float": ["frist"]}, "did you mean 'first'"),
-    ({"keep_float": []}, "keep_float is empty"),
-    ({"worst": 0}, "pass 1 to 2"),
-    ({"worst": 3}, "pass 1 to 2"),
-    ({"worst": 1.5}, "pass 1 to 2"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "either keep_float"),
+        ({"keep_float": ["first"], "worst": 1}, "either keep_float"),
+        ({"keep_float": ["frist"]}, "did you mean 'first'"),
+        ({"keep_float": []}, "keep_float is empty"),
+        ({"worst": 0}, "pass 1 to 2"),
+        ({"worst": 3}, "pass 1 to 2"),
+        ({"worst": 1.5}, "pass 1 to 2"),
+    ],
+)
 def test_bad_choices_are_refused(dense, arguments, message):
     with pytest.raises(ValueError, match=message):
         layer_errors.selective(*dense, **arguments)

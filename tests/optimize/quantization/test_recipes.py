@@ -44,8 +44,9 @@ def inputs(artifact: Artifact, count: int = 40, seed: int = 0):
     made = {}
     for port in artifact.runner.inputs:
         shape = (count, *port.shape[1:])
-        made[port.name] = (rng.random(shape, np.float32) if port.dtype.kind == "f"
-                           else rng.integers(0, 50, shape).astype(port.dtype))
+        made[port.name] = (
+            rng.random(shape, np.float32) if port.dtype.kind == "f" else rng.integers(0, 50, shape).astype(port.dtype)
+        )
     return made
 
 
@@ -77,15 +78,20 @@ def test_files_of_other_kinds_stay_near_the_float_file(files, name):
 
 
 def test_the_report_says_what_is_stored_and_what_computes(files):
-    rows = {(row["operator"], len(row["shape"])): row
-            for row in recipes.report(recipes.quantize(files["branched"], "weight_only_int4", keep="logits"))}
+    rows = {
+        (row["operator"], len(row["shape"])): row
+        for row in recipes.report(recipes.quantize(files["branched"], "weight_only_int4", keep="logits"))
+    }
     assert rows["CONV_2D", 4]["weight"] == "int4"
     assert rows["CONV_2D", 4]["dequantized"]
     assert rows["CONV_2D", 4]["scales"] == 16
     assert rows["CONV_2D", 4]["bytes"] == 16 * 9 * 2 / 2
     assert rows["DEPTHWISE_CONV_2D", 4]["weight"] == "float32"  # there is no 4-bit kernel for it
-    dense = [row for row in recipes.report(recipes.quantize(files["branched"], "dynamic_int8"))
-             if row["operator"] == "FULLY_CONNECTED" and len(row["shape"]) == 2]
+    dense = [
+        row
+        for row in recipes.report(recipes.quantize(files["branched"], "dynamic_int8"))
+        if row["operator"] == "FULLY_CONNECTED" and len(row["shape"]) == 2
+    ]
     assert [row["layer"].split("/")[1] for row in dense] == ["middle", "logits"]
     assert {(row["weight"], row["activations"], row["dequantized"]) for row in dense} == {("int8", "float32", False)}
 
@@ -103,8 +109,9 @@ def test_layers_are_chosen_by_name_by_kind_and_by_what_is_kept(files):
         "kind": types(recipes.quantize(branched, "dynamic_int8", operators=["CONV_2D", "DEPTHWISE_CONV_2D"])),
         "2 bits": types(recipes.quantize(branched, "dynamic_int2")),
     }
-    as_float = {name: sorted(layer for layer, kind in found.items() if kind == "float32")
-                for name, found in chosen.items()}
+    as_float = {
+        name: sorted(layer for layer, kind in found.items() if kind == "float32") for name, found in chosen.items()
+    }
     assert len(chosen["keep"]) == 4
     assert as_float["keep"] == ["logits"]
     assert len(as_float["layers"]) == 2
@@ -150,28 +157,31 @@ def test_nothing_is_printed_and_the_file_is_left_alone(files, capfd):
     assert files["1-D"].content == before
 
 
-@pytest.mark.parametrize(("name", "arguments", "message"), [
-    ("branched", {"recipe": "dynamic-int8"}, "did you mean 'dynamic_int8'"),
-    ("branched", {"recipe": "dynamic_int8", "ranges": "mes"}, "did you mean 'mse'"),
-    ("branched", {"recipe": "dynamic_int8", "layers": "dense_7"}, "those with weights are .*first"),
-    ("branched", {"recipe": "dynamic_int8", "layers": "("}, "no regular expression"),
-    ("branched", {"recipe": "dynamic_int8", "keep": 3}, "no regular expression"),
-    ("branched", {"recipe": "dynamic_int8", "operators": ["SOFTMAX"]}, "the file has none; it has ADD, CONV_2D"),
-    ("branched", {"recipe": "dynamic_int8", "operators": ["ADD"]}, "changed nothing"),
-    ("branched", {"recipe": "dynamic_int4", "layers": "deep"}, "changed nothing: .*DEPTHWISE_CONV_2D"),
-    ("branched", {"recipe": "dynamic_int2", "operators": ["CONV_2D"]}, "no convolution"),
-    ("nothing", {"recipe": "weight_only_int8"}, "changed nothing"),
-    ("branched", {"recipe": "dynamic_int8", "block": 32}, "only 'dynamic_int4'"),
-    ("branched", {"recipe": "dynamic_int4", "block": 16}, "blocks are 32, 64"),
-    ("1-D", {"recipe": "dynamic_int4", "block": 32}, "does not divide the inputs of"),
-    ("branched", {"recipe": "static_int8"}, "needs calibration="),
-    ("branched", {"recipe": "dynamic_int8", "calibration": np.zeros((2, 8, 8, 2))}, "does not use calibration"),
-    ("branched", {"recipe": "static_int8", "calibration": np.zeros((0, 8, 8, 2))}, "empty"),
-    ("branched", {"recipe": "static_int8", "calibration": np.zeros((3, 8, 8))}, "has shape"),
-    ("branched", {"recipe": "static_int8", "calibration": np.full((3, 8, 8, 2), np.nan)}, "NaN"),
-    ("two", {"recipe": "static_int8", "calibration": {"one": np.ones((3, 6)), "two": np.ones((2, 4))}}, "as many"),
-    ("two", {"recipe": "static_int8", "calibration": np.ones((3, 6))}, "2 inputs"),
-])
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("branched", {"recipe": "dynamic-int8"}, "did you mean 'dynamic_int8'"),
+        ("branched", {"recipe": "dynamic_int8", "ranges": "mes"}, "did you mean 'mse'"),
+        ("branched", {"recipe": "dynamic_int8", "layers": "dense_7"}, "those with weights are .*first"),
+        ("branched", {"recipe": "dynamic_int8", "layers": "("}, "no regular expression"),
+        ("branched", {"recipe": "dynamic_int8", "keep": 3}, "no regular expression"),
+        ("branched", {"recipe": "dynamic_int8", "operators": ["SOFTMAX"]}, "the file has none; it has ADD, CONV_2D"),
+        ("branched", {"recipe": "dynamic_int8", "operators": ["ADD"]}, "changed nothing"),
+        ("branched", {"recipe": "dynamic_int4", "layers": "deep"}, "changed nothing: .*DEPTHWISE_CONV_2D"),
+        ("branched", {"recipe": "dynamic_int2", "operators": ["CONV_2D"]}, "no convolution"),
+        ("nothing", {"recipe": "weight_only_int8"}, "changed nothing"),
+        ("branched", {"recipe": "dynamic_int8", "block": 32}, "only 'dynamic_int4'"),
+        ("branched", {"recipe": "dynamic_int4", "block": 16}, "blocks are 32, 64"),
+        ("1-D", {"recipe": "dynamic_int4", "block": 32}, "does not divide the inputs of"),
+        ("branched", {"recipe": "static_int8"}, "needs calibration="),
+        ("branched", {"recipe": "dynamic_int8", "calibration": np.zeros((2, 8, 8, 2))}, "does not use calibration"),
+        ("branched", {"recipe": "static_int8", "calibration": np.zeros((0, 8, 8, 2))}, "empty"),
+        ("branched", {"recipe": "static_int8", "calibration": np.zeros((3, 8, 8))}, "has shape"),
+        ("branched", {"recipe": "static_int8", "calibration": np.full((3, 8, 8, 2), np.nan)}, "NaN"),
+        ("two", {"recipe": "static_int8", "calibration": {"one": np.ones((3, 6)), "two": np.ones((2, 4))}}, "as many"),
+        ("two", {"recipe": "static_int8", "calibration": np.ones((3, 6))}, "2 inputs"),
+    ],
+)
 def test_bad_requests_are_refused(files, name, arguments, message):
     with pytest.raises(ValueError, match=message):
         recipes.quantize(files[name], **arguments)

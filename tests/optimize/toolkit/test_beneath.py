@@ -12,10 +12,16 @@ K = tf_keras.layers
 @pytest.fixture(scope="module")
 def model():
     tf_keras.utils.set_random_seed(1)
-    return tf_keras.Sequential([
-        tf_keras.Input((8, 8, 3)), K.Conv2D(4, 3, use_bias=False), K.BatchNormalization(), K.ReLU(),
-        K.Flatten(), K.Dense(2),
-    ])
+    return tf_keras.Sequential(
+        [
+            tf_keras.Input((8, 8, 3)),
+            K.Conv2D(4, 3, use_bias=False),
+            K.BatchNormalization(),
+            K.ReLU(),
+            K.Flatten(),
+            K.Dense(2),
+        ]
+    )
 
 
 @pytest.fixture(scope="module")

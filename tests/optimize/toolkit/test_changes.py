@@ -43,7 +43,10 @@ def test_a_variable_that_is_gone_is_named():
     fewer = tf_keras.Sequential([tf_keras.Input((6, 6, 4)), K.Conv2D(3, 2, use_bias=False, name="conv")])
     found = changes.what_it_added(network(), fewer)
     assert {(row.layer, row.variable) for row in found.gone} == {
-        ("conv", "bias"), ("dense", "kernel"), ("dense", "bias")}
+        ("conv", "bias"),
+        ("dense", "kernel"),
+        ("dense", "bias"),
+    }
 
 
 def test_keras_own_wrappers_do_not_count():
@@ -62,11 +65,14 @@ def test_a_layer_that_begins_like_a_wrappers_name_is_compared_with_itself(name):
     assert (found.wrappers, found.added, found.gone) == ({}, (), ())
 
 
-@pytest.mark.parametrize(("bad", "error", "words"), [
-    ("text", TypeError, "pass a tf_keras model"),
-    (keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(1)]), TypeError, "Keras 3"),
-    (tf_keras.Sequential([K.Dense(2)]), ValueError, "not built"),
-])
+@pytest.mark.parametrize(
+    ("bad", "error", "words"),
+    [
+        ("text", TypeError, "pass a tf_keras model"),
+        (keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(1)]), TypeError, "Keras 3"),
+        (tf_keras.Sequential([K.Dense(2)]), ValueError, "not built"),
+    ],
+)
 def test_bad_models_are_refused(bad, error, words):
     with pytest.raises(error, match=words):
         changes.what_it_added(bad, network())
@@ -78,7 +84,8 @@ def test_shortened_keeps_the_telling_line():
     text = 'in user code:\n\n    File "/somewhere/a.py", line 3\n\n    ValueError: shape (3, 8) is not supported.\n'
     assert changes.shortened(ValueError(text)) == "ValueError: shape (3, 8) is not supported."
     assert changes.shortened(RuntimeError("Layer a:<class 'x.y.Conv1D'> is not supported")) == (
-        "RuntimeError: Layer a:Conv1D is not supported")
+        "RuntimeError: Layer a:Conv1D is not supported"
+    )
     assert len(changes.shortened(ValueError("word " * 100))) < 130
 
 

@@ -25,10 +25,14 @@ def test_every_technique_reaches_a_dense_layer():
 
 
 def test_silence_and_refusal_are_told_apart_with_ways_out():
-    model = tf_keras.Sequential([
-        tf_keras.Input((8, 4)), K.Conv1D(4, 3, name="one"), K.Reshape((6, 1, 4), name="shape"),
-        K.DepthwiseConv2D((2, 1), name="depth"),
-    ])
+    model = tf_keras.Sequential(
+        [
+            tf_keras.Input((8, 4)),
+            K.Conv1D(4, 3, name="one"),
+            K.Reshape((6, 1, 4), name="shape"),
+            K.DepthwiseConv2D((2, 1), name="depth"),
+        ]
+    )
     cells = {(c.layer, c.technique): c for c in layer_table.layer_support(model, ["QAT", "pruning"])}
     refused, silent = cells["one", "QAT"], cells["depth", "pruning"]
     assert refused.outcome == "refused" and "not supported" in refused.evidence
@@ -47,9 +51,9 @@ def test_a_layer_that_the_file_keeps_in_float_is_seen():
     assert cell.outcome in ("no effect", "part") and "float32" in cell.evidence
 
 
-@pytest.mark.parametrize(("outcome", "way_out"), [
-    ("refused", "first → half"), ("no effect", "first → half"), ("part", ""),
-])
+@pytest.mark.parametrize(
+    ("outcome", "way_out"), [("refused", "first → half"), ("no effect", "first → half"), ("part", "")]
+)
 def test_half_a_way_out_is_named_where_the_technique_did_less(monkeypatch, outcome, way_out):
     ways = {name: lambda model, seen=seen: ("part", seen) for name, seen in [("first", "half"), ("second", "third")]}
     monkeypatch.setitem(layer_table.TECHNIQUES, "tried", lambda model: (outcome, "seen"))
@@ -59,9 +63,9 @@ def test_half_a_way_out_is_named_where_the_technique_did_less(monkeypatch, outco
 
 
 def test_batch_normalization_is_tried_with_its_convolution():
-    model = tf_keras.Sequential([
-        tf_keras.Input((6, 6, 4)), K.Conv2D(4, 3, name="conv"), K.BatchNormalization(name="bn"),
-    ])
+    model = tf_keras.Sequential(
+        [tf_keras.Input((6, 6, 4)), K.Conv2D(4, 3, name="conv"), K.BatchNormalization(name="bn")]
+    )
     builders = layer_table.layers_of(model)
     assert [layer.name for layer in builders["bn"]().layers[1:]] == ["conv", "bn"]
     assert [layer.name for layer in builders["conv"]().layers[1:]] == ["conv"]

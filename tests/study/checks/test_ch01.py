@@ -30,8 +30,7 @@ def right_interval(correct, total, z=1.96):
 
 def right_front(sizes, accuracies):
     points = list(zip(sizes, accuracies, strict=True))
-    return [i for i, (s, a) in enumerate(points)
-            if not any(t <= s and b >= a and (t, b) != (s, a) for t, b in points)]
+    return [i for i, (s, a) in enumerate(points) if not any(t <= s and b >= a and (t, b) != (s, a) for t, b in points)]
 
 
 def wald(correct, total, z=1.96):

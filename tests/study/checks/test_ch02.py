@@ -64,8 +64,7 @@ def whole_code_book(shape, technique, clusters):
     return right_bytes(shape, technique, clusters) if technique == "pruning" else whole
 
 
-def stub(*_):
-    ...
+def stub(*_): ...
 
 
 @pytest.mark.parametrize(("id", "answer"), [("02-1", right_mask), ("02-2", right_bytes), ("02-3", right_quantizer)])
@@ -78,26 +77,29 @@ def test_stub(id):
     assert grade(id, stub).state == "not attempted"
 
 
-@pytest.mark.parametrize(("id", "answer", "words"), [
-    ("02-1", by_value, "sorted by value"),
-    ("02-1", by_row, "one for the whole matrix"),
-    ("02-1", none_survives, "always keeps one"),
-    ("02-1", lambda w, s: ~right_mask(w, s), "upside down"),
-    ("02-1", lambda w, s: right_mask(w, s).ravel(), "shape"),
-    ("02-2", one_bit, "one bit in theory"),
-    ("02-2", lambda s, t, c: 4 * int(np.prod(s)), "threshold"),
-    ("02-2", code_book, "while training the index is int64"),
-    ("02-2", lambda s, t, c: right_bytes(s, t, c) - (4 * c if t == "clustering" else 0), "centroids are missing"),
-    ("02-1", lambda w, s: right_mask(w, 1 - s), "share that goes"),
-    ("02-2", lambda s, t, c: -(-int(np.prod(s)) // 8) if t == "pruning" else 0, "one bit in theory"),
-    ("02-2", lambda s, t, c: 4 * int(np.prod(s)) + (12 if t == "pruning" else 4 * c), "eight bytes, not four"),
-    ("02-2", whole_code_book, "while training the index is int64"),
-    ("02-3", lambda m, r: right_quantizer(m, r, apply=False), "only marked"),
-    ("02-3", lambda m, r: right_quantizer(m, r, copy=False), "fresh weights"),
-    ("02-3", lambda m, r: m, "not wrapped"),
-    ("02-3", lambda m, r: None if r else m, "return a tf_keras model"),
-    ("02-3", lambda m, r: right_quantizer(m, {"Dense"}), "stopped with"),
-])
+@pytest.mark.parametrize(
+    ("id", "answer", "words"),
+    [
+        ("02-1", by_value, "sorted by value"),
+        ("02-1", by_row, "one for the whole matrix"),
+        ("02-1", none_survives, "always keeps one"),
+        ("02-1", lambda w, s: ~right_mask(w, s), "upside down"),
+        ("02-1", lambda w, s: right_mask(w, s).ravel(), "shape"),
+        ("02-2", one_bit, "one bit in theory"),
+        ("02-2", lambda s, t, c: 4 * int(np.prod(s)), "threshold"),
+        ("02-2", code_book, "while training the index is int64"),
+        ("02-2", lambda s, t, c: right_bytes(s, t, c) - (4 * c if t == "clustering" else 0), "centroids are missing"),
+        ("02-1", lambda w, s: right_mask(w, 1 - s), "share that goes"),
+        ("02-2", lambda s, t, c: -(-int(np.prod(s)) // 8) if t == "pruning" else 0, "one bit in theory"),
+        ("02-2", lambda s, t, c: 4 * int(np.prod(s)) + (12 if t == "pruning" else 4 * c), "eight bytes, not four"),
+        ("02-2", whole_code_book, "while training the index is int64"),
+        ("02-3", lambda m, r: right_quantizer(m, r, apply=False), "only marked"),
+        ("02-3", lambda m, r: right_quantizer(m, r, copy=False), "fresh weights"),
+        ("02-3", lambda m, r: m, "not wrapped"),
+        ("02-3", lambda m, r: None if r else m, "return a tf_keras model"),
+        ("02-3", lambda m, r: right_quantizer(m, {"Dense"}), "stopped with"),
+    ],
+)
 def test_wrong(id, answer, words):
     verdict = grade(id, answer)
     assert verdict.state == "wrong"
@@ -106,19 +108,24 @@ def test_wrong(id, answer, words):
 
 def in_bits(technique, index, beside):
     """An answer to 02-2 that is right but for one technique, of which it counts bits: `index(n, clusters' bits)`."""
+
     def answer(shape, asked, clusters):
         n, bits = int(np.prod(shape)), int(np.ceil(np.log2(clusters)))
         return index(n, bits) + beside * clusters if asked == technique else right_bytes(shape, asked, clusters)
+
     return answer
 
 
-@pytest.mark.parametrize(("answer", "words"), [
-    (in_bits("pruning", lambda n, bits: -(-n // 8), 0), "one bit in theory"),
-    (in_bits("clustering", lambda n, bits: n * bits / 8, 0), "while training the index is int64"),
-    (in_bits("clustering", lambda n, bits: n * bits // 8, 0), "while training the index is int64"),
-    (in_bits("clustering", lambda n, bits: n * bits / 8, 4), "while training the index is int64"),
-    (in_bits("clustering", lambda n, bits: n * bits // 8, 4), "while training the index is int64"),
-])
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (in_bits("pruning", lambda n, bits: -(-n // 8), 0), "one bit in theory"),
+        (in_bits("clustering", lambda n, bits: n * bits / 8, 0), "while training the index is int64"),
+        (in_bits("clustering", lambda n, bits: n * bits // 8, 0), "while training the index is int64"),
+        (in_bits("clustering", lambda n, bits: n * bits / 8, 4), "while training the index is int64"),
+        (in_bits("clustering", lambda n, bits: n * bits // 8, 4), "while training the index is int64"),
+    ],
+)
 def test_bits_are_recognized_whatever_the_shape(answer, words):
     for seed in range(20):  # numbers of weights that 8 divides, and others
         with pytest.raises(Misconception, match=words):

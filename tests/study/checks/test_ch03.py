@@ -35,11 +35,13 @@ def stub(*arguments): ...
 
 def quantized(scale=None, zero=None, integers=None):
     """`right_quantize` with one part replaced."""
+
     def answer(x, bits):
         q, s, z = right_quantize(x, bits)
         s = s if scale is None else scale(x, bits)
         z = z if zero is None else zero(x, bits, s)
         return (q if integers is None else integers(x, bits, s, z)), s, z
+
     return answer
 
 
@@ -48,14 +50,20 @@ def whole(x):
 
 
 WRONG = [
-    ("03-1", quantized(zero=lambda x, b, s: -(2 ** (b - 1)) - min(x.min(), 0) / s + 0.25), "integer grid then "
-                                                                                           "misses 0.0"),
+    (
+        "03-1",
+        quantized(zero=lambda x, b, s: -(2 ** (b - 1)) - min(x.min(), 0) / s + 0.25),
+        "integer grid then misses 0.0",
+    ),
     ("03-1", quantized(scale=lambda x, b: (x.max() - x.min()) / (2**b - 1)), "must include 0"),
     ("03-1", quantized(scale=lambda x, b: (max(x.max(), 0) - min(x.min(), 0)) / 2**b), "there are .* steps"),
     ("03-1", quantized(scale=lambda x, b: np.abs(x).max() / (2 ** (b - 1) - 1)), "symmetric scale"),
     ("03-1", quantized(integers=lambda x, b, s, z: whole(np.floor(x / s)) + z), "cuts off the fraction|clip"),
-    ("03-1", quantized(integers=lambda x, b, s, z: np.clip(whole(x / s) + z, -(2 ** (b - 1)), 2 ** (b - 1) - 1)),
-     "cuts off"),
+    (
+        "03-1",
+        quantized(integers=lambda x, b, s, z: np.clip(whole(x / s) + z, -(2 ** (b - 1)), 2 ** (b - 1) - 1)),
+        "cuts off",
+    ),
     ("03-1", quantized(integers=lambda x, b, s, z: x / s + z), "no whole numbers"),
     ("03-1", quantized(integers=lambda x, b, s, z: np.round(x / s) + z + 2 ** (b - 1)), "signed .* end there"),
     ("03-1", lambda x, b: right_quantize(x, b)[0], "return .integers, scale, zero_point"),
@@ -67,25 +75,40 @@ WRONG = [
     ("03-2", lambda w, axis: right_scales(w, 3), "need . scales|first scale"),
     ("03-3", lambda x, xz, w, b, r, yz: right_dense(x, 0, w, b, r, yz), "subtract the input's zero point"),
     ("03-3", lambda x, xz, w, b, r, yz: right_dense(x, xz, w, 0, r, yz), "bias is missing"),
-    ("03-3", lambda x, xz, w, b, r, yz: np.clip(right_dense(x, xz, w, 0, r, 0) + b.astype(float) + yz, -128, 127),
-     "after scaling"),
+    (
+        "03-3",
+        lambda x, xz, w, b, r, yz: np.clip(right_dense(x, xz, w, 0, r, 0) + b.astype(float) + yz, -128, 127),
+        "after scaling",
+    ),
     ("03-3", lambda x, xz, w, b, r, yz: right_dense(x, xz, w, b, r, 0), "output's zero point"),
-    ("03-3", lambda x, xz, w, b, r, yz: np.clip(np.round(((x - np.int8(xz)) @ w.T + b) * r) + yz, -128, 127),
-     "ran in int8"),
-    ("03-3", lambda x, xz, w, b, r, yz: (np.round(((x.astype(int) - xz) @ w.astype(int).T + b) * r) + yz)
-     .astype(int).astype(np.int8), "wrapped around to -128"),
+    (
+        "03-3",
+        lambda x, xz, w, b, r, yz: np.clip(np.round(((x - np.int8(xz)) @ w.T + b) * r) + yz, -128, 127),
+        "ran in int8",
+    ),
+    (
+        "03-3",
+        lambda x, xz, w, b, r, yz: (
+            (np.round(((x.astype(int) - xz) @ w.astype(int).T + b) * r) + yz).astype(int).astype(np.int8)
+        ),
+        "wrapped around to -128",
+    ),
     ("03-3", lambda x, xz, w, b, r, yz: np.round(((x.astype(int) - xz) @ w.astype(int).T + b) * r) + yz, "clip them"),
-    ("03-3", lambda x, xz, w, b, r, yz: np.clip(whole((((x.astype(int) - xz) @ w.astype(int).T) + b) * r) + yz,
-                                                -128, 127),
-     "cut off the fraction"),
+    (
+        "03-3",
+        lambda x, xz, w, b, r, yz: np.clip(whole((((x.astype(int) - xz) @ w.astype(int).T) + b) * r) + yz, -128, 127),
+        "cut off the fraction",
+    ),
     ("03-3", lambda x, xz, w, b, r, yz: right_dense(x, xz, w, b, r, yz).T, "shape"),
     ("03-3", lambda x, xz, w, b, r, yz: np.zeros((16, 8)), "should be"),
 ]
 
 
 @pytest.mark.parametrize("repetition", range(5))
-@pytest.mark.parametrize(("id", "answer"), [("03-1", right_quantize), ("03-2", right_scales), ("03-3", right_dense),
-                                            ("03-3", fixed_point_dense)])
+@pytest.mark.parametrize(
+    ("id", "answer"),
+    [("03-1", right_quantize), ("03-2", right_scales), ("03-3", right_dense), ("03-3", fixed_point_dense)],
+)
 def test_right_answers_are_right(id, answer, repetition):
     assert grade(id, answer).state == "right", grade(id, answer).message
 

@@ -20,8 +20,10 @@ def dequantize(stored, details):
 
 def run(into, out_of):
     """An answer to 04-1 made of two parts."""
+
     def answer(real, invoke, given, wanted):
         return out_of(invoke(into(real, given)), wanted)
+
     return answer
 
 
@@ -51,8 +53,11 @@ def cut(real, details):
 
 def wrap(real, details):
     (scale, zero), bits = details["quantization"], np.iinfo(details["dtype"]).bits
-    return (np.round(real / scale).astype(np.int64) + zero).astype({8: np.int8, 16: np.int16}[bits]).astype(
-        details["dtype"])
+    return (
+        (np.round(real / scale).astype(np.int64) + zero)
+        .astype({8: np.int8, 16: np.int16}[bits])
+        .astype(details["dtype"])
+    )
 
 
 def open_end(real, details, end):

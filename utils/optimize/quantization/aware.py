@@ -103,7 +103,10 @@ def refused_layers(model: tf_keras.Model) -> dict[str, Refusal]:
 
 
 def layer_config(
-    weights: Sequence[str] = (), activations: Sequence[str] = ("activation",), *, output: bool = False,
+    weights: Sequence[str] = (),
+    activations: Sequence[str] = ("activation",),
+    *,
+    output: bool = False,
     bits: int | tuple[int, int] = 8,
 ) -> object:
     """A QuantizeConfig for a layer that the Toolkit does not know: which of its attributes to quantize.
@@ -114,8 +117,10 @@ def layer_config(
     """
     pair = _check_pair(bits)
     if not weights and not activations and not output:
-        raise ValueError("this configuration quantizes nothing; name weights=['kernel'], or pass output=True. "
-                         "To leave a layer float, use only=")
+        raise ValueError(
+            "this configuration quantizes nothing; name weights=['kernel'], or pass output=True. "
+            "To leave a layer float, use only="
+        )
     return registry_n.DefaultNBitQuantizeConfig(list(weights), list(activations), output, *pair)
 
 
@@ -153,15 +158,19 @@ class _Scheme(scheme_n.DefaultNBitQuantizeScheme):
         registry = super().get_quantize_registry()
         if self._dense_per_channel:
             registry._layer_quantize_map[tf_keras.layers.Dense] = registry_n.DefaultNBitConvQuantizeConfig(
-                ["kernel"], ["activation"], False, *self._bits)
+                ["kernel"], ["activation"], False, *self._bits
+            )
         return registry
 
 
 def _apply(model, chosen: set[str], configs: Mapping[str, object], scheme: _Scheme):
     """(quantized copy or None, refusals): asks the Toolkit again without each layer that it refuses."""
     registry = scheme.get_quantize_registry()
-    refusals = {layer.name: why for layer in model.layers
-                if layer.name in chosen - set(configs) and (why := refused_at_sight(layer, registry))}
+    refusals = {
+        layer.name: why
+        for layer in model.layers
+        if layer.name in chosen - set(configs) and (why := refused_at_sight(layer, registry))
+    }
     with _keras.quantize_scope(_custom_classes(model, configs)):
         while wanted := chosen - set(refusals):
             try:
@@ -228,17 +237,21 @@ def _check_pair(bits: object) -> tuple[int, int]:
 def _check_model(model: object) -> None:
     training.check_model(model)
     if not isinstance(model, tf_keras.Sequential) and not getattr(model, "_is_graph_network", False):
-        raise ValueError(f"{type(model).__name__} is a subclassed model; the Toolkit rewrites only Sequential and "
-                         "functional ones. If it is made of layers, utils.optimize.variants.flattened(model) turns it "
-                         "into one")
+        raise ValueError(
+            f"{type(model).__name__} is a subclassed model; the Toolkit rewrites only Sequential and "
+            "functional ones. If it is made of layers, utils.optimize.variants.flattened(model) turns it "
+            "into one"
+        )
     if not model.built:
         raise ValueError(f"the model {model.name!r} has no weights yet; give it an input shape, or call it once")
     if is_quantized(model):
         raise ValueError(f"the model {model.name!r} already has fake quantization; start from the float model")
     nested = [layer.name for layer in model.layers if isinstance(layer, tf_keras.Model)]
     if nested:
-        raise ValueError(f"the model {model.name!r} contains the models {nested}, which the Toolkit does not open; "
-                         "pass utils.optimize.variants.flattened(model)")
+        raise ValueError(
+            f"the model {model.name!r} contains the models {nested}, which the Toolkit does not open; "
+            "pass utils.optimize.variants.flattened(model)"
+        )
 
 
 def _check_configs(model, configs: Mapping[str, object] | None) -> dict[str, object]:
@@ -246,8 +259,10 @@ def _check_configs(model, configs: Mapping[str, object] | None) -> dict[str, obj
     _check_names(model, configs)
     for name, config in configs.items():
         if not isinstance(config, _keras.QuantizeConfig):
-            raise TypeError(f"configs[{name!r}] is a {type(config).__name__}; pass a QuantizeConfig, such as "
-                            "layer_config(['kernel'])")
+            raise TypeError(
+                f"configs[{name!r}] is a {type(config).__name__}; pass a QuantizeConfig, such as "
+                "layer_config(['kernel'])"
+            )
     return configs
 
 

@@ -1,7 +1,7 @@
 """The file of a model with fake quantization, and whether it keeps what training promised.
 
-    file = to_tflite(aware)                     # the integers that training has seen
-    agreement(aware, file, x).share             # of inputs with the same predicted class
+file = to_tflite(aware)                     # the integers that training has seen
+agreement(aware, file, x).share             # of inputs with the same predicted class
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ def to_tflite(model: tf_keras.Model) -> Artifact:
     activations (TF Lite has no kernel for them), and dense layers with one scale for each unit.
     """
     if not is_quantized(model):
-        raise ValueError(f"the model {getattr(model, 'name', model)!r} has no fake quantization; for a plain model use "
-                         "quantization.convert")
+        raise ValueError(
+            f"the model {getattr(model, 'name', model)!r} has no fake quantization; for a plain model use "
+            "quantization.convert"
+        )
     _check_convertible(model)
     return convert(model, "dynamic")  # its name for "no calibration": ranges come from the model
 
@@ -90,8 +92,10 @@ def stored_kernel(artifact: Artifact, number: int = 0) -> tuple[np.ndarray, np.n
     """
     kernels = [op.inputs[1] for op in artifact.runner.summary() if op.name in _KERNELS]
     if not 0 <= number < len(kernels) or kernels[number].quantization is None:
-        raise ValueError(f"the file has {len(kernels)} convolutions and dense layers, quantized are numbers "
-                         f"{[i for i, kernel in enumerate(kernels) if kernel.quantization]}; got {number}")
+        raise ValueError(
+            f"the file has {len(kernels)} convolutions and dense layers, quantized are numbers "
+            f"{[i for i, kernel in enumerate(kernels) if kernel.quantization]}; got {number}"
+        )
     values, quantized = artifact.runner.values(kernels[number]), kernels[number].quantization
     depthwise = values.ndim == 4 and values.shape[0] == 1 and quantized.axis == 3  # its channels are last already
     values = values if depthwise else np.moveaxis(values, 0, -1)
@@ -120,19 +124,29 @@ def _output_step(artifact: Artifact) -> float:
 def _check_convertible(model) -> None:
     few = sorted({q.num_bits for q in activation_quantizers(model) if hasattr(q, "num_bits")} - {8})
     if few:
-        raise ValueError(f"this model has {few[0]}-bit activations, which exist only in simulation: no kernel "
-                         "of TF Lite takes them. Convert a model with 8-bit activations, such as bits=(4, 8)")
-    dense = [layer.layer.name for layer in model.layers if isinstance(layer, _QuantizeWrapper)
-             and isinstance(layer.layer, tf_keras.layers.Dense)
-             and any(getattr(quantizer, "per_axis", False) for _, quantizer, _ in layer._weight_vars)]
+        raise ValueError(
+            f"this model has {few[0]}-bit activations, which exist only in simulation: no kernel "
+            "of TF Lite takes them. Convert a model with 8-bit activations, such as bits=(4, 8)"
+        )
+    dense = [
+        layer.layer.name
+        for layer in model.layers
+        if isinstance(layer, _QuantizeWrapper)
+        and isinstance(layer.layer, tf_keras.layers.Dense)
+        and any(getattr(quantizer, "per_axis", False) for _, quantizer, _ in layer._weight_vars)
+    ]
     if dense:
-        raise ValueError(f"the dense layers {dense} have one scale for each unit, which the converter cannot read from "
-                         "fake quantization; leave per_channel at None, or quantize after training instead")
+        raise ValueError(
+            f"the dense layers {dense} have one scale for each unit, which the converter cannot read from "
+            "fake quantization; leave per_channel at None, or quantize after training instead"
+        )
     folded = [layer.layer.name for layer in model.layers if _is_folded_per_tensor(layer)]
     if folded:
-        raise ValueError(f"batch normalization behind {folded} multiplies each channel by another number, so one "
-                         "scale for all channels is lost, and the converter leaves these layers float; leave "
-                         "per_channel at None")
+        raise ValueError(
+            f"batch normalization behind {folded} multiplies each channel by another number, so one "
+            "scale for all channels is lost, and the converter leaves these layers float; leave "
+            "per_channel at None"
+        )
 
 
 def _is_folded_per_tensor(layer) -> bool:

@@ -41,8 +41,10 @@ _WAYS_OUT = {
     "Activation": "Use relu, sigmoid, tanh or softmax, which the Toolkit knows",
 }
 _ACTIVATION_WAY_OUT = "Use relu here, or a ReLU or LeakyReLU layer behind it"
-_ANY_WAY_OUT = ("Leave it float, give it a QuantizeConfig of its own (configs={name: …}), or write that part with "
-                "layers that are supported")
+_ANY_WAY_OUT = (
+    "Leave it float, give it a QuantizeConfig of its own (configs={name: …}), or write that part with "
+    "layers that are supported"
+)
 _RECURRENT = "Leave it float and quantize it after training: the Toolkit has no ranges for recurrent cells"
 
 
@@ -55,8 +57,12 @@ def refused_at_sight(layer, registry) -> Refusal | None:
     activation = _activation_name(layer)
     known = _ACTIVATION_LAYERS if isinstance(layer, tf_keras.layers.Activation) else _FUSED_ACTIVATIONS
     if activation is not None and activation not in known:
-        return Refusal(layer.name, type(layer).__name__, f"the Toolkit has no rule for the activation {activation!r}",
-                       _ACTIVATION_WAY_OUT)
+        return Refusal(
+            layer.name,
+            type(layer).__name__,
+            f"the Toolkit has no rule for the activation {activation!r}",
+            _ACTIVATION_WAY_OUT,
+        )
     return None
 
 

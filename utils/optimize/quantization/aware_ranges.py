@@ -40,8 +40,9 @@ def calibrate(model: tf_keras.Model, x: np.ndarray | Sequence[np.ndarray], *, cl
     if clip not in ("minmax", "mse"):
         raise ValueError(f"clip is {clip!r}; pass 'minmax' or 'mse'")
     if not is_quantized(model):
-        raise ValueError(f"the model {getattr(model, 'name', model)!r} has no fake quantization; "
-                         "pass it through quantize_aware")
+        raise ValueError(
+            f"the model {getattr(model, 'name', model)!r} has no fake quantization; pass it through quantize_aware"
+        )
     arrays = _check_inputs(model, x)
     with _observing(clip):
         model(arrays if len(arrays) > 1 else arrays[0], training=False)
@@ -58,8 +59,14 @@ def precision(model: tf_keras.Model) -> list[dict[str, str]]:
         if isinstance(layer, tf_keras.layers.InputLayer):
             continue
         inner = layer.layer if isinstance(layer, _keras.QuantizeWrapper) else layer
-        rows.append({"layer": inner.name, "kind": type(inner).__name__, "weights": _weight_precision(layer, inner),
-                     "output": _output_precision(layer)})
+        rows.append(
+            {
+                "layer": inner.name,
+                "kind": type(inner).__name__,
+                "weights": _weight_precision(layer, inner),
+                "output": _output_precision(layer),
+            }
+        )
     return rows
 
 
@@ -71,8 +78,10 @@ def ranges(model: tf_keras.Model) -> dict[str, tuple[float, float]]:
     found = {}
     for layer in model.layers:
         name = layer.layer.name if isinstance(layer, _keras.QuantizeWrapper) else layer.name
-        ends = {end: [w for w in layer.weights if re.search(rf"(output|activation|quantize_layer\w*)_{end}:0$", w.name)]
-                for end in ("min", "max")}
+        ends = {
+            end: [w for w in layer.weights if re.search(rf"(output|activation|quantize_layer\w*)_{end}:0$", w.name)]
+            for end in ("min", "max")
+        }
         if ends["min"]:
             found[name] = tuple(float(ends[end][-1]) for end in ("min", "max"))
     return found
@@ -132,9 +141,11 @@ def _observing(clip: str) -> Iterator[None]:
         max_var.assign(high)
         return quant_ops._FakeQuantWithMinMaxVars(inputs, min_var, max_var, False, num_bits, narrow_range)
 
-    with (mock.patch.object(quant_ops, "LastValueQuantize", weights),
-          mock.patch.object(quant_ops, "MovingAvgQuantize", activations),
-          mock.patch.object(quant_ops, "AllValuesQuantize", activations)):
+    with (
+        mock.patch.object(quant_ops, "LastValueQuantize", weights),
+        mock.patch.object(quant_ops, "MovingAvgQuantize", activations),
+        mock.patch.object(quant_ops, "AllValuesQuantize", activations),
+    ):
         yield
 
 
@@ -174,6 +185,8 @@ def _check_inputs(model, x) -> list[np.ndarray]:
         if array.ndim != len(shape) + 1 or any(s not in (None, n) for n, s in zip(array.shape[1:], shape, strict=True)):
             raise ValueError(f"the inputs have shape {array.shape}; the model takes (n, {', '.join(map(str, shape))})")
         if array.size == 0 or not np.all(np.isfinite(array)):
-            raise ValueError(f"the inputs of shape {array.shape} are empty or hold NaN; pass some 100 to 500, prepared "
-                             "as in training")
+            raise ValueError(
+                f"the inputs of shape {array.shape} are empty or hold NaN; pass some 100 to 500, prepared "
+                "as in training"
+            )
     return [tf.convert_to_tensor(a, w.dtype) for a, w in zip(arrays, model.inputs, strict=True)]

@@ -27,15 +27,32 @@ METHODS = {
     "moving_average": "exponential moving average of each example's minimum and maximum",
 }
 
-_PASSES = ("Flatten", "Reshape", "Permute", "Dropout", "SpatialDropout1D", "SpatialDropout2D", "MaxPooling1D",
-           "MaxPooling2D", "GlobalMaxPooling1D", "GlobalMaxPooling2D", "Cropping1D", "Cropping2D", "RepeatVector",
-           "AveragePooling2D", "AveragePooling1D", "ZeroPadding1D", "ZeroPadding2D")
+_PASSES = (
+    "Flatten",
+    "Reshape",
+    "Permute",
+    "Dropout",
+    "SpatialDropout1D",
+    "SpatialDropout2D",
+    "MaxPooling1D",
+    "MaxPooling2D",
+    "GlobalMaxPooling1D",
+    "GlobalMaxPooling2D",
+    "Cropping1D",
+    "Cropping2D",
+    "RepeatVector",
+    "AveragePooling2D",
+    "AveragePooling1D",
+    "ZeroPadding1D",
+    "ZeroPadding2D",
+)
 _WEIGHTED = ("Conv1D", "Conv2D", "DepthwiseConv2D", "Dense", "Conv2DTranspose", "SeparableConv2D")
 _MANY = 20_000  #: values that the search for the least error looks at
 
 
-def choose_range(x: np.ndarray, method: str = "minmax", *, bits: int = 8, percentile: float = 99.9,
-                 momentum: float = 0.9) -> tuple[float, float]:
+def choose_range(
+    x: np.ndarray, method: str = "minmax", *, bits: int = 8, percentile: float = 99.9, momentum: float = 0.9
+) -> tuple[float, float]:
     """(low, high): the range that `method`, one of `METHODS`, gives the values x.
 
     x: (n, …), n examples.  bits: for "mse", of the grid that the range is for.
@@ -51,8 +68,9 @@ def choose_range(x: np.ndarray, method: str = "minmax", *, bits: int = 8, percen
         raise ValueError(f"momentum is {momentum!r}; pass at least 0 and less than 1, such as 0.9")
     x = np.asarray(x)
     if x.size == 0 or not np.all(np.isfinite(x)):
-        raise ValueError(f"a range needs finite values; got {x.size}, of which {np.sum(~np.isfinite(x))} are NaN or "
-                         "infinite")
+        raise ValueError(
+            f"a range needs finite values; got {x.size}, of which {np.sum(~np.isfinite(x))} are NaN or infinite"
+        )
     if method == "percentile":
         low, high = np.percentile(x, [100 - percentile, percentile])
     elif method == "mse":
@@ -81,8 +99,12 @@ def activations(model: tf_keras.Model, samples: Any) -> dict[str, np.ndarray]:
         return output
 
     walk(model, [tf.constant(array) for array in arrays], call)
-    return {name: np.concatenate(parts) if len({p.shape[1:] for p in parts}) == 1
-            else np.concatenate([p.reshape(len(p), -1) for p in parts], axis=1) for name, parts in seen.items()}
+    return {
+        name: np.concatenate(parts)
+        if len({p.shape[1:] for p in parts}) == 1
+        else np.concatenate([p.reshape(len(p), -1) for p in parts], axis=1)
+        for name, parts in seen.items()
+    }
 
 
 def points(model: tf_keras.Model) -> list[str]:
@@ -104,8 +126,9 @@ def points(model: tf_keras.Model) -> list[str]:
     return names
 
 
-def ranges(model: tf_keras.Model, samples: Any, method: str = "minmax",
-           **options: Any) -> dict[str, tuple[float, float]]:
+def ranges(
+    model: tf_keras.Model, samples: Any, method: str = "minmax", **options: Any
+) -> dict[str, tuple[float, float]]:
     """{layer: (low, high)} at each of the `points`, chosen by `method` from what `samples` cause there.
 
     options: of `choose_range`.  Errors as in `activations` and `choose_range`.
@@ -142,8 +165,9 @@ def with_ranges(model: tf_keras.Model, chosen: Mapping[str, tuple[float, float]]
             raise ValueError(f"the model {model.name!r} has no layer {name!r}; there are {points(model)}")
         low, high = limits
         if not (np.isfinite(low) and np.isfinite(high)) or min(low, 0) >= max(high, 0):
-            raise ValueError(f"the range of {name!r} is ({low}, {high}); pass two finite numbers, the smaller first, "
-                             "not both 0")
+            raise ValueError(
+                f"the range of {name!r} is ({low}, {high}); pass two finite numbers, the smaller first, not both 0"
+            )
 
     def fix(name: str, value: Any) -> Any:
         return FixedRange(*chosen[name], name=f"{name}_range")(value) if name in chosen else value

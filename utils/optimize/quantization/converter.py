@@ -32,8 +32,15 @@ MODES = {
 }
 
 
-def convert(model: Any, mode: str = "int8", calibration: Any = None, *, per_channel: bool = True,
-            input_range: tuple[float, float] | None = None, signatures: list[str] | None = None) -> Artifact:
+def convert(
+    model: Any,
+    mode: str = "int8",
+    calibration: Any = None,
+    *,
+    per_channel: bool = True,
+    input_range: tuple[float, float] | None = None,
+    signatures: list[str] | None = None,
+) -> Artifact:
     """A tf_keras model or a SavedModel as a .tflite file, quantized in one of the `MODES`.
 
     model: a built tf_keras model (Sequential, functional, nested or subclassed), with fixed shapes but for the batch;
@@ -96,8 +103,11 @@ def _save_inference(model: Any, folder: str) -> None:
     from tf_keras.src.saving.legacy.saved_model import save_impl  # model.export calls the outputs output_0, output_1, …
 
     holder = tf.Module()
-    holder.tables = [part for part in tf.train.TrackableView(model).descendants()
-                     if isinstance(part, tf.saved_model.experimental.TrackableResource)]
+    holder.tables = [
+        part
+        for part in tf.train.TrackableView(model).descendants()
+        if isinstance(part, tf.saved_model.experimental.TrackableResource)
+    ]
     failure = None
     with quiet():
         try:
@@ -108,8 +118,9 @@ def _save_inference(model: Any, folder: str) -> None:
         except Exception as error:  # whatever the model's own code raises
             failure = error
     said = re.findall(r"^ *(\w+: .+)", str(failure), re.MULTILINE) or [repr(failure)]  # Keras wraps it in a trace
-    raise ValueError(f"{type(model).__name__} {model.name!r} cannot be computed in inference: "
-                     f"{said[-1]:.300}") from failure
+    raise ValueError(
+        f"{type(model).__name__} {model.name!r} cannot be computed in inference: {said[-1]:.300}"
+    ) from failure
 
 
 def _configure(converter: Any, mode: str, per_channel: bool, dataset: Callable[[], Iterator[Any]] | None) -> None:
@@ -127,8 +138,10 @@ def _configure(converter: Any, mode: str, per_channel: bool, dataset: Callable[[
         ops = tf.lite.OpsSet
         converter.representative_dataset = dataset
         converter.target_spec.supported_ops = [
-            ops.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8 if mode == "int16x8"
-            else ops.TFLITE_BUILTINS_INT8]
+            ops.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+            if mode == "int16x8"
+            else ops.TFLITE_BUILTINS_INT8
+        ]
     if mode == "int8":
         converter.inference_input_type = converter.inference_output_type = tf.int8
 
@@ -156,8 +169,10 @@ def _convert_folder(folder: Path, mode: str, calibration: Any, per_channel: bool
     _check_folder(folder)
     with quiet():
         loaded = tf.saved_model.load(str(folder))
-        specs = {name: dict(sorted(function.structured_input_signature[1].items()))
-                 for name, function in loaded.signatures.items()}
+        specs = {
+            name: dict(sorted(function.structured_input_signature[1].items()))
+            for name, function in loaded.signatures.items()
+        }
     if specs.keys() == {"serve", "serving_default"} and wanted is None:
         del specs["serve"]  # Keras' export writes the same function under both names
     chosen = _check_signatures(folder, specs, wanted)
@@ -170,21 +185,26 @@ def _convert_folder(folder: Path, mode: str, calibration: Any, per_channel: bool
 
 def _check_folder(folder: Path) -> None:
     if folder.is_dir() and not (folder / "saved_model.pb").is_file():
-        raise ValueError(f"{str(folder)!r} is no SavedModel: it has no saved_model.pb. Pass the folder that "
-                         "model.export(folder) or tf.saved_model.save(model, folder) wrote")
+        raise ValueError(
+            f"{str(folder)!r} is no SavedModel: it has no saved_model.pb. Pass the folder that "
+            "model.export(folder) or tf.saved_model.save(model, folder) wrote"
+        )
     if folder.suffix == ".tflite":
         raise ValueError(f"{folder.name!r} is converted already; recipes.quantize(artifact.load(path), …) takes it")
     if folder.is_file():
-        raise ValueError(f"{folder.name!r} is a file; load it with tf_keras.models.load_model(path) and pass the "
-                         "model, or pass a SavedModel's folder")
+        raise ValueError(
+            f"{folder.name!r} is a file; load it with tf_keras.models.load_model(path) and pass the "
+            "model, or pass a SavedModel's folder"
+        )
     if not folder.exists():
         raise FileNotFoundError(f"there is no folder {str(folder)!r}")
 
 
 def _check_signatures(folder: Path, specs: dict[str, dict], wanted: list[str] | None) -> list[str]:
     if not specs:
-        raise ValueError(f"the SavedModel {folder.name!r} has no signature; save it with signatures=, or with "
-                         "model.export(folder)")
+        raise ValueError(
+            f"the SavedModel {folder.name!r} has no signature; save it with signatures=, or with model.export(folder)"
+        )
     chosen = [wanted] if isinstance(wanted, str) else list(specs) if wanted is None else list(wanted)
     unknown = [name for name in chosen if name not in specs]
     if unknown or not chosen:
@@ -199,8 +219,10 @@ def _signature_samples(specs: dict[str, dict], mode: str, calibration: Any, inpu
     if len(specs) == 1 and not (isinstance(calibration, dict) and set(calibration) == set(specs)):
         calibration = {next(iter(specs)): calibration}
     if not isinstance(calibration, dict) or set(calibration) != set(specs):
-        raise ValueError(f"the SavedModel has the signatures {', '.join(map(repr, specs))}; pass calibration as "
-                         "{signature: {input: array}} for each, or choose with signatures=")
+        raise ValueError(
+            f"the SavedModel has the signatures {', '.join(map(repr, specs))}; pass calibration as "
+            "{signature: {input: array}} for each, or choose with signatures="
+        )
     return {name: _named_samples(name, ports, calibration[name], input_range) for name, ports in specs.items()}
 
 
@@ -208,12 +230,16 @@ def _named_samples(signature: str, ports: dict, given: Any, input_range) -> dict
     if not isinstance(given, dict):
         arrays = list(given) if isinstance(given, (list, tuple)) else [given]
         if len(ports) != 1 or len(arrays) != 1:
-            raise ValueError(f"signature {signature!r} has the inputs {', '.join(map(repr, ports))}; "
-                             "pass calibration as {input: array}")
+            raise ValueError(
+                f"signature {signature!r} has the inputs {', '.join(map(repr, ports))}; "
+                "pass calibration as {input: array}"
+            )
         given = {next(iter(ports)): arrays[0]}
     if set(given) != set(ports):
-        raise ValueError(f"signature {signature!r} has the inputs {', '.join(map(repr, ports))}; "
-                         f"calibration has {', '.join(map(repr, given)) or 'none'}")
+        raise ValueError(
+            f"signature {signature!r} has the inputs {', '.join(map(repr, ports))}; "
+            f"calibration has {', '.join(map(repr, given)) or 'none'}"
+        )
     return _as_many({name: _check_samples(given[name], spec, True, input_range) for name, spec in ports.items()})
 
 
@@ -221,7 +247,7 @@ def _by_signature(samples: dict[str, dict[str, np.ndarray]]) -> Iterator[Any]:
     """Calibration in batches of one, each with the name of its signature."""
     for signature, arrays in samples.items():
         for i in range(len(next(iter(arrays.values())))):
-            yield signature, {name: x[i:i + 1] for name, x in arrays.items()}
+            yield signature, {name: x[i : i + 1] for name, x in arrays.items()}
 
 
 # ---------------------------------------------------------------- what is in the way
@@ -229,13 +255,13 @@ def _by_signature(samples: dict[str, dict[str, np.ndarray]]) -> Iterator[Any]:
 #: Names of operations in the converter's traces, and what to do about them; tried in this order.
 _WAYS_OUT = {
     "TensorList": "its loop collects its outputs in a TensorList, which needs a fixed batch: build the layer with "
-                  "unroll=True, or the model with tf_keras.Input(shape, batch_size=1)",
+    "unroll=True, or the model with tf_keras.Input(shape, batch_size=1)",
     "NEEDS_FLEX_OPS": "TensorFlow Lite has no operator for it: write it with other operations, leave it out of the "
-                      "model that is shipped, or compute it before or behind the model",
+    "model that is shipped, or compute it before or behind the model",
     "NEEDS_CUSTOM_OPS": "neither TensorFlow Lite nor TensorFlow's kernels for it have this operation: leave it out of "
-                        "the model that is shipped, or compute it before or behind the model",
+    "the model that is shipped, or compute it before or behind the model",
     "not yet supported for op": "there are no such integer kernels for it: take mode 'int8', 'dynamic' or "
-                                "'float16', or keep that layer in float (layer_errors.selective)",
+    "'float16', or keep that layer in float (layer_errors.selective)",
 }
 
 
@@ -256,8 +282,11 @@ def _blamed(operations: list[str], model: Any) -> str:
     if model is None:
         return "the SavedModel"
     loops = any(name.startswith("TensorList") for name in operations)  # they are hidden in a recurrent layer's function
-    found = ([layer for layer in _all_layers(model) if hasattr(layer, "return_sequences")] if loops
-             else _makers(model, {name.replace("_", "").lower() for name in operations}))
+    found = (
+        [layer for layer in _all_layers(model) if hasattr(layer, "return_sequences")]
+        if loops
+        else _makers(model, {name.replace("_", "").lower() for name in operations})
+    )
     if not found:
         return f"{type(model).__name__} {model.name!r}"
     return "layer " + ", ".join(f"{layer.name!r} ({type(layer).__name__})" for layer in found[:3])
@@ -271,8 +300,12 @@ def _makers(model: Any, operations: set[str]) -> list[Any]:
         graph = tf.function(lambda *x: model(x[0] if len(x) == 1 else list(x))).get_concrete_function(*specs).graph
     except Exception:  # it only serves to make the sentence more precise
         return []
-    parts = {part for operation in graph.get_operations() if operation.type.lower() in operations
-             for part in operation.name.split("/")}
+    parts = {
+        part
+        for operation in graph.get_operations()
+        if operation.type.lower() in operations
+        for part in operation.name.split("/")
+    }
     return [layer for layer in _all_layers(model) if layer.name in parts and not getattr(layer, "layers", None)]
 
 
@@ -289,7 +322,7 @@ def _all_layers(model: Any) -> Iterator[Any]:
 def _one_by_one(samples: list[np.ndarray], model: Any) -> Iterator[Any]:
     """Calibration in batches of one; several inputs by name, because the converter may reorder them."""
     for i in range(len(samples[0])):
-        one = [x[i:i + 1] for x in samples]
+        one = [x[i : i + 1] for x in samples]
         yield one if len(one) == 1 else dict(zip(input_names(model), one, strict=True))
 
 
@@ -304,13 +337,17 @@ def check_model(model: Any) -> None:
 
     if isinstance(model, tf_keras.Model):
         if not _inputs(model):
-            raise ValueError(f"{type(model).__name__} {model.name!r} has no known input shape yet. Call it once on a "
-                             "batch, or write it as a functional model with tf_keras.Input")
+            raise ValueError(
+                f"{type(model).__name__} {model.name!r} has no known input shape yet. Call it once on a "
+                "batch, or write it as a functional model with tf_keras.Input"
+            )
         return
     if any(base.__module__.partition(".")[0] == "keras" for base in type(model).__mro__):
-        raise TypeError("this is a Keras 3 model; the converter's quantization and the Toolkit work on Keras 2. "
-                        "Build it with tf_keras, or put `import utils` above `import tensorflow` and use tf.keras; "
-                        "or model.export(folder) and convert the folder")
+        raise TypeError(
+            "this is a Keras 3 model; the converter's quantization and the Toolkit work on Keras 2. "
+            "Build it with tf_keras, or put `import utils` above `import tensorflow` and use tf.keras; "
+            "or model.export(folder) and convert the folder"
+        )
     raise TypeError(f"convert takes a tf_keras model; got {type(model).__name__}")
 
 
@@ -335,8 +372,10 @@ def _calibrated(mode: str, calibration: Any) -> bool:
     if not needed and calibration is not None:
         raise ValueError(f"mode {mode!r} does not use calibration data; leave it out, or take mode 'int8'")
     if needed and calibration is None:
-        raise ValueError(f"mode {mode!r} fixes the activations' ranges in advance, so it needs calibration=: "
-                         "some 100 to 500 inputs of the training set, prepared as in training")
+        raise ValueError(
+            f"mode {mode!r} fixes the activations' ranges in advance, so it needs calibration=: "
+            "some 100 to 500 inputs of the training set, prepared as in training"
+        )
     return needed
 
 
@@ -347,13 +386,17 @@ def check_calibration(model: Any, mode: str, calibration: Any, input_range) -> l
     inputs, names = _inputs(model), input_names(model)
     if isinstance(calibration, dict):
         if set(calibration) != set(names):
-            raise ValueError(f"the model has the inputs {', '.join(map(repr, names))}; calibration has "
-                             f"{', '.join(map(repr, calibration)) or 'none'}")
+            raise ValueError(
+                f"the model has the inputs {', '.join(map(repr, names))}; calibration has "
+                f"{', '.join(map(repr, calibration)) or 'none'}"
+            )
         calibration = [calibration[name] for name in names]
     samples = list(calibration) if isinstance(calibration, (list, tuple)) else [calibration]
     if len(samples) != len(inputs):
-        raise ValueError(f"the model has {len(inputs)} inputs, calibration has {len(samples)}; "
-                         "pass one array, or a list of one array for each input")
+        raise ValueError(
+            f"the model has {len(inputs)} inputs, calibration has {len(samples)}; "
+            "pass one array, or a list of one array for each input"
+        )
     prepares = any(type(layer).__name__ in ("Rescaling", "Normalization", "Embedding") for layer in _all_layers(model))
     checked = [_check_samples(x, spec, prepares, input_range) for x, spec in zip(samples, inputs, strict=True)]
     return list(_as_many(dict(enumerate(checked))).values())
@@ -361,8 +404,9 @@ def check_calibration(model: Any, mode: str, calibration: Any, input_range) -> l
 
 def _as_many(arrays: dict) -> dict:
     if len({len(x) for x in arrays.values()}) > 1:
-        raise ValueError(f"the inputs' calibration arrays have {[len(x) for x in arrays.values()]} examples; "
-                         "pass as many of each")
+        raise ValueError(
+            f"the inputs' calibration arrays have {[len(x) for x in arrays.values()]} examples; pass as many of each"
+        )
     return arrays
 
 
@@ -396,10 +440,14 @@ def _check_range(x: np.ndarray, prepares: bool, input_range) -> None:
     low, high = float(x.min()), float(x.max())
     if input_range is not None:
         if low < input_range[0] or high > input_range[1]:
-            raise ValueError(f"calibration lies in [{low:g}, {high:g}], outside input_range {input_range}; prepare it "
-                             "exactly as the inputs were prepared in training")
+            raise ValueError(
+                f"calibration lies in [{low:g}, {high:g}], outside input_range {input_range}; prepare it "
+                "exactly as the inputs were prepared in training"
+            )
         return
     if not prepares and x.ndim > 1 and low >= 0 and 16 < high <= 255 and np.array_equal(x, np.trunc(x)):
-        raise ValueError(f"calibration is whole numbers in [{low:g}, {high:g}], like raw pixels, and the model does "
-                         "not rescale its input. If it was trained on 0…1, pass x / 255; if really on 0…255, pass "
-                         "input_range=(0, 255)")
+        raise ValueError(
+            f"calibration is whole numbers in [{low:g}, {high:g}], like raw pixels, and the model does "
+            "not rescale its input. If it was trained on 0…1, pass x / 255; if really on 0…255, pass "
+            "input_range=(0, 255)"
+        )

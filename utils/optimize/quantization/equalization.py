@@ -26,10 +26,27 @@ from utils.optimize.quantization import grid as qz
 _AXES = {"Conv1D": (1, 2), "Conv2D": (2, 3), "DepthwiseConv2D": (2, 3), "Dense": (0, 1)}
 
 #: Layers that multiply what comes out when what goes in is multiplied, channel by channel.
-_LETS_THROUGH = ("Dropout", "SpatialDropout1D", "SpatialDropout2D", "MaxPooling1D", "MaxPooling2D", "AveragePooling1D",
-                 "AveragePooling2D", "GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalMaxPooling1D",
-                 "GlobalMaxPooling2D", "ZeroPadding1D", "ZeroPadding2D", "Cropping1D", "Cropping2D", "UpSampling1D",
-                 "UpSampling2D", "Flatten", "LeakyReLU")
+_LETS_THROUGH = (
+    "Dropout",
+    "SpatialDropout1D",
+    "SpatialDropout2D",
+    "MaxPooling1D",
+    "MaxPooling2D",
+    "AveragePooling1D",
+    "AveragePooling2D",
+    "GlobalAveragePooling1D",
+    "GlobalAveragePooling2D",
+    "GlobalMaxPooling1D",
+    "GlobalMaxPooling2D",
+    "ZeroPadding1D",
+    "ZeroPadding2D",
+    "Cropping1D",
+    "Cropping2D",
+    "UpSampling1D",
+    "UpSampling2D",
+    "Flatten",
+    "LeakyReLU",
+)
 
 
 @dataclass(frozen=True)
@@ -62,7 +79,8 @@ def fold(model: tf_keras.Model) -> tf_keras.Model:
         kernel, *bias = layer.get_weights()
         shape = kernel.shape[2:] if isinstance(layer, tf_keras.layers.DepthwiseConv2D) else kernel.shape[-1:]
         folded.get_layer(layer.name).set_weights(
-            [kernel * factor.reshape(shape), (bias[0] if bias else 0) * factor + shift])
+            [kernel * factor.reshape(shape), (bias[0] if bias else 0) * factor + shift]
+        )
     return folded
 
 
@@ -123,8 +141,9 @@ def equalize(model: tf_keras.Model, *, rounds: int = 50) -> tf_keras.Model:
     return copy
 
 
-def unbalance(model: tf_keras.Model, factor: float = 1000.0, *, share: float = 0.0, seed: int = 0,
-              only: str = "Depthwise") -> tf_keras.Model:
+def unbalance(
+    model: tf_keras.Model, factor: float = 1000.0, *, share: float = 0.0, seed: int = 0, only: str = "Depthwise"
+) -> tf_keras.Model:
     """The opposite of `equalize`: the same function, with weights that are hard to quantize per tensor.
 
     In the pairs whose second layer's class has `only` in its name, some channels of the first layer are divided by
@@ -138,8 +157,10 @@ def unbalance(model: tf_keras.Model, factor: float = 1000.0, *, share: float = 0
     rng = np.random.default_rng(seed)
     chosen = [pair for pair in found if only in type(pair[1]).__name__]
     if not chosen:
-        raise ValueError(f"no pair of {model.name!r} ends in a layer whose class has {only!r} in its name; there are "
-                         f"{sorted({type(second).__name__ for _, second, _ in found})}")
+        raise ValueError(
+            f"no pair of {model.name!r} ends in a layer whose class has {only!r} in its name; there are "
+            f"{sorted({type(second).__name__ for _, second, _ in found})}"
+        )
     for first, second, repeats in chosen:
         channels = _reach(first, output=True).size
         picked = rng.permutation(channels)[: max(round(share * channels), 1)]
@@ -158,8 +179,9 @@ def channel_reach(model: tf_keras.Model, layer: str) -> np.ndarray:
 # ---------------------------------------------------------------- bias correction
 
 
-def output_shift(model: tf_keras.Model, samples: Any, bits: int = 8, *,
-                 per_channel: bool = True) -> dict[str, np.ndarray]:
+def output_shift(
+    model: tf_keras.Model, samples: Any, bits: int = 8, *, per_channel: bool = True
+) -> dict[str, np.ndarray]:
     """{layer: by how much rounding its weights, and those before it, moves the mean of each output channel}.
 
     Means over `samples` and positions, before the activation; quantized minus float.  Weights as in
@@ -198,8 +220,10 @@ def _compare(model, samples, bits: int, per_channel: bool, *, correct: bool):
     shifts: dict[str, np.ndarray] = {}
 
     def call(layer, arguments, named):
-        plain, other = ((tf.nest.map_structure(lambda v, side=side: getattr(v, side) if isinstance(v, _Both) else v,
-                                               arguments)) for side in ("plain", "rounded"))
+        plain, other = (
+            (tf.nest.map_structure(lambda v, side=side: getattr(v, side) if isinstance(v, _Both) else v, arguments))
+            for side in ("plain", "rounded")
+        )
         twin = rounded.get_layer(layer.name)
         if layer.name not in settings or layer.name in shifts:
             return _Both(layer(*plain, **named), twin(*other, **named))
@@ -236,9 +260,12 @@ def _foldable_pairs(model: tf_keras.Model):
     found = _pairs(copy)
     if not found:
         relu6 = [layer.name for layer in copy.layers if _limit(layer) is not None]
-        why = (f"{relu6[0]!r} ends at {_limit(copy.get_layer(relu6[0])):g}, and a limit does not scale along; pass "
-               "without_relu6(model)" if relu6 else
-               f"it takes two of {', '.join(_AXES)} with at most a ReLU between them, and no branch")
+        why = (
+            f"{relu6[0]!r} ends at {_limit(copy.get_layer(relu6[0])):g}, and a limit does not scale along; pass "
+            "without_relu6(model)"
+            if relu6
+            else f"it takes two of {', '.join(_AXES)} with at most a ReLU between them, and no branch"
+        )
         raise ValueError(f"the model {model.name!r} has no pair of layers to rescale: {why}")
     return copy, found
 
@@ -273,8 +300,12 @@ def _followers(model: tf_keras.Model) -> Mapping[str, tf_keras.layers.Layer]:
     for node in nodes:
         output = tf.nest.flatten(node.outputs)
         next_ = takers.get(id(output[0]), [])
-        if len(output) == 1 and len(next_) == 1 and times[node.layer.name] == times[next_[0].name] == 1 \
-                and id(output[0]) not in ends:
+        if (
+            len(output) == 1
+            and len(next_) == 1
+            and times[node.layer.name] == times[next_[0].name] == 1
+            and id(output[0]) not in ends
+        ):
             found[node.layer.name] = next_[0]
     return found
 
@@ -288,9 +319,14 @@ def _normalized(model: tf_keras.Model) -> list[tuple[tf_keras.layers.Layer, tf_k
     """(layer, the normalization behind it) of those that can be folded."""
     following = _followers(model)
     both = [(layer, following.get(layer.name)) for layer in _in_order(model) if type(layer).__name__ in _AXES]
-    return [(layer, norm) for layer, norm in both if type(norm).__name__ == "BatchNormalization"
-            and layer.get_config()["activation"] == "linear" and _channels_last(layer)
-            and tuple(norm.axis) == (len(norm.input_shape) - 1,)]
+    return [
+        (layer, norm)
+        for layer, norm in both
+        if type(norm).__name__ == "BatchNormalization"
+        and layer.get_config()["activation"] == "linear"
+        and _channels_last(layer)
+        and tuple(norm.axis) == (len(norm.input_shape) - 1,)
+    ]
 
 
 def _channels_last(layer: tf_keras.layers.Layer) -> bool:
@@ -299,8 +335,12 @@ def _channels_last(layer: tf_keras.layers.Layer) -> bool:
 
 def _can_rescale(layer: tf_keras.layers.Layer) -> bool:
     config = layer.get_config()
-    return type(layer).__name__ in _AXES and config.get("groups", 1) == 1 \
-        and _channels_last(layer) and len(layer.inbound_nodes) == 1
+    return (
+        type(layer).__name__ in _AXES
+        and config.get("groups", 1) == 1
+        and _channels_last(layer)
+        and len(layer.inbound_nodes) == 1
+    )
 
 
 def _is_homogeneous(layer: tf_keras.layers.Layer) -> bool:

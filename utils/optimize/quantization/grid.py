@@ -44,26 +44,37 @@ class Affine:
     def __post_init__(self) -> None:
         scale, zero = np.asarray(self.scale, np.float32), np.asarray(self.zero_point)
         if not np.issubdtype(zero.dtype, np.integer):
-            raise TypeError(f"zero_point is {self.zero_point!r}; it must be a whole number, "
-                            "or 0.0 falls between two integers and cannot be represented exactly")
+            raise TypeError(
+                f"zero_point is {self.zero_point!r}; it must be a whole number, "
+                "or 0.0 falls between two integers and cannot be represented exactly"
+            )
         if not np.all(np.isfinite(scale)) or np.any(scale <= 0):
             raise ValueError(f"scale is {self.scale!r}; it is the distance of two neighbours, so finite and above 0")
         if self.qmin >= self.qmax:
             raise ValueError(f"qmin {self.qmin} must be below qmax {self.qmax}")
         if np.any(zero < self.qmin) or np.any(zero > self.qmax):
-            raise ValueError(f"zero_point {self.zero_point!r} must lie in [{self.qmin}, {self.qmax}]: "
-                             "a range without 0 cannot pad a picture or clamp at ReLU")
+            raise ValueError(
+                f"zero_point {self.zero_point!r} must lie in [{self.qmin}, {self.qmax}]: "
+                "a range without 0 cannot pad a picture or clamp at ReLU"
+            )
         if (self.axis is None) != (scale.ndim == 0):
-            raise ValueError(f"scale has shape {scale.shape} and axis is {self.axis}; pass one scale and no axis, "
-                             "or a vector of scales and the axis of the channels")
+            raise ValueError(
+                f"scale has shape {scale.shape} and axis is {self.axis}; pass one scale and no axis, "
+                "or a vector of scales and the axis of the channels"
+            )
         object.__setattr__(self, "scale", scale)
         object.__setattr__(self, "zero_point", np.broadcast_to(zero.astype(np.int64), scale.shape))
 
     @property
     def dtype(self) -> np.dtype:
         """The smallest numpy integer type that holds qmin and qmax."""
-        return np.dtype(np.int8 if self.qmin >= -128 and self.qmax <= 127 else np.int16
-                        if self.qmin >= -(2**15) and self.qmax < 2**15 else np.int32)
+        return np.dtype(
+            np.int8
+            if self.qmin >= -128 and self.qmax <= 127
+            else np.int16
+            if self.qmin >= -(2**15) and self.qmax < 2**15
+            else np.int32
+        )
 
     @property
     def range(self) -> tuple[np.ndarray, np.ndarray]:
@@ -79,8 +90,9 @@ class Affine:
         return self.scale.reshape(shape), self.zero_point.reshape(shape)
 
 
-def choose(x: np.ndarray, bits: int = 8, *, symmetric: bool = False, axis: int | None = None,
-           narrow: bool | None = None) -> Affine:
+def choose(
+    x: np.ndarray, bits: int = 8, *, symmetric: bool = False, axis: int | None = None, narrow: bool | None = None
+) -> Affine:
     """The scale and zero point that cover all of `x`.
 
     x: real numbers.  bits: 2 to 16.  axis: None for one scale, or the axis whose channels get one each.
@@ -88,12 +100,25 @@ def choose(x: np.ndarray, bits: int = 8, *, symmetric: bool = False, axis: int |
     """
     x = _check_real(x)
     others = None if axis is None else tuple(i for i in range(x.ndim) if i != axis % x.ndim)
-    return from_range(x.min(others), x.max(others), bits, symmetric=symmetric, narrow=narrow,
-                      axis=None if axis is None else axis % x.ndim)
+    return from_range(
+        x.min(others),
+        x.max(others),
+        bits,
+        symmetric=symmetric,
+        narrow=narrow,
+        axis=None if axis is None else axis % x.ndim,
+    )
 
 
-def from_range(low: float | np.ndarray, high: float | np.ndarray, bits: int = 8, *, symmetric: bool = False,
-               narrow: bool | None = None, axis: int | None = None) -> Affine:
+def from_range(
+    low: float | np.ndarray,
+    high: float | np.ndarray,
+    bits: int = 8,
+    *,
+    symmetric: bool = False,
+    narrow: bool | None = None,
+    axis: int | None = None,
+) -> Affine:
     """The scale and zero point that cover [low, high], widened to contain 0.
 
     symmetric: zero point 0 and the same reach on both sides, which makes the integer product shorter;
@@ -191,8 +216,10 @@ def best_clip(x: np.ndarray, bits: int = 8, *, symmetric: bool = False, candidat
     """
     x = _check_real(x)
     low, high = float(x.min()), float(x.max())
-    options = [from_range(part * low, part * high, bits, symmetric=symmetric)
-               for part in np.linspace(1, 0, candidates, endpoint=False)]
+    options = [
+        from_range(part * low, part * high, bits, symmetric=symmetric)
+        for part in np.linspace(1, 0, candidates, endpoint=False)
+    ]
     return min(options, key=lambda q: mse(x, fake_quantize(x, q)))
 
 
@@ -208,8 +235,10 @@ def _check_real(x: np.ndarray) -> np.ndarray:
     if x.size == 0:
         raise ValueError(f"cannot choose a range for an empty array of shape {x.shape}")
     if not np.all(np.isfinite(x)):
-        raise ValueError(f"{np.count_nonzero(~np.isfinite(x))} of {x.size} values are NaN or infinite; "
-                         "find out where they come from before quantizing")
+        raise ValueError(
+            f"{np.count_nonzero(~np.isfinite(x))} of {x.size} values are NaN or infinite; "
+            "find out where they come from before quantizing"
+        )
     return x
 
 

@@ -81,16 +81,20 @@ def rounding_divide_by_power_of_two(x: np.ndarray, exponent: np.ndarray | int) -
     return (x + half - ((x < 0) & (exponent > 0))) >> exponent
 
 
-def requantize(total: np.ndarray, real: np.ndarray | float, y: Affine, activation: str | None = None, *,
-               fixed_point: bool = True) -> np.ndarray:
+def requantize(
+    total: np.ndarray, real: np.ndarray | float, y: Affine, activation: str | None = None, *, fixed_point: bool = True
+) -> np.ndarray:
     """From int32 sums to int8 outputs: multiply, add the zero point, clamp to the activation's range.
 
     total: int32 sums, channels last.  real: scale_x · scale_w / scale_y, one number or one a channel.
     fixed_point: False multiplies by `real` itself in float64, which rounds once.
     """
     low, high = activation_limits(y, activation)
-    scaled = (multiply_by_quantized_multiplier(total, *quantized_multiplier(real)) if fixed_point
-              else round_half_away(total * np.float64(real)).astype(np.int64))
+    scaled = (
+        multiply_by_quantized_multiplier(total, *quantized_multiplier(real))
+        if fixed_point
+        else round_half_away(total * np.float64(real)).astype(np.int64)
+    )
     return np.clip(scaled + int(y.zero_point), low, high).astype(y.dtype)
 
 
@@ -103,15 +107,26 @@ def activation_limits(y: Affine, activation: str | None) -> tuple[int, int]:
     if activation not in ACTIVATIONS:
         raise ValueError(f"no clamp for the activation {activation!r}; pass one of {list(ACTIVATIONS)}")
     low, high = ACTIVATIONS[activation]
-    return (y.qmin if low is None else int(quantize(np.float32(low), y)),
-            y.qmax if high is None else int(quantize(np.float32(high), y)))
+    return (
+        y.qmin if low is None else int(quantize(np.float32(low), y)),
+        y.qmax if high is None else int(quantize(np.float32(high), y)),
+    )
 
 
 # ---------------------------------------------------------------- layers
 
 
-def dense(x: np.ndarray, weights: np.ndarray, bias: np.ndarray | None, x_q: Affine, w_q: Affine, y_q: Affine,
-          activation: str | None = None, *, fixed_point: bool = False) -> np.ndarray:
+def dense(
+    x: np.ndarray,
+    weights: np.ndarray,
+    bias: np.ndarray | None,
+    x_q: Affine,
+    w_q: Affine,
+    y_q: Affine,
+    activation: str | None = None,
+    *,
+    fixed_point: bool = False,
+) -> np.ndarray:
     """A fully connected int8 layer.
 
     x: int8, (..., inputs).  weights: int8, (units, inputs).  bias: int32 in steps of scale_x · scale_w, (units,).
@@ -125,9 +140,19 @@ def dense(x: np.ndarray, weights: np.ndarray, bias: np.ndarray | None, x_q: Affi
     return requantize(_accumulator(total, bias), real, y_q, activation, fixed_point=fixed_point)
 
 
-def conv2d(x: np.ndarray, filters: np.ndarray, bias: np.ndarray | None, x_q: Affine, w_q: Affine, y_q: Affine, *,
-           strides: tuple[int, int] = (1, 1), padding: str = "valid", dilation: tuple[int, int] = (1, 1),
-           activation: str | None = None) -> np.ndarray:
+def conv2d(
+    x: np.ndarray,
+    filters: np.ndarray,
+    bias: np.ndarray | None,
+    x_q: Affine,
+    w_q: Affine,
+    y_q: Affine,
+    *,
+    strides: tuple[int, int] = (1, 1),
+    padding: str = "valid",
+    dilation: tuple[int, int] = (1, 1),
+    activation: str | None = None,
+) -> np.ndarray:
     """An int8 convolution: each patch of the picture is one row of a matrix product.
 
     x: int8, (n, height, width, channels).  filters: int8, (out, height, width, channels / groups).
@@ -141,7 +166,7 @@ def conv2d(x: np.ndarray, filters: np.ndarray, bias: np.ndarray | None, x_q: Aff
 
     def layer(part: np.ndarray) -> np.ndarray:
         patches = _patches(part, x_q, (height, width), strides, padding, dilation)
-        rows = [patches[..., g * depth:(g + 1) * depth].reshape(-1, height * width * depth) for g in range(groups)]
+        rows = [patches[..., g * depth : (g + 1) * depth].reshape(-1, height * width * depth) for g in range(groups)]
         total = np.concatenate([r @ m for r, m in zip(rows, matrix, strict=True)], axis=-1)
         total = total.reshape(*patches.shape[:3], out)
         return requantize(_accumulator(total, bias), real, y_q, activation)
@@ -149,9 +174,19 @@ def conv2d(x: np.ndarray, filters: np.ndarray, bias: np.ndarray | None, x_q: Aff
     return _in_parts(layer, x)
 
 
-def depthwise_conv2d(x: np.ndarray, filters: np.ndarray, bias: np.ndarray | None, x_q: Affine, w_q: Affine,
-                     y_q: Affine, *, strides: tuple[int, int] = (1, 1), padding: str = "valid",
-                     dilation: tuple[int, int] = (1, 1), activation: str | None = None) -> np.ndarray:
+def depthwise_conv2d(
+    x: np.ndarray,
+    filters: np.ndarray,
+    bias: np.ndarray | None,
+    x_q: Affine,
+    w_q: Affine,
+    y_q: Affine,
+    *,
+    strides: tuple[int, int] = (1, 1),
+    padding: str = "valid",
+    dilation: tuple[int, int] = (1, 1),
+    activation: str | None = None,
+) -> np.ndarray:
     """An int8 convolution of every channel with filters of its own.
 
     filters: int8, (1, height, width, channels · multiplier); w_q per tensor or per channel (axis 3).
@@ -159,8 +194,10 @@ def depthwise_conv2d(x: np.ndarray, filters: np.ndarray, bias: np.ndarray | None
     """
     _check_integers("depthwise_conv2d", x, filters)
     if filters.shape[-1] % x.shape[-1]:
-        raise ValueError(f"filters of shape {filters.shape} do not fit {x.shape[-1]} input channels: "
-                         "the last axis must be a multiple of them")
+        raise ValueError(
+            f"filters of shape {filters.shape} do not fit {x.shape[-1]} input channels: "
+            "the last axis must be a multiple of them"
+        )
     repeat = filters.shape[-1] // x.shape[-1]
     weights, real = filters[0].astype(np.float64), _multiplier(x_q, w_q, y_q)
 
@@ -172,16 +209,30 @@ def depthwise_conv2d(x: np.ndarray, filters: np.ndarray, bias: np.ndarray | None
     return _in_parts(layer, x)
 
 
-def max_pool(x: np.ndarray, size: tuple[int, int], x_q: Affine, *, strides: tuple[int, int],
-             padding: str = "valid", activation: str | None = None) -> np.ndarray:
+def max_pool(
+    x: np.ndarray,
+    size: tuple[int, int],
+    x_q: Affine,
+    *,
+    strides: tuple[int, int],
+    padding: str = "valid",
+    activation: str | None = None,
+) -> np.ndarray:
     """The largest integer is the largest real value, so nothing has to be rescaled.  int8 in and out."""
     low, high = activation_limits(x_q, activation)
     windows = _windows(x, size, strides, padding, fill=np.iinfo(x.dtype).min)
     return np.clip(windows.max((3, 4)), low, high)
 
 
-def average_pool(x: np.ndarray, size: tuple[int, int], x_q: Affine, *, strides: tuple[int, int],
-                 padding: str = "valid", activation: str | None = None) -> np.ndarray:
+def average_pool(
+    x: np.ndarray,
+    size: tuple[int, int],
+    x_q: Affine,
+    *,
+    strides: tuple[int, int],
+    padding: str = "valid",
+    activation: str | None = None,
+) -> np.ndarray:
     """The mean of the integers of each window that lie inside the picture, ties away from zero."""
     low, high = activation_limits(x_q, activation)
     total = _windows(x.astype(np.int64), size, strides, padding, fill=0).sum((3, 4))
@@ -190,17 +241,20 @@ def average_pool(x: np.ndarray, size: tuple[int, int], x_q: Affine, *, strides: 
     return np.clip(np.sign(total) * magnitude, low, high).astype(x.dtype)
 
 
-def add(a: np.ndarray, b: np.ndarray, a_q: Affine, b_q: Affine, y_q: Affine,
-        activation: str | None = None) -> np.ndarray:
+def add(
+    a: np.ndarray, b: np.ndarray, a_q: Affine, b_q: Affine, y_q: Affine, activation: str | None = None
+) -> np.ndarray:
     """Two int8 tensors of different scales: both are first brought to twice the larger scale.
 
     20 extra bits (`<< 20`) keep what the two roundings would lose.
     """
     common = 2.0 * max(float(a_q.scale), float(b_q.scale))
     total = sum(
-        multiply_by_quantized_multiplier((t.astype(np.int64) - int(q.zero_point)) << 20,
-                                         *quantized_multiplier(float(q.scale) / common))
-        for t, q in ((a, a_q), (b, b_q)))
+        multiply_by_quantized_multiplier(
+            (t.astype(np.int64) - int(q.zero_point)) << 20, *quantized_multiplier(float(q.scale) / common)
+        )
+        for t, q in ((a, a_q), (b, b_q))
+    )
     return requantize(total, common / (2.0**20 * float(y_q.scale)), y_q, activation)
 
 
@@ -273,21 +327,30 @@ def read_graph(content: bytes) -> Graph:
     from ai_edge_litert import schema_py_generated as schema
 
     if bytes(content[4:8]) != b"TFL3":
-        raise ValueError(f"this is no .tflite file: bytes 4 to 8 are {bytes(content[4:8])!r}, not b'TFL3'. "
-                         "Pass the bytes that the converter returned")
+        raise ValueError(
+            f"this is no .tflite file: bytes 4 to 8 are {bytes(content[4:8])!r}, not b'TFL3'. "
+            "Pass the bytes that the converter returned"
+        )
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     names = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
     main = model.subgraphs[0]
     # Files older than schema 3a hold codes up to 126 in a field of one byte; the larger of the two is meant.
     codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
-    operators = tuple(Operator(names[codes[step.opcodeIndex]], tuple(step.inputs), tuple(step.outputs),
-                               step.builtinOptions) for step in main.operators)
-    return Graph(tuple(_read_tensor(tensor, model.buffers, schema) for tensor in main.tensors),
-                 operators, tuple(main.inputs), tuple(main.outputs))
+    operators = tuple(
+        Operator(names[codes[step.opcodeIndex]], tuple(step.inputs), tuple(step.outputs), step.builtinOptions)
+        for step in main.operators
+    )
+    return Graph(
+        tuple(_read_tensor(tensor, model.buffers, schema) for tensor in main.tensors),
+        operators,
+        tuple(main.inputs),
+        tuple(main.outputs),
+    )
 
 
-def run_by_hand(model: Any, x: np.ndarray, *, micro: bool = False,
-                tensors: bool = False) -> np.ndarray | dict[str, np.ndarray]:
+def run_by_hand(
+    model: Any, x: np.ndarray, *, micro: bool = False, tensors: bool = False
+) -> np.ndarray | dict[str, np.ndarray]:
     """Run a converted int8 model with the layers of this module instead of an interpreter.
 
     model: the bytes of a .tflite file, or an Artifact that holds them.  One input, one output.
@@ -332,16 +395,21 @@ def reference_tensors(model: Any, x: np.ndarray) -> dict[str, np.ndarray]:
 
     content = getattr(model, "content", model)
     _check_input(read_graph(content), np.asarray(x))
-    interpreter = Interpreter(model_content=content, experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
-                              experimental_preserve_all_tensors=True, num_threads=1)
+    interpreter = Interpreter(
+        model_content=content,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
+        experimental_preserve_all_tensors=True,
+        num_threads=1,
+    )
     start = interpreter.get_input_details()[0]["index"]
     interpreter.resize_tensor_input(start, np.shape(x))
     interpreter.allocate_tensors()
     interpreter.set_tensor(start, x)
     interpreter.invoke()
     computed = {t.name for t in read_graph(content).tensors if t.value is None}
-    return {d["name"]: interpreter.get_tensor(d["index"]) for d in interpreter.get_tensor_details()
-            if d["name"] in computed}
+    return {
+        d["name"]: interpreter.get_tensor(d["index"]) for d in interpreter.get_tensor_details() if d["name"] in computed
+    }
 
 
 @dataclass(frozen=True)
@@ -366,14 +434,24 @@ def layer_of(model: Any, kind: str, tensors: dict[str, np.ndarray], number: int 
     graph = read_graph(getattr(model, "content", model))
     there = [step for step in graph.operators if step.kind == kind]
     if not -len(there) <= number < len(there):
-        raise ValueError(f"the model has {len(there)} layers {kind}, so there is no number {number}; "
-                         f"its operators are {', '.join(step.kind for step in graph.operators)}")
+        raise ValueError(
+            f"the model has {len(there)} layers {kind}, so there is no number {number}; "
+            f"its operators are {', '.join(step.kind for step in graph.operators)}"
+        )
     step = there[number]
     x, weights = (graph.tensors[i] for i in step.inputs[:2])
     y = graph.tensors[step.outputs[0]]
     bias = graph.tensors[step.inputs[2]].value if len(step.inputs) > 2 and step.inputs[2] >= 0 else None
-    return Layer(tensors[x.name], weights.value, bias, x.quantization, weights.quantization, y.quantization,
-                 _activation(step.options), tensors[y.name])
+    return Layer(
+        tensors[x.name],
+        weights.value,
+        bias,
+        x.quantization,
+        weights.quantization,
+        y.quantization,
+        _activation(step.options),
+        tensors[y.name],
+    )
 
 
 def _activation(options: Any) -> str | None:
@@ -385,8 +463,11 @@ def _activation(options: Any) -> str | None:
 
 
 def _geometry(options: Any) -> dict[str, Any]:
-    return {"strides": (options.strideH, options.strideW), "padding": ("same", "valid")[options.padding],
-            "activation": _activation(options)}
+    return {
+        "strides": (options.strideH, options.strideW),
+        "padding": ("same", "valid")[options.padding],
+        "activation": _activation(options),
+    }
 
 
 def _dilation(options: Any) -> tuple[int, int]:
@@ -396,16 +477,31 @@ def _dilation(options: Any) -> tuple[int, int]:
 def _run_dense(fixed_point: bool) -> Callable:
     def run(args, q, y, options):
         x = args[0].reshape(-1, args[1].shape[-1])
-        return dense(x, args[1], args[2] if len(args) > 2 else None, q[0], q[1], y.quantization,
-                     _activation(options), fixed_point=fixed_point)
+        return dense(
+            x,
+            args[1],
+            args[2] if len(args) > 2 else None,
+            q[0],
+            q[1],
+            y.quantization,
+            _activation(options),
+            fixed_point=fixed_point,
+        )
 
     return run
 
 
 def _run_conv(layer: Callable) -> Callable:
     def run(args, q, y, options):
-        return layer(*args[:2], args[2] if len(args) > 2 else None, q[0], q[1], y.quantization,
-                     dilation=_dilation(options), **_geometry(options))
+        return layer(
+            *args[:2],
+            args[2] if len(args) > 2 else None,
+            q[0],
+            q[1],
+            y.quantization,
+            dilation=_dilation(options),
+            **_geometry(options),
+        )
 
     return run
 
@@ -462,8 +558,10 @@ def _check_integers(name: str, x: np.ndarray, weights: np.ndarray, inner: tuple[
 def _groups(x: np.ndarray, filters: np.ndarray) -> int:
     _check_integers("conv2d", x, filters)
     if x.ndim != 4 or filters.ndim != 4:
-        raise ValueError(f"conv2d takes x of (n, height, width, channels) and filters of (out, height, width, "
-                         f"channels); got {x.shape} and {filters.shape}")
+        raise ValueError(
+            f"conv2d takes x of (n, height, width, channels) and filters of (out, height, width, "
+            f"channels); got {x.shape} and {filters.shape}"
+        )
     if x.shape[-1] % filters.shape[-1]:
         raise ValueError(f"conv2d: x has {x.shape[-1]} channels, the filters {filters.shape[-1]}")
     return x.shape[-1] // filters.shape[-1]
@@ -493,7 +591,7 @@ def _micro_dense_multiplier(x_q: Affine, w_q: Affine, y_q: Affine) -> np.ndarray
 
 
 def _in_parts(layer: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
-    return np.concatenate([layer(x[i:i + _PICTURES_AT_ONCE]) for i in range(0, max(len(x), 1), _PICTURES_AT_ONCE)])
+    return np.concatenate([layer(x[i : i + _PICTURES_AT_ONCE]) for i in range(0, max(len(x), 1), _PICTURES_AT_ONCE)])
 
 
 def _patches(x, q: Affine, size, strides, padding: str, dilation=(1, 1)) -> np.ndarray:
@@ -511,7 +609,7 @@ def _windows(x, size, strides, padding: str, *, fill, dilation=(1, 1)) -> np.nda
     if x.shape[1] < reach[0] or x.shape[2] < reach[1]:
         raise ValueError(f"a window of {tuple(reach)} does not fit into a picture of {x.shape[1:3]}")
     windows = np.lib.stride_tricks.sliding_window_view(x, reach, axis=(1, 2))
-    windows = windows[:, ::strides[0], ::strides[1], :, ::dilation[0], ::dilation[1]]
+    windows = windows[:, :: strides[0], :: strides[1], :, :: dilation[0], :: dilation[1]]
     return windows.transpose(0, 1, 2, 4, 5, 3)
 
 
@@ -568,18 +666,26 @@ def _check_input(graph: Graph, x: np.ndarray) -> np.ndarray:
     if len(graph.inputs) != 1:
         raise ValueError(f"run_by_hand takes models with one input; this one has {len(graph.inputs)}")
     if x.dtype != expected.dtype:
-        raise TypeError(f"the model's input is {expected.dtype}; got {x.dtype}. "
-                        "Quantize it with the input tensor's scale and zero point")
+        raise TypeError(
+            f"the model's input is {expected.dtype}; got {x.dtype}. "
+            "Quantize it with the input tensor's scale and zero point"
+        )
     if x.shape[1:] != expected.shape[1:]:
         raise ValueError(f"the model takes a batch of {expected.shape[1:]}; got an array of shape {x.shape}")
     return x
 
 
 def _read_tensor(tensor: Any, buffers: list, schema: Any) -> Tensor:
-    types = {schema.TensorType.INT8: np.int8, schema.TensorType.INT16: np.int16, schema.TensorType.INT32: np.int32,
-             schema.TensorType.INT64: np.int64, schema.TensorType.FLOAT32: np.float32,
-             schema.TensorType.FLOAT16: np.float16, schema.TensorType.UINT8: np.uint8,
-             schema.TensorType.BOOL: np.bool_}
+    types = {
+        schema.TensorType.INT8: np.int8,
+        schema.TensorType.INT16: np.int16,
+        schema.TensorType.INT32: np.int32,
+        schema.TensorType.INT64: np.int64,
+        schema.TensorType.FLOAT32: np.float32,
+        schema.TensorType.FLOAT16: np.float16,
+        schema.TensorType.UINT8: np.uint8,
+        schema.TensorType.BOOL: np.bool_,
+    }
     name = tensor.name.decode()
     if tensor.type not in types:
         raise NotImplementedError(f"tensor {name!r} has type number {tensor.type}, which this reader does not know")

@@ -34,8 +34,24 @@ if TYPE_CHECKING:
 EXAMPLES = 32
 
 #: Operators that move numbers and compute nothing: they add no error of their own.
-MOVERS = {"RESHAPE", "TRANSPOSE", "FILL", "SQUEEZE", "EXPAND_DIMS", "PACK", "UNPACK", "SHAPE", "STRIDED_SLICE", "SLICE",
-          "SPLIT", "PAD", "PADV2", "GATHER", "BROADCAST_TO", "TILE"}
+MOVERS = {
+    "RESHAPE",
+    "TRANSPOSE",
+    "FILL",
+    "SQUEEZE",
+    "EXPAND_DIMS",
+    "PACK",
+    "UNPACK",
+    "SHAPE",
+    "STRIDED_SLICE",
+    "SLICE",
+    "SPLIT",
+    "PAD",
+    "PADV2",
+    "GATHER",
+    "BROADCAST_TO",
+    "TILE",
+}
 
 
 @dataclass(frozen=True)
@@ -61,12 +77,19 @@ class LayerError:
 
     def row(self) -> dict[str, Any]:
         """For `claims.show`."""
-        return {"layer": self.layer, "operator": self.operator, "scale": self.scale,
-                "rmse": self.rmse, "rmse/scale": self.rmse_per_scale, "SQNR dB": self.sqnr_db}
+        return {
+            "layer": self.layer,
+            "operator": self.operator,
+            "scale": self.scale,
+            "rmse": self.rmse,
+            "rmse/scale": self.rmse_per_scale,
+            "SQNR dB": self.sqnr_db,
+        }
 
 
-def layer_errors(model: Any, calibration: Any, *, per_channel: bool = True,
-                 input_range: tuple[float, float] | None = None) -> list[LayerError]:
+def layer_errors(
+    model: Any, calibration: Any, *, per_channel: bool = True, input_range: tuple[float, float] | None = None
+) -> list[LayerError]:
     """The error of each operator of the int8 file, in the order of execution.
 
     Arguments as in `quantization.convert`.  Operators that only move numbers are left out, and those whose output is
@@ -78,8 +101,15 @@ def layer_errors(model: Any, calibration: Any, *, per_channel: bool = True,
         return _measure(_debugger(model, converter), model, _thinned(samples))
 
 
-def selective(model: Any, calibration: Any, *, keep_float: list[str] | None = None, worst: int | None = None,
-              per_channel: bool = True, input_range: tuple[float, float] | None = None) -> Artifact:
+def selective(
+    model: Any,
+    calibration: Any,
+    *,
+    keep_float: list[str] | None = None,
+    worst: int | None = None,
+    per_channel: bool = True,
+    input_range: tuple[float, float] | None = None,
+) -> Artifact:
     """An int8 file in which some operators stay in float; inputs and outputs are float32.
 
     keep_float: names of operators, as `layer_errors` gives them, or of Keras layers.
@@ -116,8 +146,10 @@ def _named(found: list[LayerError], wanted: list[str]) -> list[str]:
         if not fits:
             parts = sorted({part for name in names for part in _parts(name)} | {error.layer for error in found})
             near = difflib.get_close_matches(str(want), parts, 1, cutoff=0)
-            raise ValueError(f"no operator belongs to {want!r}; did you mean {near[0]!r}? layer_errors(model, "
-                             "calibration) lists the names")
+            raise ValueError(
+                f"no operator belongs to {want!r}; did you mean {near[0]!r}? layer_errors(model, "
+                "calibration) lists the names"
+            )
         chosen += fits
     if not chosen:
         raise ValueError("keep_float is empty; name at least one operator, or take quantization.convert")
@@ -178,15 +210,18 @@ def _measure(debugger: Any, model: Any, samples: list[np.ndarray]) -> list[Layer
     signal, noise = np.zeros(len(pairs)), np.zeros(len(pairs))
     for i in range(len(samples[0])):
         for index, x in zip(ports, samples, strict=True):
-            interpreter.set_tensor(index, x[i:i + 1])
+            interpreter.set_tensor(index, x[i : i + 1])
         interpreter.invoke()
         for number, pair in enumerate(pairs):
             real = interpreter.get_tensor(pair.twin).astype(np.float64)
             stored = interpreter.get_tensor(pair.index).astype(np.float64)
             signal[number] += np.mean(real**2) / len(samples[0])
             noise[number] += np.mean((pair.scale * (stored - pair.zero_point) - real) ** 2) / len(samples[0])
-    return [_error(pair, _label(pair.name, model), *power)
-            for pair, *power in zip(pairs, signal, noise, strict=True) if power[0] > 0]
+    return [
+        _error(pair, _label(pair.name, model), *power)
+        for pair, *power in zip(pairs, signal, noise, strict=True)
+        if power[0] > 0
+    ]
 
 
 @dataclass(frozen=True)
@@ -213,8 +248,10 @@ def _interpreter(content: bytes) -> Any:
 
     with quiet():
         return tf.lite.Interpreter(
-            model_content=content, experimental_preserve_all_tensors=True,
-            experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
+            model_content=content,
+            experimental_preserve_all_tensors=True,
+            experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        )
 
 
 def _twins(interpreter: Any, debugger: Any) -> list[_Twins]:

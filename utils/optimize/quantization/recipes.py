@@ -61,9 +61,17 @@ RANGES = {"minmax": "MIN_MAX_UNIFORM_QUANT", "mse": "MSE", "octav": "OCTAV"}
 BLOCKS = (32, 64, 128, 256)
 
 
-def quantize(artifact: Artifact, recipe: str, *, layers: str | None = None, keep: str | None = None,
-             operators: Sequence[str] | None = None, calibration: Any = None, ranges: str = "minmax",
-             block: int | None = None) -> Artifact:
+def quantize(
+    artifact: Artifact,
+    recipe: str,
+    *,
+    layers: str | None = None,
+    keep: str | None = None,
+    operators: Sequence[str] | None = None,
+    calibration: Any = None,
+    ranges: str = "minmax",
+    block: int | None = None,
+) -> Artifact:
     """A .tflite file whose weights are stored as the recipe says, tried and found to run.
 
     artifact: a .tflite file with float weights; what is already quantized stays as it is, so recipes can follow
@@ -108,10 +116,18 @@ def report(artifact: Artifact) -> list[dict[str, Any]]:
         for tensor in operator.inputs:
             weight, dequantized = _stored(tensor, producers)
             if weight is not None and _is_parameter(weight):
-                rows.append({"layer": _label(operator), "operator": operator.name, "weight": weight.dtype,
-                             "shape": weight.shape, "bytes": weight.bytes,
-                             "scales": len(weight.quantization.scales) if weight.quantization else 0,
-                             "activations": activations[0] if activations else "", "dequantized": dequantized})
+                rows.append(
+                    {
+                        "layer": _label(operator),
+                        "operator": operator.name,
+                        "weight": weight.dtype,
+                        "shape": weight.shape,
+                        "bytes": weight.bytes,
+                        "scales": len(weight.quantization.scales) if weight.quantization else 0,
+                        "activations": activations[0] if activations else "",
+                        "dequantized": dequantized,
+                    }
+                )
     return rows
 
 
@@ -129,8 +145,10 @@ def summary(artifact: Artifact) -> dict[str, int]:
 
 def _runner(artifact: Artifact) -> Any:
     if not isinstance(artifact, Artifact) or artifact.format != "tflite":
-        raise TypeError(f"recipes work on a .tflite Artifact; got {artifact!r:.80}. quantization.convert(model, "
-                        "'float32') makes one of a Keras model, artifact.load(path) of a file")
+        raise TypeError(
+            f"recipes work on a .tflite Artifact; got {artifact!r:.80}. quantization.convert(model, "
+            "'float32') makes one of a Keras model, artifact.load(path) of a file"
+        )
     return artifact.runner
 
 
@@ -166,13 +184,17 @@ def _selected(operators: Sequence[Operator], recipe: Recipe, layers, keep, kinds
     found = [o for o in operators if _named(o, layers, "layers", True) and not _named(o, keep, "keep", False)]
     wanted = _check_kinds(kinds, operators)
     if recipe.only and wanted - {*recipe.only}:
-        raise ValueError(f"operators={sorted(wanted - {*recipe.only})!r}: with 2 bits this LiteRT computes "
-                         f"{' and '.join(recipe.only)} right, and no convolution; take 4 bits for those")
+        raise ValueError(
+            f"operators={sorted(wanted - {*recipe.only})!r}: with 2 bits this LiteRT computes "
+            f"{' and '.join(recipe.only)} right, and no convolution; take 4 bits for those"
+        )
     found = [o for o in found if o.name in (wanted or recipe.only or {o.name})]
     if not found:
         with_weights = [_label(o) for o in operators if any(map(_is_parameter, o.inputs))]
-        raise ValueError(f"no operator fits layers={layers!r}, keep={keep!r}, operators={kinds!r}; "
-                         f"those with weights are {_some(with_weights)}")
+        raise ValueError(
+            f"no operator fits layers={layers!r}, keep={keep!r}, operators={kinds!r}; "
+            f"those with weights are {_some(with_weights)}"
+        )
     return found
 
 
@@ -181,11 +203,15 @@ def _named(operator: Operator, pattern: str | None, argument: str, default: bool
     if pattern is None:
         return default
     try:
-        return any(re.search(pattern, tensor.name) for tensor in (*operator.outputs, *operator.inputs)
-                   if tensor in operator.outputs or tensor.constant)
+        return any(
+            re.search(pattern, tensor.name)
+            for tensor in (*operator.outputs, *operator.inputs)
+            if tensor in operator.outputs or tensor.constant
+        )
     except (re.error, TypeError) as error:
-        raise ValueError(f"{argument}={pattern!r} is no regular expression ({error}); pass text such as "
-                         "'dense_1|logits'") from None
+        raise ValueError(
+            f"{argument}={pattern!r} is no regular expression ({error}); pass text such as 'dense_1|logits'"
+        ) from None
 
 
 def _check_kinds(kinds: Sequence[str] | None, operators: Sequence[Operator]) -> set[str]:
@@ -251,14 +277,16 @@ def _samples(runner: Any, calibration: Any) -> dict[str, list[dict[str, np.ndarr
     counts = {len(array) for array in arrays.values()}
     if len(counts) > 1:
         raise ValueError(f"the inputs' calibration arrays have {sorted(counts)} examples; pass as many of each")
-    return {signatures[0]: [{name: x[i:i + 1] for name, x in arrays.items()} for i in range(counts.pop())]}
+    return {signatures[0]: [{name: x[i : i + 1] for name, x in arrays.items()} for i in range(counts.pop())]}
 
 
 def _check_samples(port: Any, x: np.ndarray) -> np.ndarray:
     shape = port.shape[1:]
     if x.ndim != len(port.shape) or any(want not in (-1, have) for want, have in zip(shape, x.shape[1:], strict=True)):
-        raise ValueError(f"calibration has shape {x.shape}; input {port.name!r} takes (n, "
-                         f"{', '.join('any' if size < 0 else str(size) for size in shape)})")
+        raise ValueError(
+            f"calibration has shape {x.shape}; input {port.name!r} takes (n, "
+            f"{', '.join('any' if size < 0 else str(size) for size in shape)})"
+        )
     if not x.size:
         raise ValueError(f"calibration is empty (shape {x.shape}); pass a hundred inputs or more")
     if x.dtype.kind == "f" and not np.isfinite(x).all():
@@ -277,37 +305,53 @@ def _check_arguments(artifact: Artifact, recipe: str, calibration: Any, ranges: 
             raise ValueError(f"no {name} {value!r}; did you mean {near[0]!r}? There are {', '.join(known)}")
     chosen = RECIPES[recipe]
     if chosen.kind == "static" and calibration is None:
-        raise ValueError(f"recipe {recipe!r} fixes the activations' ranges in advance, so it needs calibration=: "
-                         "some hundred inputs of the training set, prepared as in training")
+        raise ValueError(
+            f"recipe {recipe!r} fixes the activations' ranges in advance, so it needs calibration=: "
+            "some hundred inputs of the training set, prepared as in training"
+        )
     if chosen.kind != "static" and calibration is not None:
         raise ValueError(f"recipe {recipe!r} does not use calibration data; leave it out, or take 'static_int8'")
     if block is not None and (block not in BLOCKS or recipe != "dynamic_int4"):
-        raise ValueError(f"block={block!r} with recipe {recipe!r}: blocks are {', '.join(map(str, BLOCKS))} weights, "
-                         "and only 'dynamic_int4' has kernels for them")
+        raise ValueError(
+            f"block={block!r} with recipe {recipe!r}: blocks are {', '.join(map(str, BLOCKS))} weights, "
+            "and only 'dynamic_int4' has kernels for them"
+        )
     return chosen
 
 
 def _check_block(selected: list[Operator], block: int) -> None:
     """The rows of a dense layer must be whole blocks."""
-    broken = [f"{_label(o)} ({o.inputs[1].shape[-1]})" for o in selected
-              if o.name == "FULLY_CONNECTED" and o.inputs[1].constant and o.inputs[1].shape[-1] % block]
+    broken = [
+        f"{_label(o)} ({o.inputs[1].shape[-1]})"
+        for o in selected
+        if o.name == "FULLY_CONNECTED" and o.inputs[1].constant and o.inputs[1].shape[-1] % block
+    ]
     if broken:
-        raise ValueError(f"block={block} does not divide the inputs of {_some(broken)}; "
-                         "leave these layers out with keep=, or leave out block=")
+        raise ValueError(
+            f"block={block} does not divide the inputs of {_some(broken)}; "
+            "leave these layers out with keep=, or leave out block="
+        )
 
 
 def _check_changed(before: File, after: File, recipe: Recipe, name: str, selected: list[Operator], block) -> None:
     """The quantizer rewrites a file even when it has quantized nothing in it."""
+
     def types(file: File) -> Counter:
-        return Counter(t.dtype for tensors in file.tensors for t in tensors
-                       if (recipe.kind == "static" or t.constant) and t.dtype != "float32")
+        return Counter(
+            t.dtype
+            for tensors in file.tensors
+            for t in tensors
+            if (recipe.kind == "static" or t.constant) and t.dtype != "float32"
+        )
 
     if types(before) == types(after):
         there = sorted({o.name for o in selected if any(_is_parameter(t) for t in o.inputs)})
         extra = "" if block is None else f" in blocks of {block}"
-        raise ValueError(f"recipe {name!r}{extra} changed nothing: it can store no float weight of "
-                         f"{', '.join(there) or 'this file'}. Depthwise convolutions take 8 bits, blocks are for "
-                         "dense layers, and weights that are quantized already stay as they are")
+        raise ValueError(
+            f"recipe {name!r}{extra} changed nothing: it can store no float weight of "
+            f"{', '.join(there) or 'this file'}. Depthwise convolutions take 8 bits, blocks are for "
+            "dense layers, and weights that are quantized already stay as they are"
+        )
 
 
 def _check_outputs(made: Artifact, name: str) -> None:
@@ -319,5 +363,7 @@ def _check_outputs(made: Artifact, name: str) -> None:
         return
     for output in found.values() if isinstance(found, dict) else [found]:
         if not np.isfinite(output).all():
-            raise ArtifactError(f"the file of recipe {name!r} runs, but gives infinite outputs: the kernels cannot "
-                                "compute with these weights; take more bits, or leave layers out with keep=")
+            raise ArtifactError(
+                f"the file of recipe {name!r} runs, but gives infinite outputs: the kernels cannot "
+                "compute with these weights; take more bits, or leave layers out with keep="
+            )

@@ -23,15 +23,17 @@ HALF = tfmot.sparsity.keras.ConstantSparsity(0.5, begin_step=0, frequency=1)
 def small_cnn() -> tf_keras.Model:
     """A network with a layer of each kind that the doors treat differently; 28x28x1 pictures, ten logits."""
     layers = tf_keras.layers
-    return tf_keras.Sequential([
-        tf_keras.Input((28, 28, 1), name="picture"),
-        layers.Conv2D(8, 3, use_bias=False, name="conv"),
-        layers.BatchNormalization(name="norm"),
-        layers.ReLU(name="relu"),
-        layers.DepthwiseConv2D(3, 2, name="depthwise"),
-        layers.Flatten(name="flat"),
-        layers.Dense(10, name="logits"),
-    ])
+    return tf_keras.Sequential(
+        [
+            tf_keras.Input((28, 28, 1), name="picture"),
+            layers.Conv2D(8, 3, use_bias=False, name="conv"),
+            layers.BatchNormalization(name="norm"),
+            layers.ReLU(name="relu"),
+            layers.DepthwiseConv2D(3, 2, name="depthwise"),
+            layers.Flatten(name="flat"),
+            layers.Dense(10, name="logits"),
+        ]
+    )
 
 
 def prune(model: tf_keras.Model) -> tf_keras.Model:

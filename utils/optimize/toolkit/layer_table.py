@@ -323,8 +323,7 @@ class Support:
 
 
 def layer_support(
-    candidates: tf_keras.Model | Mapping[str, Callable[[], tf_keras.Model]],
-    techniques: Sequence[str] | None = None,
+    candidates: tf_keras.Model | Mapping[str, Callable[[], tf_keras.Model]], techniques: Sequence[str] | None = None
 ) -> list[Support]:
     """Try techniques on layers and report what became of each.
 

@@ -53,12 +53,24 @@ def same_outside_brackets(answer, rng: np.random.Generator) -> None:
         a, b, c, d = (f"{value:.3f}" for value in rng.uniform(0, 10, size=4))
         pairs = [
             (f"size ⟦{a}⟧", f"size ⟦{a}⟧", True, "equal outputs are not the same for you"),
-            (f"size ⟦{a}⟧", f"size ⟦{c}1⟧", True,
-             "you compare what stands in the brackets too: another machine would never pass"),
-            (f"{a} rows ⟦{b}⟧", f"{a}9 rows ⟦{b}⟧", False,
-             "you let every digit vary; only those in brackets may: a wrong figure outside would pass"),
-            (f"⟦{a}⟧ of ⟦{b}⟧", f"⟦{c}⟧ times ⟦{d}⟧", False,
-             "your pattern runs from the first ⟦ to the last ⟧ and swallows the words between two brackets"),
+            (
+                f"size ⟦{a}⟧",
+                f"size ⟦{c}1⟧",
+                True,
+                "you compare what stands in the brackets too: another machine would never pass",
+            ),
+            (
+                f"{a} rows ⟦{b}⟧",
+                f"{a}9 rows ⟦{b}⟧",
+                False,
+                "you let every digit vary; only those in brackets may: a wrong figure outside would pass",
+            ),
+            (
+                f"⟦{a}⟧ of ⟦{b}⟧",
+                f"⟦{c}⟧ times ⟦{d}⟧",
+                False,
+                "your pattern runs from the first ⟦ to the last ⟧ and swallows the words between two brackets",
+            ),
             (f"size ⟦{a}⟧", "size ", False, "a figure that vanished altogether must be noticed"),
             (f"⟦{a}⟧", f"⟦{a}⟧ ✘", False, "what is added behind the last bracket must be noticed"),
         ]

@@ -31,11 +31,15 @@ def fair_ratio(answer, rng: np.random.Generator) -> None:
         right, got = packed_a / packed_b, float(answer(a, b))
         require(not _near(got, packed_b / packed_a), "your ratio is upside down: 4 should mean four times smaller")
         require(not _near(got, len(a) / len(b)), "you compared the raw files; the question is what travels, after gzip")
-        require(not _near(got, len(a) / packed_b),
-                "you compressed only the smaller file: part of your ratio is gzip's work, not the model's")
+        require(
+            not _near(got, len(a) / packed_b),
+            "you compressed only the smaller file: part of your ratio is gzip's work, not the model's",
+        )
         require(not _near(got, packed_a / len(b)), "you compressed only the larger file; do the same on both sides")
-        require(not _near(got, 1 - packed_b / packed_a) and not _near(got, 100 * (1 - packed_b / packed_a)),
-                "you returned the share that is saved; a ratio says how many times smaller")
+        require(
+            not _near(got, 1 - packed_b / packed_a) and not _near(got, 100 * (1 - packed_b / packed_a)),
+            "you returned the share that is saved; a ratio says how many times smaller",
+        )
         require(_near(got, right, 0.01), f"the ratio is {right:.3f}, you returned {got:.3f} ({len(a):,} bytes raw)")
 
 
@@ -57,16 +61,24 @@ def quantiles(answer, rng: np.random.Generator) -> None:
         seconds = np.concatenate([rng.uniform(0.1, 0.3, size=warmup), warm])
         given = seconds.copy()
         got = [float(value) for value in answer(seconds, warmup)]
-        require(np.array_equal(seconds, given),
-                "you changed the list that you were given: sort() works in place, sorted() does not")
+        require(
+            np.array_equal(seconds, given),
+            "you changed the list that you were given: sort() works in place, sorted() does not",
+        )
         require(len(got) == 3, f"three figures are asked: median, p90, p99; you returned {len(got)}")
         steady = _bands(warm)
-        require(not _near(got[0], warm.mean()) and not _near(got[0], seconds.mean()),
-                "your first figure is the mean: a few slow calls pull it up; the median is the middle call")
-        require(not _inside(got, _bands(np.sort(seconds)[warmup:])) or _inside(got, steady),
-                "you sorted first and then dropped the fastest calls; drop the first in time, then look at quantiles")
-        require(not (_inside(got, _bands(seconds)) and not _inside(got, steady)),
-                "you kept the cold calls: loading and allocation are another figure, so drop the first `warmup` times")
+        require(
+            not _near(got[0], warm.mean()) and not _near(got[0], seconds.mean()),
+            "your first figure is the mean: a few slow calls pull it up; the median is the middle call",
+        )
+        require(
+            not _inside(got, _bands(np.sort(seconds)[warmup:])) or _inside(got, steady),
+            "you sorted first and then dropped the fastest calls; drop the first in time, then look at quantiles",
+        )
+        require(
+            not (_inside(got, _bands(seconds)) and not _inside(got, steady)),
+            "you kept the cold calls: loading and allocation are another figure, so drop the first `warmup` times",
+        )
         require(not _inside([value / 1000 for value in got], steady), "you returned milliseconds; seconds were given")
         require(not _inside(got[::-1], steady), "the order is median, p90, p99: from the middle to the tail")
         wanted = np.quantile(warm, [0.5, 0.9, 0.99]).round(6).tolist()
@@ -99,13 +111,19 @@ def interval(answer, rng: np.random.Generator) -> None:
         clipped = (max(plain[0], 0.0), min(plain[1], 1.0))
         if 0 < correct < total and not _close((low, high), right):
             one = (p - deviation, p + deviation), _wilson(correct, total, 1.0)
-            require(not any(_close((low, high), narrow) for narrow in one),
-                    f"that is one standard error, which covers about 68 of 100; 95 % needs 1.96 of them ({asked})")
-            require(not _close((low, high), plain) and not _close((low, high), clipped),
-                    "that is the plain normal formula: with all pictures right it claims ± 0, and near 1 it leaves the "
-                    f"possible values; use Wilson's ({asked})")
-        require(_close((low, high), right),
-                f"{asked} Wilson's interval is ({right[0]:.4f}, {right[1]:.4f}), you returned ({low:.4f}, {high:.4f})")
+            require(
+                not any(_close((low, high), narrow) for narrow in one),
+                f"that is one standard error, which covers about 68 of 100; 95 % needs 1.96 of them ({asked})",
+            )
+            require(
+                not _close((low, high), plain) and not _close((low, high), clipped),
+                "that is the plain normal formula: with all pictures right it claims ± 0, and near 1 it leaves the "
+                f"possible values; use Wilson's ({asked})",
+            )
+        require(
+            _close((low, high), right),
+            f"{asked} Wilson's interval is ({right[0]:.4f}, {right[1]:.4f}), you returned ({low:.4f}, {high:.4f})",
+        )
 
 
 @exercise(
@@ -144,25 +162,36 @@ def _name_wrong_front(got: list[int], right: list[int], sizes: list, accuracies:
     asked = f"sizes {sizes}, accuracies {accuracies}"
     points = list(zip(sizes, accuracies, strict=True))
     extremes = [i for i, (s, a) in enumerate(points) if s == min(sizes) or a == max(accuracies)]
-    require(not set(got) <= set(extremes),
-            f"you kept only the smallest and the most accurate; what lies between may be undominated ({asked})")
+    require(
+        not set(got) <= set(extremes),
+        f"you kept only the smallest and the most accurate; what lies between may be undominated ({asked})",
+    )
     weak = [i for i, (s, a) in enumerate(points) if not any(t < s and b > a for t, b in points)]
-    require(got != weak, "you ask the other to be better in both; equal in one and better in the other dominates as "
-                         f"well: {sorted(set(weak) - set(right))} should go ({asked})")
-    require(got not in (_front([-s for s in sizes], accuracies), _front(sizes, [-a for a in accuracies])),
-            f"one direction is turned round: fewer bytes and more accuracy are better ({asked})")
+    require(
+        got != weak,
+        "you ask the other to be better in both; equal in one and better in the other dominates as "
+        f"well: {sorted(set(weak) - set(right))} should go ({asked})",
+    )
+    require(
+        got not in (_front([-s for s in sizes], accuracies), _front(sizes, [-a for a in accuracies])),
+        f"one direction is turned round: fewer bytes and more accuracy are better ({asked})",
+    )
     alone = [i for i in right if points.count(points[i]) == 1]
     require(got != alone, f"two equal models have thrown each other out; neither dominates the other ({asked})")
     same_models = {points[i] for i in got} == {points[i] for i in right}
-    require(not same_models or len(got) > len(right),
-            f"of two equal models you kept one; the other is as good ({asked})")
+    require(
+        not same_models or len(got) > len(right), f"of two equal models you kept one; the other is as good ({asked})"
+    )
     require(False, f"the front is {right}, you returned {got} ({asked})")
 
 
 def _front(sizes, accuracies) -> list[int]:
     points = list(zip(sizes, accuracies, strict=True))
-    return [i for i, (size, accuracy) in enumerate(points)
-            if not any(s <= size and a >= accuracy and (s, a) != (size, accuracy) for s, a in points)]
+    return [
+        i
+        for i, (size, accuracy) in enumerate(points)
+        if not any(s <= size and a >= accuracy and (s, a) != (size, accuracy) for s, a in points)
+    ]
 
 
 def _wilson(correct: int, total: int, z: float) -> tuple[float, float]:
@@ -182,8 +211,10 @@ def _bands(seconds: np.ndarray) -> list[tuple[float, float]]:
     """Each quantile between the neighbouring times: any common way to interpolate is accepted."""
     asked = [0.5, 0.9, 0.99]
     low, high = (np.quantile(seconds, asked, method=method) for method in ("lower", "higher"))
-    below, above = (np.quantile(seconds, np.clip(np.array(asked) + s / len(seconds), 0, 1), method=m)
-                    for s, m in ((-1, "lower"), (1, "higher")))
+    below, above = (
+        np.quantile(seconds, np.clip(np.array(asked) + s / len(seconds), 0, 1), method=m)
+        for s, m in ((-1, "lower"), (1, "higher"))
+    )
     return [(min(a, b), max(c, d)) for a, b, c, d in zip(low, below, high, above, strict=True)]
 
 

@@ -21,8 +21,9 @@ def mask(answer, rng: np.random.Generator) -> None:
     for sparsity in (0.5, 0.75, 0.9, 0.9999):
         weights = rng.normal(size=(int(rng.integers(8, 20)), 12)).astype(np.float32)
         got = np.asarray(answer(weights.copy(), sparsity))
-        require(got.shape == weights.shape,
-                f"the mask has shape {got.shape}; it needs that of the weights, {weights.shape}")
+        require(
+            got.shape == weights.shape, f"the mask has shape {got.shape}; it needs that of the weights, {weights.shape}"
+        )
         got = got.astype(bool)
         right = _mask(weights, sparsity)
         require(got.any(), f"at a sparsity of {sparsity} nothing is left: the Toolkit always keeps one weight")
@@ -31,16 +32,24 @@ def mask(answer, rng: np.random.Generator) -> None:
         require(not np.array_equal(got, ~right), "your mask is upside down: True marks what survives")
         keep = int(right.sum())
         signed = weights >= np.sort(weights, axis=None)[-keep]
-        require(not np.array_equal(got, signed), "you sorted by value: then every negative weight goes first. "
-                "Magnitude pruning sorts by absolute value")
+        require(
+            not np.array_equal(got, signed),
+            "you sorted by value: then every negative weight goes first. Magnitude pruning sorts by absolute value",
+        )
         rows = np.stack([_mask(row, sparsity) for row in weights])
         columns = np.stack([_mask(column, sparsity) for column in weights.T], axis=1)
-        require(not any(np.array_equal(got, other) for other in (rows, columns)),
-                "you took a threshold for each row or column; the Toolkit takes one for the whole matrix")
-        require(abs(got.sum() - (weights.size - keep)) > 1 or sparsity == 0.5,
-                f"you keep a share of {sparsity}; sparsity is the share that goes")
-        raise Misconception(f"at a sparsity of {sparsity}, {keep} of {weights.size} weights survive, the largest by "
-                            f"magnitude; your mask keeps {int(got.sum())}, not all of them the same")
+        require(
+            not any(np.array_equal(got, other) for other in (rows, columns)),
+            "you took a threshold for each row or column; the Toolkit takes one for the whole matrix",
+        )
+        require(
+            abs(got.sum() - (weights.size - keep)) > 1 or sparsity == 0.5,
+            f"you keep a share of {sparsity}; sparsity is the share that goes",
+        )
+        raise Misconception(
+            f"at a sparsity of {sparsity}, {keep} of {weights.size} weights survive, the largest by "
+            f"magnitude; your mask keeps {int(got.sum())}, not all of them the same"
+        )
 
 
 def _mask(weights: np.ndarray, sparsity: float) -> np.ndarray:
@@ -72,8 +81,10 @@ def cost(answer, rng: np.random.Generator) -> None:
         require(got == 4 * n + 12, f"pruning a kernel of shape {shape} adds {4 * n + 12} bytes, you returned {got!r}")
         got = answer(shape, "clustering", clusters)
         bits = int(np.ceil(np.log2(clusters)))
-        require(got not in (n * bits / 8, n * bits // 8, n * bits / 8 + 4 * clusters, n * bits // 8 + 4 * clusters),
-                "log2(clusters) bits an index is what a code book needs in a file; while training the index is int64")
+        require(
+            got not in (n * bits / 8, n * bits // 8, n * bits / 8 + 4 * clusters, n * bits // 8 + 4 * clusters),
+            "log2(clusters) bits an index is what a code book needs in a file; while training the index is int64",
+        )
         require(got not in (4 * n, 4 * n + 4 * clusters), "the index is int64, eight bytes, not four")
         require(got != 8 * n, "the centroids are missing: one float32 for each cluster")
         right = 8 * n + 4 * clusters
@@ -98,21 +109,28 @@ def around(answer, rng: np.random.Generator) -> None:
 
     tf_keras.utils.set_random_seed(int(rng.integers(1000)))
     width = int(rng.integers(3, 7))
-    model = tf_keras.Sequential([
-        tf_keras.Input((12, 4)), tf_keras.layers.Conv1D(width, 3, name="first"), tf_keras.layers.Flatten(name="flat"),
-        tf_keras.layers.Dense(5, name="second"),
-    ])
+    model = tf_keras.Sequential(
+        [
+            tf_keras.Input((12, 4)),
+            tf_keras.layers.Conv1D(width, 3, name="first"),
+            tf_keras.layers.Flatten(name="flat"),
+            tf_keras.layers.Dense(5, name="second"),
+        ]
+    )
     before = [w.copy() for w in model.get_weights()]
     got = answer(model, {"Conv1D"})
     require(isinstance(got, tf_keras.Model), f"return a tf_keras model; you returned a {type(got).__name__}")
     kinds = {getattr(layer, "layer", layer).name: type(layer).__name__ for layer in got.layers}
-    require("QuantizeAnnotate" not in kinds.values(),
-            "your layers are only marked: call quantize_apply on the marked model")
+    require(
+        "QuantizeAnnotate" not in kinds.values(), "your layers are only marked: call quantize_apply on the marked model"
+    )
     wrapped = {name for name, kind in kinds.items() if kind.startswith("QuantizeWrapper")}
     require("first" not in wrapped, "Conv1D is in `refused`, and you wrapped it")
     require("second" in wrapped, "the Dense layer is not wrapped: mark what is NOT refused")
     own = {w.name.split(":")[0]: w.numpy() for w in got.weights}
     for name, old in zip(("first/kernel", "first/bias", "second/kernel", "second/bias"), before, strict=True):
         new = next((value for key, value in own.items() if key.endswith(name)), None)
-        require(new is not None and np.array_equal(new, old),
-                f"{name} is not what it was: clone_model makes fresh weights, so copy them with set_weights")
+        require(
+            new is not None and np.array_equal(new, old),
+            f"{name} is not what it was: clone_model makes fresh weights, so copy them with set_weights",
+        )

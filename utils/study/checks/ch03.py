@@ -33,34 +33,51 @@ def _check_parts(got, x: np.ndarray, bits: int, right) -> None:
     integers, scale, zero = np.asarray(got[0]), float(got[1]), got[2]
     low, high, best = min(x.min(), 0), max(x.max(), 0), float(right.scale)
     require(float(zero) == int(zero), f"your zero point is {zero!r}: the integer grid then misses 0.0; round it")
-    require(x.min() < 0 or not np.isclose(scale, (x.max() - x.min()) / (2**bits - 1), rtol=1e-4),
-            "your range starts at the smallest number, which is above 0: then 0.0, which pads every picture and "
-            "is what "
-            "ReLU returns, cannot be represented. The range must include 0")
-    require(not np.isclose(scale, (high - low) / 2**bits, rtol=1e-4),
-            f"you divide the range by {2**bits}, the number of marks; between them there are {2**bits - 1} steps")
+    require(
+        x.min() < 0 or not np.isclose(scale, (x.max() - x.min()) / (2**bits - 1), rtol=1e-4),
+        "your range starts at the smallest number, which is above 0: then 0.0, which pads every picture and "
+        "is what "
+        "ReLU returns, cannot be represented. The range must include 0",
+    )
+    require(
+        not np.isclose(scale, (high - low) / 2**bits, rtol=1e-4),
+        f"you divide the range by {2**bits}, the number of marks; between them there are {2**bits - 1} steps",
+    )
     symmetric = max(-low, high) / (2 ** (bits - 1) - 1)
-    require(not np.isclose(scale, symmetric, rtol=1e-4) or np.isclose(scale, best, rtol=1e-4),
-            "that is the symmetric scale; asymmetric quantization spreads the integers from the smallest number "
-            "to the largest")
-    require(np.isclose(scale, best, rtol=1e-4), f"for {bits} bits over [{low:.4g}, {high:.4g}] the scale is "
-                                                f"{best:.6g}; "
-                                                f"you returned {scale:.6g}")
+    require(
+        not np.isclose(scale, symmetric, rtol=1e-4) or np.isclose(scale, best, rtol=1e-4),
+        "that is the symmetric scale; asymmetric quantization spreads the integers from the smallest number "
+        "to the largest",
+    )
+    require(
+        np.isclose(scale, best, rtol=1e-4),
+        f"for {bits} bits over [{low:.4g}, {high:.4g}] the scale is {best:.6g}; you returned {scale:.6g}",
+    )
     whole = np.array_equal(integers, np.trunc(integers))
     require(whole, "the quantized numbers are no whole numbers: round them")
-    require(integers.min() >= -(2 ** (bits - 1)),
-            f"some integers lie below {-(2 ** (bits - 1))}: clip them, or they wrap around when stored in {bits} bits")
-    require(integers.max() < 2 ** (bits - 1),
-            f"some integers lie above {2 ** (bits - 1) - 1}: signed {bits}-bit integers end there. If yours "
-            f"start at 0, "
-            "subtract half of the range; else clip")
-    require(int(zero) == int(right.zero_point), f"0.0 belongs to the integer {int(right.zero_point)} here, "
-                                                f"which your zero "
-                                                f"point {int(zero)} is not: zero = round(qmin - low / scale)")
+    require(
+        integers.min() >= -(2 ** (bits - 1)),
+        f"some integers lie below {-(2 ** (bits - 1))}: clip them, or they wrap around when stored in {bits} bits",
+    )
+    require(
+        integers.max() < 2 ** (bits - 1),
+        f"some integers lie above {2 ** (bits - 1) - 1}: signed {bits}-bit integers end there. If yours "
+        f"start at 0, "
+        "subtract half of the range; else clip",
+    )
+    require(
+        int(zero) == int(right.zero_point),
+        f"0.0 belongs to the integer {int(right.zero_point)} here, "
+        f"which your zero "
+        f"point {int(zero)} is not: zero = round(qmin - low / scale)",
+    )
     away = np.abs(integers - quantize(x, right).astype(int))
-    require(np.mean(away > 0) < 0.1, "most integers are one off, always to the same side: astype(int) cuts off "
-                                     "the fraction; "
-                                     "round first, or the error doubles and gets a bias")
+    require(
+        np.mean(away > 0) < 0.1,
+        "most integers are one off, always to the same side: astype(int) cuts off "
+        "the fraction; "
+        "round first, or the error doubles and gets a bias",
+    )
     require(away.max() <= 1, f"some integers are {int(away.max())} steps away from the nearest one")
 
 
@@ -79,7 +96,8 @@ def channel_scales(answer, rng: np.random.Generator) -> None:
         shape = (3, 4, 5, 6)
         axis = int(rng.integers(0, 4)) if trial else 2
         weights = rng.normal(size=shape) * rng.uniform(0.01, 3, size=shape[axis]).reshape(
-            [-1 if i == axis else 1 for i in range(4)])
+            [-1 if i == axis else 1 for i in range(4)]
+        )
         channels = np.moveaxis(weights, axis, 0).reshape(shape[axis], -1)
         channels[:, 0] = -2 * np.abs(channels).max(1)  # the extreme of each channel is negative
         weights = np.moveaxis(channels.reshape([shape[axis], *np.delete(shape, axis)]), 0, axis)
@@ -90,20 +108,28 @@ def _check_scales(got: np.ndarray, weights: np.ndarray, axis: int, right: np.nda
     count = weights.shape[axis]
     asked = f"weights of shape {weights.shape} with the channels on axis {axis}"
     require(got.ndim > 0 and got.size > 1, f"you returned one scale for the whole tensor; {asked} need {count}")
-    require(got.shape != tuple(np.delete(weights.shape, axis)),
-            f"you took the maximum along axis {axis}: that leaves the other axes. Reduce over all axes *but* it")
+    require(
+        got.shape != tuple(np.delete(weights.shape, axis)),
+        f"you took the maximum along axis {axis}: that leaves the other axes. Reduce over all axes *but* it",
+    )
     require(got.size == count, f"{asked} need {count} scales; you returned an array of shape {got.shape}")
     got = got.ravel()
     require(np.all(got > 0), "a scale is a distance, so it is above 0")
-    require(not np.allclose(got, channels.max(1) / 127), "you took the largest value; here the largest "
-                                                         "*absolute* value is "
-                                                          "a negative number, and it would be clipped")
-    require(not np.allclose(got, right * 127 / 128), "you divide by 128: then the most positive weight needs "
-                                                     "the integer 128, "
-                                                     "which int8 does not have. TF Lite leaves out -128 and "
-                                                     "divides by 127")
-    require(not np.allclose(got, (channels.max(1) - channels.min(1)) / 255),
-            "that is the asymmetric scale; with zero point 0 it clips the longer side")
+    require(
+        not np.allclose(got, channels.max(1) / 127),
+        "you took the largest value; here the largest *absolute* value is a negative number, and it would be clipped",
+    )
+    require(
+        not np.allclose(got, right * 127 / 128),
+        "you divide by 128: then the most positive weight needs "
+        "the integer 128, "
+        "which int8 does not have. TF Lite leaves out -128 and "
+        "divides by 127",
+    )
+    require(
+        not np.allclose(got, (channels.max(1) - channels.min(1)) / 255),
+        "that is the asymmetric scale; with zero point 0 it clips the longer side",
+    )
     require(np.allclose(got, right), f"for {asked} the first scale is {right[0]:.6g}; you returned {got[0]:.6g}")
 
 
@@ -147,21 +173,35 @@ def _check_outputs(got, x, x_zero, w, bias, ratio, y_zero) -> None:
     if np.all(np.abs(got - right) <= (np.abs(np.abs(exact - np.trunc(exact)) - 0.5) < 0.01)):
         return  # ties, and fixed-point multiplication near them, may go either way
     narrow = ((x - np.int8(x_zero)).astype(np.int8) @ w.T).astype(np.int64)
-    require(not close(limited(round_half_away((x.astype(int) @ w.astype(int).T + bias) * ratio) + y_zero)),
-            "you forgot to subtract the input's zero point: every input is then shifted by a constant")
+    require(
+        not close(limited(round_half_away((x.astype(int) @ w.astype(int).T + bias) * ratio) + y_zero)),
+        "you forgot to subtract the input's zero point: every input is then shifted by a constant",
+    )
     require(not close(limited(round_half_away(products * ratio) + y_zero)), "the bias is missing")
-    require(not close(limited(round_half_away(products * ratio + bias) + y_zero)),
-            "you add the bias after scaling; it is an int32 in the units of the sum, so it comes before")
-    require(not close(limited(round_half_away(exact))), "you forgot the output's zero point: 0 of the sum is "
-                                                        "not 0 of the output")
-    require(not (close(limited(round_half_away((narrow + bias) * ratio) + y_zero))
-                 or close(limited(round_half_away((x @ w.T + bias) * ratio) + y_zero))),
-            "your sum ran in int8 and wrapped around at 127: int8 @ int8 stays int8 in numpy. Convert to int32 first")
+    require(
+        not close(limited(round_half_away(products * ratio + bias) + y_zero)),
+        "you add the bias after scaling; it is an int32 in the units of the sum, so it comes before",
+    )
+    require(
+        not close(limited(round_half_away(exact))),
+        "you forgot the output's zero point: 0 of the sum is not 0 of the output",
+    )
+    require(
+        not (
+            close(limited(round_half_away((narrow + bias) * ratio) + y_zero))
+            or close(limited(round_half_away((x @ w.T + bias) * ratio) + y_zero))
+        ),
+        "your sum ran in int8 and wrapped around at 127: int8 @ int8 stays int8 in numpy. Convert to int32 first",
+    )
     beyond = np.any((got < -128) | (got > 127))  # what wrapped around lies inside again
     require(not (beyond and close(unclipped)), "outputs lie outside of [-128, 127]: clip them")
-    require(beyond or not close((unclipped + 128) % 256 - 128),
-            "outputs beyond 127 wrapped around to -128: clip to [-128, 127] before astype(np.int8)")
-    require(not close(limited(np.floor(exact) + y_zero)) and not close(limited(np.trunc(exact) + y_zero)),
-            "you cut off the fraction (astype(int) or //): round to the nearest integer")
+    require(
+        beyond or not close((unclipped + 128) % 256 - 128),
+        "outputs beyond 127 wrapped around to -128: clip to [-128, 127] before astype(np.int8)",
+    )
+    require(
+        not close(limited(np.floor(exact) + y_zero)) and not close(limited(np.trunc(exact) + y_zero)),
+        "you cut off the fraction (astype(int) or //): round to the nearest integer",
+    )
     worst = np.unravel_index(np.argmax(np.abs(got - right)), got.shape)
     require(False, f"output {tuple(int(i) for i in worst)} should be {right[worst]:.0f}; you returned {got[worst]:g}")

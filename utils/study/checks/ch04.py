@@ -53,29 +53,44 @@ def _check_stored(got: np.ndarray, real, dtype, scale, zero: int) -> None:
     steps = real.astype(np.float64) / scale
     right = np.clip(round_half_away(steps) + zero, info.min, info.max)
     require(got.shape == real.shape, f"{real.shape} numbers go in, {got.shape} came out")
-    require(got.dtype == dtype, f"the file takes {np.dtype(dtype)}, you gave it {got.dtype}: cast it to "
-                                "given['dtype'], which is not always int8")
+    require(
+        got.dtype == dtype,
+        f"the file takes {np.dtype(dtype)}, you gave it {got.dtype}: cast it to "
+        "given['dtype'], which is not always int8",
+    )
     away = np.abs(got.astype(np.float64) - right)
     inside = (right > info.min) & (right < info.max)
     forgotten = np.clip(round_half_away(steps), info.min, info.max)
-    require(zero == 0 or not np.allclose(got[inside], forgotten[inside], atol=1),
-            "you forgot the zero point: the integer that means 0.0 is not 0 here")
-    require(np.mean(away[~inside] > 1) < 0.5,
-            "numbers beyond the range wrapped around: clip to the type's limits before the cast, which does not")
-    require(np.mean(away[inside] > 0) < 0.2 or away[inside].max() > 1,
-            "many integers are one off: a cast cuts the fraction off. Round first")
-    require(away.max() <= 1, f"some integers are {int(away.max())} steps away from the nearest one; "
-                             "q = x / scale + zero point")
+    require(
+        zero == 0 or not np.allclose(got[inside], forgotten[inside], atol=1),
+        "you forgot the zero point: the integer that means 0.0 is not 0 here",
+    )
+    require(
+        np.mean(away[~inside] > 1) < 0.5,
+        "numbers beyond the range wrapped around: clip to the type's limits before the cast, which does not",
+    )
+    require(
+        np.mean(away[inside] > 0) < 0.2 or away[inside].max() > 1,
+        "many integers are one off: a cast cuts the fraction off. Round first",
+    )
+    require(
+        away.max() <= 1,
+        f"some integers are {int(away.max())} steps away from the nearest one; q = x / scale + zero point",
+    )
 
 
 def _check_real(got: np.ndarray, stored, scale, zero: int) -> None:
     exact = scale * (stored.astype(np.float64) - zero)
     require(got.dtype.kind == "f", f"real numbers are floats; you returned {got.dtype}")
-    require(zero == 0 or not np.allclose(got, scale * stored.astype(np.float64), rtol=1e-4, atol=scale / 10),
-            "back: subtract the zero point before you multiply by the scale")
+    require(
+        zero == 0 or not np.allclose(got, scale * stored.astype(np.float64), rtol=1e-4, atol=scale / 10),
+        "back: subtract the zero point before you multiply by the scale",
+    )
     wrapped = scale * (stored - np.asarray(zero).astype(stored.dtype)).astype(np.float64)
-    require(np.allclose(wrapped, exact) or not np.allclose(got, wrapped, atol=scale / 10),
-            "back: stored − zero point wraps around in 8 bits; turn stored into float first")
+    require(
+        np.allclose(wrapped, exact) or not np.allclose(got, wrapped, atol=scale / 10),
+        "back: stored − zero point wraps around in 8 bits; turn stored into float first",
+    )
     require(np.allclose(got, exact, rtol=1e-3, atol=scale / 10), "back: real = scale · (stored − zero point)")
 
 
@@ -108,14 +123,22 @@ def _check_high(high: float, x: np.ndarray, bits: int) -> None:
     least, yours = error(best), error(high)
     if yours <= 1.05 * least:
         return
-    require(not np.isclose(high, x.max(), rtol=0.02),
-            "that is the maximum: nothing is clipped, and a few large values make the steps coarse for all others")
-    require(not any(np.isclose(high, np.percentile(x, p), rtol=1e-3) for p in (90, 95, 99, 99.5, 99.9, 99.99)),
-            "that is a percentile. A fixed share knows nothing of the step: with more bits less should be clipped")
-    require(high > best, f"with {bits} bits you clip too much: the tail's error is squared. Count clipping *and* "
-                         "rounding")
-    require(False, f"with {bits} bits your error is {yours / least:.2f} times the least one; try more candidates "
-                   "below the maximum")
+    require(
+        not np.isclose(high, x.max(), rtol=0.02),
+        "that is the maximum: nothing is clipped, and a few large values make the steps coarse for all others",
+    )
+    require(
+        not any(np.isclose(high, np.percentile(x, p), rtol=1e-3) for p in (90, 95, 99, 99.5, 99.9, 99.99)),
+        "that is a percentile. A fixed share knows nothing of the step: with more bits less should be clipped",
+    )
+    require(
+        high > best, f"with {bits} bits you clip too much: the tail's error is squared. Count clipping *and* rounding"
+    )
+    require(
+        False,
+        f"with {bits} bits your error is {yours / least:.2f} times the least one; try more candidates "
+        "below the maximum",
+    )
 
 
 @exercise(
@@ -142,22 +165,32 @@ def equalize(answer, rng: np.random.Generator) -> None:
 def _check_equal(got: list[np.ndarray], w1, b1, w2, rng) -> None:
     shapes = [part.shape for part in got]
     require(shapes == [(5, 8), (8,), (8, 3)], f"the shapes stay (5, 8), (8,), (8, 3); yours are {shapes}")
-    require(all(np.isfinite(part).all() for part in got),
-            "a channel whose weights are 0 on one side made a division by 0: leave such a channel as it is")
+    require(
+        all(np.isfinite(part).all() for part in got),
+        "a channel whose weights are 0 on one side made a division by 0: leave such a channel as it is",
+    )
     x = rng.normal(size=(50, 5))
 
     def network(a, b, c):
         return np.maximum(x @ a + b, 0) @ c
 
     before = network(w1, b1, w2)
-    require(not np.allclose(got[1], b1) or np.allclose(got[0], w1) or np.allclose(network(*got), before),
-            "the bias stands before the ReLU, as the sum does: divide it by s too, or the function changes")
-    require(np.allclose(network(*got), before, rtol=1e-6, atol=1e-6 * np.abs(before).max()),
-            "the network computes something else now: what divides a column of w1 must multiply the same row of w2")
+    require(
+        not np.allclose(got[1], b1) or np.allclose(got[0], w1) or np.allclose(network(*got), before),
+        "the bias stands before the ReLU, as the sum does: divide it by s too, or the function changes",
+    )
+    require(
+        np.allclose(network(*got), before, rtol=1e-6, atol=1e-6 * np.abs(before).max()),
+        "the network computes something else now: what divides a column of w1 must multiply the same row of w2",
+    )
     r1, r2 = np.abs(got[0]).max(0), np.abs(got[2]).max(1)
     alive = (np.abs(w1).max(0) > 0) & (np.abs(w2).max(1) > 0)
     require(not np.allclose(got[0], w1), "nothing has changed: w1's columns are as uneven as before")
-    require(not np.allclose(r1[alive], 1) and not np.allclose(r2[alive], 1),
-            "one side is level now, the other has all the spread: take the square root, so that both share it")
-    require(np.allclose(r1[alive], r2[alive], rtol=1e-4),
-            "each channel should reach as far in w1 as in w2: s = sqrt(r1 / r2)")
+    require(
+        not np.allclose(r1[alive], 1) and not np.allclose(r2[alive], 1),
+        "one side is level now, the other has all the spread: take the square root, so that both share it",
+    )
+    require(
+        np.allclose(r1[alive], r2[alive], rtol=1e-4),
+        "each channel should reach as far in w1 as in w2: s = sqrt(r1 / r2)",
+    )
