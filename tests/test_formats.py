@@ -17,13 +17,15 @@ def opener(content, trusted):
 
 @pytest.fixture
 def empty(monkeypatch):
-    """No format is registered, and none is when the test has ended that was not before."""
+    """No format is registered or known, and none is when the test has ended that was not before."""
     monkeypatch.setattr(formats, "_FORMATS", {})
+    monkeypatch.setattr(formats, "MODULES", {})
 
 
-def test_a_format_is_found_by_its_module(empty):
+def test_a_format_is_found_by_its_module(empty, monkeypatch):
     from utils.deploy.tflite import tflite_model
 
+    monkeypatch.setattr(formats, "MODULES", {"tflite": tflite_model.__name__})
     importlib.reload(tflite_model)  # what a first import does
     assert formats.format_of("tflite").suffix == ".tflite"
 

@@ -104,7 +104,9 @@ def format_by_suffix(path: Path) -> Format:
     Raises:
         ValueError: if no format has that suffix.
     """
-    found = [kind for kind in map(format_of, _known()) if path.name.endswith(kind.suffix)]
+    for name in MODULES.keys() - _FORMATS.keys():
+        format_of(name)
+    found = [kind for kind in _FORMATS.values() if path.name.endswith(kind.suffix)]
     if not found:
         raise ValueError(
             f"no format has the suffix of {path.name!r}; known formats: {', '.join(_known())}. "

@@ -41,7 +41,7 @@ def differences(old, new) -> dict[int, list[str]]:
         stored, fresh = visible(was), visible(now)
         if stored != fresh:
             diff = difflib.unified_diff(stored, fresh, "stored", "now", lineterm="", n=0)
-            found[position] = [line for line in diff if not line.startswith(("---", "+++", ""))]
+            found[position] = [line for line in diff if not line.startswith(("---", "+++", "@@"))]
     return found
 
 

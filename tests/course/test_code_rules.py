@@ -16,7 +16,7 @@ from tests.course import answer_rules, code_rules, examples
         ("utils.measure.scorecard", "import utils.optimize.pruning", False),
         ("utils.measure.scorecard", "def f():\n    from utils.optimize import pruning", False),
         ("utils.measure.scorecard", "from utils.study.quiz import load", False),
-        ("utils.measure.scorecard", "from .optimize import pruning", False),
+        ("utils.data", "from .optimize import pruning", False),
         ("utils.optimize.pruning", "from utils import data, training", True),
         ("utils.optimize.pruning", "from utils.optimize import coding", True),
         ("utils.optimize.pruning", "from . import coding", True),

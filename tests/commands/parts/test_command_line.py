@@ -54,7 +54,7 @@ def test_the_door_itself_can_be_read_by_old_pythons():
 
 
 def test_machinery_needs_only_the_standard_library():
-    code = "import sys, commands.door as d; d.verbs(); print(sorted({'nbformat', 'numpy', 'tqdm'} & set(sys.modules)))"
+    code = "import sys, commands.parts.command_line as d; d.verbs(); print(sorted({'nbformat', 'numpy', 'tqdm'} & set(sys.modules)))"
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
 
@@ -87,8 +87,8 @@ def test_paths_of_tests_are_found_from_anywhere(tmp_path, monkeypatch):
     assert test.resolve(f"{here}::test_x") == f"{ROOT / here}::test_x"
     assert test.resolve("-x") == "-x"
     assert test.resolve("prune") == "prune"
-    with pytest.raises(Problem, match=r"Did you mean tests/commands/test_door\.py"):
-        test.resolve("tests/commands/test_dor.py")
+    with pytest.raises(Problem, match=r"Did you mean tests/commands/test_new\.py"):
+        test.resolve("tests/commands/test_nwe.py")
 
 
 def test_lab_listens_on_loopback_and_opens_chapter_00():

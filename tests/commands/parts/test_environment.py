@@ -157,7 +157,7 @@ def test_a_second_process_waits_for_the_lock(tmp_path, capfd):
     order = []
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        "from pathlib import Path\nfrom commands.locks import Lock\n"
+        "from pathlib import Path\nfrom commands.parts.exclusive import Lock\n"
         f"with Lock(Path({str(path)!r}), 'Somebody is at it'): print('second')"
     )
     with Lock(path, "busy"):
