@@ -24,15 +24,6 @@ COMMAND = "python course.py bench measuring"
 SEEDS = list(range(10))
 HIDDEN, EPOCHS = (32,), 2
 
-#: Files whose change makes the record stale.
-DEPENDS = [
-    "utils/data.py",
-    "utils/models.py",
-    "utils/measure/statistics.py",
-    "utils/training.py",
-    "benchmarks/measuring.py",
-]
-
 
 def hits(seed: int, dataset: data.Dataset, epochs: int = EPOCHS) -> np.ndarray:
     """Train once; which test pictures are right, bool (n,)."""
@@ -57,9 +48,10 @@ def table(right: dict[int, np.ndarray]) -> list[dict[str, object]]:
 
 def main(arguments: list[str] | None = None) -> int:
     argparse.ArgumentParser(description=__doc__.partition("\n")[0], epilog=f"  {COMMAND}").parse_args(arguments)
+    recorded.check_writable("measuring")
     dataset = data.load("fashion_mnist")
     rows = table({seed: hits(seed, dataset) for seed in SEEDS})
-    path = recorded.save("measuring", rows, command=COMMAND, depends=DEPENDS, seeds=SEEDS)
+    path = recorded.save("measuring", rows, command=COMMAND, depends=[hits, table], seeds=SEEDS)
     for row in rows:
         print(row)
     print(f"{len(rows)} rows in {path.name}")

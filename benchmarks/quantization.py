@@ -41,32 +41,6 @@ SAMPLES = 300  # calibration pictures
 MODES = (*converter.MODES, "weight_only_int4")
 PICTURES = {"int16x8": 2000}  # of the test set; all of it where kernels are fast
 
-GROUND = [
-    "benchmarks/quantization.py",
-    "utils/data.py",
-    "utils/models.py",
-    "utils/training.py",
-    "utils/optimize/quantization/converter.py",
-]
-#: Files whose change makes a part's record stale.
-DEPENDS = {
-    "modes": [
-        *GROUND,
-        "utils/optimize/quantization/recipes.py",
-        "utils/measure/timing.py",
-        "utils/deploy/tflite/tflite_model.py",
-    ],
-    "growth": ["benchmarks/quantization.py", "utils/models.py", "utils/optimize/quantization/converter.py"],
-    "peer": [
-        "benchmarks/quantization.py",
-        "utils/models.py",
-        "utils/measure/timing.py",
-        "utils/deploy/tflite/tflite_model.py",
-        "utils/deploy/tflite/session.py",
-    ],
-    "tutorial": [*GROUND, "utils/optimize/quantization/recipes.py"],
-}
-
 
 def text(values: list[float], digits: int = 2) -> str:
     """Mean ± half the 95 % interval of the mean."""
@@ -368,6 +342,13 @@ PARTS: dict[str, tuple[Callable[[], list[dict]], str]] = {
 }
 
 
+#: What makes a part's record stale: functions, and the networks that ship.
+ENTRIES: dict[str, list] = {
+    "modes": [measure_modes, *(training.shipped_path(network, "fashion_mnist") for network in NETWORKS)],
+    "growth": [measure_growth],
+    "peer": [measure_peer, print_median],
+    "tutorial": [measure_tutorial],
+}
 SEEDS_OF = {"modes": (training.SHIPPED_SEED, *SEEDS), "growth": (0,), "peer": (0,)}
 
 
@@ -386,7 +367,7 @@ def main(arguments: list[str] | None = None) -> None:
             f"quantization_{part}",
             measure(),
             command=f"python course.py bench quantization {part}",
-            depends=DEPENDS[part],
+            depends=ENTRIES[part],
             seeds=SEEDS_OF.get(part, SEEDS),
             notes=notes,
         )

@@ -23,7 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import utils  # noqa: F401
 from utils import data, recorded, training
 from utils.optimize import pruning, recovery
-from utils.optimize.quantization import aware, aware_ranges
+from utils.optimize.quantization import aware_ranges
+from utils.optimize.quantization.aware import quantize_aware
 
 if TYPE_CHECKING:
     import tf_keras
@@ -34,13 +35,6 @@ NETWORKS = {"residual_cnn": (8, 6, 4, 3, 2, (4, 8), (3, 8)), "mlp": (8, 6, 4, 3,
 RATE, GENTLE_RATE = 1e-3, 1e-4
 GENTLE = {"residual_cnn": (8,)}  # also fine-tuned with the lower rate, and the control with them
 T_95 = 4.303  # Student's t, two degrees of freedom
-DEPENDS = [
-    "utils/data.py",
-    "utils/models.py",
-    "utils/training.py",
-    "benchmarks/quantization_aware.py",
-    *(f"utils/optimize/{name}.py" for name in ("quantization_aware", "quantizers", "recovery", "pruning")),
-]
 
 #: How the two damaged networks are fine-tuned: the same number of steps each.
 RECIPES = {
@@ -130,7 +124,7 @@ def measure_one(model, before: float, bits, pairs, rate: float, seed: int, datas
     if bits == "float":  # what the same fine-tuning does without any rounding
         aware, found = copy_of(model), {"minmax": 0.0, "mse": 0.0}
     else:
-        aware, found = aware.quantize_aware(model, bits), {}
+        aware, found = quantize_aware(model, bits), {}
         for clip in ("minmax", "mse"):  # training starts from the second
             aware_ranges.calibrate(aware, pairs[0][:300], clip=clip)
             found[clip] = lost(before, aware, dataset)
@@ -155,7 +149,7 @@ def measure_recovery(dataset: data.Dataset) -> list[dict]:
 
 def recover_one(kind: str, model, before: float, options, seed: int, dataset: data.Dataset) -> float:
     if kind == "3 bits":
-        damaged = aware.quantize_aware(model, 3)
+        damaged = quantize_aware(model, 3)
         aware_ranges.calibrate(damaged, sample(dataset, seed)[0][:300], clip="mse")
     else:
         damaged = pruning.prune_once(model, 0.9)
@@ -175,11 +169,12 @@ def main() -> None:
     parts = parser.parse_args().parts or list(PARTS)
     dataset = data.load("fashion_mnist")
     for part in parts:
+        recorded.check_writable(f"quantization_aware_{part}")
         recorded.save(
             f"quantization_aware_{part}",
             PARTS[part](dataset),
             command="python course.py bench quantization_aware",
-            depends=DEPENDS,
+            depends=[PARTS[part], *(training.shipped_path(network, "fashion_mnist") for network in NETWORKS)],
             seeds=list(SEEDS),
             notes="points of test accuracy lost, mean ± half the 95 % interval over seeds",
         )

@@ -21,7 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from utils import models, recorded
 from utils.deploy.tflite import session
 from utils.deploy.tflite.tflite_model import TFLiteModel
-from utils.measure import macs, timing
+from utils.measure import timing
+from utils.measure.macs import count
 from utils.optimize.quantization.converter import convert
 
 COMMAND = "python course.py bench tflite"
@@ -29,9 +30,6 @@ SEEDS = [0, 1, 2]
 WIDTHS, BATCHES = (32, 64, 128, 256, 512, 1024, 2048), (1, 2, 4, 8, 16, 32, 64)
 ROUNDS = 40
 CNN = "depthwise_cnn"
-
-#: Files whose change makes the record stale.
-DEPENDS = ["benchmarks/tflite.py", "utils/measure/timing.py", "utils/models.py", "utils/deploy/tflite/session.py"]
 
 
 def network(name: str):
@@ -69,7 +67,7 @@ def measured(rows: list[dict]) -> list[dict[str, object]]:
     """The rows with milliseconds, cost and bytes."""
     networks = {name: network(name) for name in {row["network"]: 0 for row in rows}}
     files = {name: convert(model, "float32").content for name, model in networks.items()}
-    macs = {name: macs.count(model) for name, model in networks.items()}
+    macs = {name: count(model) for name, model in networks.items()}
     runs = [timing.latency(sides(rows, files), rounds=ROUNDS, warmup=5, seed=seed) for seed in SEEDS]
     made = []
     for number, row in enumerate(rows):
@@ -81,8 +79,9 @@ def measured(rows: list[dict]) -> list[dict[str, object]]:
 
 def main(arguments: list[str] | None = None) -> int:
     argparse.ArgumentParser(description=__doc__.partition("\n")[0], epilog=f"  {COMMAND}").parse_args(arguments)
+    recorded.check_writable("tflite_growth")
     rows = measured(plan())
-    path = recorded.save("tflite_growth", rows, command=COMMAND, depends=DEPENDS, seeds=SEEDS)
+    path = recorded.save("tflite_growth", rows, command=COMMAND, depends=[plan, measured], seeds=SEEDS)
     for row in rows:
         print(row)
     print(f"{len(rows)} rows in {path.name}")

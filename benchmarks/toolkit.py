@@ -28,21 +28,18 @@ from utils import recorded
 
 BATCH = 32
 NETWORKS = ("mlp", "lenet5", "depthwise_cnn", "residual_cnn")
-SOURCES = [f"utils/optimize/{name}.py" for name in ("layer_support", "layers", "toolkit", "variants")]
 
 
 def record_layers(names: list[str]) -> None:
     """Try all rows, or only `names` and keep what is recorded of the others."""
-    from tqdm import tqdm
-
     from utils.optimize.toolkit.layer_samples import LAYERS
-    from utils.optimize.toolkit.layer_table import layer_support
 
-    cells = {}
-    for name in (bar := tqdm(names or LAYERS)):
-        bar.set_description(name)
-        cells[name] = [asdict(cell) for cell in layer_support({name: LAYERS[name]})]
-    for row in recorded.load("toolkit_layers").rows if names else []:
+    recorded.check_writable("toolkit_layers")
+    old = recorded.load("toolkit_layers").rows if names else []
+    if names and (changed := recorded.changes("toolkit_layers")):
+        raise SystemExit(f"the other rows were measured with other code ({changed[0]}): measure all of them")
+    cells = measured_layers(names or list(LAYERS))
+    for row in old:
         if row["layer"] not in names:
             cells.setdefault(row["layer"], []).append(row)
     rows = [row for name in LAYERS for row in cells[name]]
@@ -50,21 +47,39 @@ def record_layers(names: list[str]) -> None:
         "toolkit_layers",
         rows,
         command="python course.py bench toolkit layers",
-        depends=["benchmarks/toolkit.py", *SOURCES],
+        depends=[measured_layers],
         seeds=[0],
         notes="way_out is the first that worked; an empty one means that none was needed or none worked.",
     )
 
 
-def record_below() -> None:
+def measured_layers(names: list[str]) -> dict[str, list[dict]]:
+    """{row: its cells}, tried anew."""
+    from tqdm import tqdm
+
+    from utils.optimize.toolkit.layer_samples import LAYERS
+    from utils.optimize.toolkit.layer_table import layer_support
+
+    cells = {}
+    for name in (bar := tqdm(names)):
+        bar.set_description(name)
+        cells[name] = [asdict(cell) for cell in layer_support({name: LAYERS[name]})]
+    return cells
+
+
+def measured_below() -> list[dict]:
     """XLA and bfloat16 in one process; oneDNN is chosen when TensorFlow starts, so it needs two."""
     onednn = _onednn()
-    rows = [{"network": name, "batch": BATCH, **_in_process(name), "oneDNN": onednn[name]} for name in NETWORKS]
+    return [{"network": name, "batch": BATCH, **_in_process(name), "oneDNN": onednn[name]} for name in NETWORKS]
+
+
+def record_below() -> None:
+    recorded.check_writable("toolkit_below")
     recorded.save(
         "toolkit_below",
-        rows,
+        measured_below(),
         command="python course.py bench toolkit below",
-        depends=["benchmarks/toolkit.py", "utils/optimize/toolkit/beneath.py", "utils/models.py"],
+        depends=[measured_below, _child],
         seeds=[0],
         notes="time as a multiple of plain TensorFlow's; above 1 is slower. One thread.",
     )

@@ -21,12 +21,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from utils import data, models, recorded, training
+from utils import data, files, models, recorded, training
 
 COMMAND = "python course.py bench weights"
-
-#: Files whose change makes the recorded accuracies stale.
-DEPENDS = ["utils/data.py", "utils/models.py", "utils/training.py", "benchmarks/weights.py"]
 
 #: (architecture, data set) -> (epochs, largest shift in pixels) of the weights that ship.
 SCHEDULES = {
@@ -89,16 +86,15 @@ def write_checksums() -> None:
     """data/weights/SHA256SUMS, in the format of `sha256sum -c`."""
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
              for path in sorted(training.WEIGHTS.glob("*.npz"))]  # fmt: skip
-    data.write_bytes(training.WEIGHTS / "SHA256SUMS", "".join(lines).encode())
+    files.write_bytes(training.WEIGHTS / "SHA256SUMS", "".join(lines).encode())
 
 
-def kept_rows(names: list[str]) -> list[dict]:
-    """Rows of the networks that are not trained this time."""
+def kept_rows() -> list[dict]:
+    """The rows that this code measured before: those of another code would be passed off as its own."""
     try:
-        rows = recorded.load("weights").rows
+        return [] if recorded.changes("weights") else recorded.load("weights").rows
     except FileNotFoundError:
         return []
-    return [row for row in rows if f"{row['architecture']}-{row['dataset']}" not in names]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -112,12 +108,16 @@ def main(argv: list[str] | None = None) -> int:
     unknown = [name for name in names if name not in known]
     if unknown:
         parser.error(f"there is no {unknown[0]!r}; pass one or more of {', '.join(known)}")
+    recorded.check_writable("weights")
+    rows, order = kept_rows(), {pair: place for place, pair in enumerate(SCHEDULES)}
+    if len(names) < len(known) and not rows:
+        parser.error("the recorded networks were trained with other code: train all of them")
     for name in names:  # stored after each, so that an interrupted run keeps what is done
-        rows = [*kept_rows([name]), *measure(*known[name])]
-        order = {pair: place for place, pair in enumerate(SCHEDULES)}
+        rows = [row for row in rows if (row["architecture"], row["dataset"]) != known[name]] + measure(*known[name])
         rows.sort(key=lambda row: (order[row["architecture"], row["dataset"]], row["schedule"] != "shipped"))
         write_checksums()
-        recorded.save("weights", rows, command=COMMAND, depends=DEPENDS, seeds=[training.SHIPPED_SEED],
+        shipped = {training.shipped_path(row["architecture"], row["dataset"]) for row in rows}
+        recorded.save("weights", rows, command=COMMAND, depends=[measure, *shipped], seeds=[training.SHIPPED_SEED],
                       notes="core_seconds: processor time of one thread; low, high: 95 % Wilson interval")  # fmt: skip
         for row in rows:
             if (row["architecture"], row["dataset"]) == known[name]:

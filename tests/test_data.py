@@ -219,20 +219,6 @@ def test_write_npz_is_the_same_bytes_each_time_and_reads_back(tmp_path):
     assert list(back) == ["a/b", "c"] and np.array_equal(back["a/b"], arrays["a/b"])
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_beside(tmp_path, monkeypatch):
-    path = tmp_path / "kept.npz"
-    path.write_bytes(b"old")
-
-    def disk_full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(data.os, "replace", disk_full)
-    with pytest.raises(OSError, match="No space left"):
-        data.write_npz(path, {"a": np.zeros(3)})
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
 def test_objects_are_neither_written_nor_read(tmp_path):
     with pytest.raises(ValueError, match="allow_pickle"):
         data.write_npz(tmp_path / "objects.npz", {"a": np.array([{}])})

@@ -1,4 +1,4 @@
-"""A recorded result names what it depends on, is stale when that changes, and is never half written."""
+"""A recorded result names what it depends on, is stale when that changes, is never half written, and never typed."""
 
 from __future__ import annotations
 
@@ -7,27 +7,41 @@ import json
 import numpy as np
 import pytest
 
-from utils import claims, recorded
+from utils import ROOT, claims, dependencies, files, recorded
+
+CODE = """
+def measure():
+    return helper()
+
+
+def helper():
+    return 1
+"""
 
 
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
     """A tiny repository: recorded results go to its data/results."""
-    (tmp_path / "code.py").write_text("x = 1\n")
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks/sizes.py").write_text(CODE)
     (tmp_path / "data.npz").write_bytes(b"weights")
     monkeypatch.setattr(recorded, "ROOT", tmp_path)
     monkeypatch.setattr(recorded, "RESULTS", tmp_path / "data" / "results")
-    monkeypatch.setattr(recorded.digest, "__defaults__", (tmp_path,))
-    monkeypatch.setattr(recorded.load, "__defaults__", (tmp_path / "data" / "results",))
-    monkeypatch.setattr(recorded.stale, "__defaults__", (tmp_path / "data" / "results",))
     return tmp_path
 
 
+def measure_in(folder):
+    """The function `measure` of the tiny repository, as its benchmark hands it on."""
+    path = folder / "benchmarks/sizes.py"
+    names: dict = {}
+    exec(compile(path.read_text(), str(path), "exec"), names)
+    return names["measure"]
+
+
 def save(name: str = "sizes", rows=({"model": "cnn", "bytes": 7}, {"model": "mlp", "bytes": 9}), **changed):
+    depends = [measure_in(recorded.ROOT), "data.npz"]
     return recorded.save(
-        name,
-        rows,
-        **({"command": "python course.py bench sizes", "depends": ["code.py", "data.npz"], "seeds": [0, 1]} | changed),
+        name, rows, **({"command": "python course.py bench sizes", "depends": depends, "seeds": [0, 1]} | changed)
     )
 
 
@@ -37,60 +51,53 @@ def test_what_was_saved_is_loaded(repository):
     assert path == repository / "data" / "results" / "sizes.json"
     assert loaded.rows == [{"model": "cnn", "bytes": 7}, {"model": "mlp", "bytes": 9}]
     assert (loaded.command, loaded.seeds, loaded.notes) == ("python course.py bench sizes", [0, 1], "two networks")
-    assert loaded.depends == ["code.py", "data.npz"]
+    assert loaded.depends == ["benchmarks.sizes:measure", "data.npz"]
+    assert set(loaded.digests) == {"benchmarks.sizes:measure", "benchmarks.sizes:helper", "data.npz"}
     assert {"python", "system", "cpu", "packages"} <= set(loaded.made_on)
+    assert loaded.processors == [recorded.processor()]
 
 
 def test_no_path_of_this_machine_is_stored(repository):
-    text = save(depends=[repository / "code.py", "./data.npz"]).read_text()
+    text = save(depends=[repository / "data.npz", "./benchmarks/sizes.py"]).read_text()
     assert str(repository) not in text
-    assert recorded.load("sizes").depends == ["code.py", "data.npz"]
-    with pytest.raises(ValueError, match="of the repository"):
-        save(depends=["../elsewhere.py"])
+    assert recorded.load("sizes").depends == ["benchmarks/sizes.py", "data.npz"]
+    for outside in ("../elsewhere.py", np.zeros, len):
+        with pytest.raises(ValueError, match="of the repository"):
+            save(depends=[outside])
 
 
 @pytest.mark.parametrize(
-    "change, is_stale",
+    "file, content, said",
     [
-        (lambda r: None, False),
-        (lambda r: (r / "code.py").write_text("x = 2\n"), True),
-        (lambda r: (r / "code.py").write_text("# a remark\n\nx = 1\n"), False),
-        (lambda r: (r / "code.py").write_bytes(b"x = 1\r\n"), False),
-        (lambda r: (r / "code.py").write_text("x = 1  # a remark\n"), True),
-        (lambda r: (r / "data.npz").write_bytes(b"weighty"), True),
-        (lambda r: (r / "data.npz").write_bytes(b"# weights\n"), True),
-        (lambda r: (r / "code.py").unlink(), True),
+        ("benchmarks/sizes.py", CODE, []),
+        ("benchmarks/sizes.py", CODE + "\n\ndef unused():\n    return 3\n", []),
+        ("benchmarks/sizes.py", CODE.replace("return 1", "return 1  # a remark"), []),
+        ("benchmarks/sizes.py", CODE.replace("return 1", "return 2"), ["benchmarks.sizes:helper has changed"]),
+        ("benchmarks/sizes.py", CODE.replace("measure", "other"), ["there is no 'benchmarks.sizes:measure'"]),
+        ("benchmarks/sizes.py", None, ["there is no 'benchmarks.sizes:measure'"]),
+        ("data.npz", b"weights", []),
+        ("data.npz", b"weighty", ["data.npz has changed"]),
+        ("data.npz", None, ["No such file"]),
     ],
 )
-def test_stale_when_what_it_depends_on_changes(repository, change, is_stale):
+def test_stale_when_what_it_depends_on_changes_and_it_says_what(repository, file, content, said):
     save()
-    change(repository)
-    assert recorded.stale("sizes") is is_stale
+    if content is None:
+        (repository / file).unlink()
+    else:
+        files.write_bytes(repository / file, content if isinstance(content, bytes) else content.encode())
+    found = recorded.changes("sizes")
+    assert len(found) == len(said) and all(part in sentence for part, sentence in zip(said, found, strict=True))
+    assert recorded.stale("sizes") is bool(said)
 
 
-def test_two_files_that_swap_contents_are_a_change(repository):
-    (repository / "a.py").write_text("a")
-    (repository / "b.py").write_text("b")
-    before = recorded.digest(["a.py", "b.py"])
-    assert before == recorded.digest(["b.py", "a.py"])
-    (repository / "a.py").write_text("b")
-    (repository / "b.py").write_text("a")
-    assert recorded.digest(["a.py", "b.py"]) != before
-
-
-@pytest.mark.parametrize("kind, content, changed", [
-    ("markdown", "Other words.", False), ("code", "# a comment\nx = 1", False), ("code", "x = 2", True),
-])  # fmt: skip
-def test_of_a_notebook_only_the_code_counts(repository, kind, content, changed):
-    def write(*cells):
-        cells = [{"cell_type": kind, "source": [source], "outputs": []} for kind, source in cells]
-        (repository / "a.ipynb").write_text(json.dumps({"cells": cells}))
-
-    before = {"markdown": "Words.", "code": "x = 1"}
-    write(*before.items())
-    digest = recorded.digest(["a.ipynb"])
-    write(*(before | {kind: content}).items())
-    assert (recorded.digest(["a.ipynb"]) != digest) is changed
+@pytest.mark.parametrize(("version", "said"), [("2.21.7", []), ("2.22.0", ["numpy is 2.22.0 now, and was 2.21.1"])])
+def test_another_release_of_a_package_makes_it_stale_and_a_patch_does_not(repository, monkeypatch, version, said):
+    monkeypatch.setattr(recorded, "_PACKAGES", ("numpy",))
+    monkeypatch.setattr(recorded.metadata, "version", lambda name: "2.21.1")
+    save()
+    monkeypatch.setattr(recorded.metadata, "version", lambda name: version)
+    assert recorded.changes("sizes") == said
 
 
 def test_numpy_figures_are_stored_as_figures(repository):
@@ -109,6 +116,7 @@ def test_numpy_figures_are_stored_as_figures(repository):
         ({"name": "../x"}, ValueError),
         ({"name": "Sizes"}, ValueError),
         ({"name": "claims"}, ValueError),
+        ({"name": "run_times"}, ValueError),
         ({"name": ""}, ValueError),
     ],
 )
@@ -116,21 +124,38 @@ def test_refused_and_the_old_result_stays(repository, wrong, error):
     before = save().read_bytes()
     with pytest.raises(error):
         save(**wrong)
-    files = list((repository / "data" / "results").iterdir())
-    assert [f.name for f in files] == ["sizes.json"] and files[0].read_bytes() == before
+    left = list((repository / "data" / "results").iterdir())
+    assert [path.name for path in left] == ["sizes.json"] and left[0].read_bytes() == before
 
 
-def test_a_full_disk_leaves_the_old_result(repository, monkeypatch):
+def test_a_part_is_not_stored_and_says_so(repository, capsys):
     before = save().read_bytes()
+    assert save(rows=[{"model": "cnn", "bytes": 8}], partial="only chapter 00 was damaged") is None
+    assert (repository / "data/results/sizes.json").read_bytes() == before
+    assert "stays as it was: only chapter 00 was damaged. All of it: `python course.py bench sizes`" in (
+        capsys.readouterr().out
+    )
+    with pytest.raises(ValueError, match="no rows"):
+        save(rows=[], partial="only chapter 99")
 
-    def no_space(*_):
-        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(recorded.os, "replace", no_space)
-    with pytest.raises(OSError, match="No space"):
-        save(rows=[{"a": 1}])
-    files = list((repository / "data" / "results").iterdir())
-    assert [f.name for f in files] == ["sizes.json"] and files[0].read_bytes() == before
+def test_a_folder_that_cannot_be_written_is_known_before_measuring(repository, monkeypatch):
+    recorded.check_writable("sizes")
+    assert list((repository / "data/results").iterdir()) == []
+    with pytest.raises(ValueError, match="a result's name"):
+        recorded.check_writable("claims")
+    monkeypatch.setattr(files, "_write_through", lambda *_: (_ for _ in ()).throw(OSError(30, "read-only")))
+    with pytest.raises(OSError, match="read-only, so nothing was written"):
+        recorded.check_writable("sizes")
+
+
+def test_networks_that_ship_are_named(repository, monkeypatch):
+    monkeypatch.setattr(recorded, "_READS_WEIGHTS", "benchmarks.sizes:helper")
+    with pytest.raises(ValueError, match=r"training\.shipped_path"):
+        save()
+    (repository / "data/weights").mkdir(parents=True)
+    (repository / "data/weights/mlp.npz").touch()
+    assert save(depends=[measure_in(repository), "data/weights/mlp.npz"])
 
 
 def test_one_row(repository):
@@ -144,22 +169,97 @@ def test_one_row(repository):
 
 def test_an_unknown_name_is_answered_with_those_there_are(repository):
     save()
+    (repository / "data/results/claims.json").write_text("[]")
     with pytest.raises(FileNotFoundError, match=r"'size'.*\['sizes'\]"):
         recorded.load("size")
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"name": "x"}', '{"surprise": 1}'])
-def test_a_damaged_file_is_named(repository, content):
-    save().write_text(content)
-    with pytest.raises(ValueError, match=r"sizes\.json is not a recorded result"):
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"name": "x"}', '{"surprise": 1}', "\ud800", b"\xff\xfe"])
+def test_a_damaged_or_foreign_file_is_named(repository, content):
+    path = save()
+    path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
+    with pytest.raises(ValueError, match=r"sizes\.json is not a recorded result .*git checkout"):
         recorded.load("sizes")
 
 
-def test_shown_as_recorded_with_its_origin(repository, monkeypatch):
-    shown = {}
-    monkeypatch.setattr(claims, "show", lambda rows, **others: shown.update(rows=rows, **others))
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda stored: stored["rows"][1].update(bytes=8),
+        lambda stored: stored["rows"].pop(),
+        lambda stored: stored["rows"].reverse(),
+        lambda stored: stored["made_on"].update(cpu="a faster one"),
+        lambda stored: stored.update(seeds=[0]),
+        lambda stored: stored["digests"].clear(),
+    ],
+)
+def test_a_figure_that_was_typed_is_noticed(repository, change):
+    path = save()
+    stored = json.loads(path.read_text())
+    change(stored)
+    path.write_text(json.dumps(stored))
+    with pytest.raises(ValueError, match=r"sizes\.json was changed after it was measured"):
+        recorded.load("sizes")
+
+
+def test_another_order_of_keys_or_line_ends_is_no_change(repository):
+    path = save()
+    stored = json.loads(path.read_text())
+    path.write_bytes(json.dumps(dict(reversed(stored.items())), indent=3).replace("\n", "\r\n").encode())
+    assert recorded.load("sizes").rows == stored["rows"]
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    found: dict = {}
+    monkeypatch.setattr(claims, "show", lambda rows, **others: found.update(rows=rows, **others))
+    return found
+
+
+def test_shown_as_recorded_with_its_origin(repository, shown):
     save()
     recorded.show("sizes", ["bytes"], where={"model": "mlp"}, caption="Sizes")
     assert shown["rows"] == [{"bytes": 9}]
-    assert "recorded by “python course.py bench sizes”" in shown["caption"] and "seeds [0, 1]" in shown["caption"]
-    assert json.loads((repository / "data/results/sizes.json").read_text())["made_on"]["cpu"] in shown["caption"]
+    assert shown["caption"].startswith("Sizes — recorded by “python course.py bench sizes” on ")
+    assert recorded.short(recorded.processor()) in shown["caption"] and shown["caption"].endswith("seeds 0, 1")
+
+
+def test_the_caption_names_the_processors_of_the_rows_that_are_shown(repository, shown):
+    rows = [{"bytes": n, "processor": name} for n, name in enumerate(["AMD EPYC (avx2)", "Intel(R) Xeon(R) (amx)"])]
+    save(rows=rows, seeds=[0])
+    recorded.show("sizes", ["bytes"])
+    assert "on AMD EPYC (avx2) and Intel Xeon (amx), seed 0" in shown["caption"]
+    recorded.show("sizes", ["bytes"], where={"bytes": 1})
+    assert "on Intel Xeon (amx), seed 0" in shown["caption"]
+
+
+@pytest.mark.parametrize("options", [{"columns": ["speed"]}, {"where": {"model": "rnn"}}, {"where": {"speed": 1}}])
+def test_nothing_to_show_is_said(repository, shown, options):
+    save()
+    with pytest.raises(KeyError, match="recorded result 'sizes' has"):
+        recorded.show("sizes", **options)
+
+
+@pytest.mark.parametrize(
+    "processor, brief",
+    [
+        ("AMD EPYC 7763 64-Core Processor (avx2)", "AMD EPYC 7763 (avx2)"),
+        ("Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz (avx2 amx_int8)", "Intel Xeon Platinum 8481C (avx2 amx_int8)"),
+        ("arm64", "arm64"),
+    ],
+)
+def test_a_processor_in_short(processor, brief):
+    assert recorded.short(processor) == brief
+
+
+# ---------------------------------------------------------------- the records of this repository
+
+
+@pytest.mark.parametrize("name", recorded.names())
+def test_every_record_is_whole_and_depends_on_something(name):
+    result = recorded.load(name)
+    assert result.name == name and result.rows and result.digests
+    assert all((ROOT / path).is_file() for path in result.depends if ":" not in path)
+    if any(":" in entry for entry in result.depends):
+        assert any(":" in entry for entry in result.digests)
+    assert not set(result.digests) & dependencies.IGNORED

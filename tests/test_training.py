@@ -72,7 +72,7 @@ def test_the_bar_goes_to_standard_error(digits, capfd, monkeypatch):
 CHILD = """
 import hashlib, os, time
 import utils
-from utils import data, models, training
+from utils import data, files, models, training
 
 def digest(model):
     return hashlib.sha256(b"".join(w.tobytes() for w in model.get_weights())).hexdigest()
@@ -82,7 +82,7 @@ def counted(*arguments, **settings):
     print("trains")
     return fit(*arguments, **settings)
 training.fit = counted
-data.write_bytes(data.cache_folder() / f"ready-{os.getpid()}", b"")
+files.write_bytes(data.cache_folder() / f"ready-{os.getpid()}", b"")
 while len(list(data.cache_folder().glob("ready-*"))) < 2:  # imports take longer than this training
     time.sleep(0.05)
 print("trained", digest(training.trained("mlp", "digits", epochs=30)))

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from utils import ROOT, SEED
+from utils import ROOT, SEED, files
 
 #: Where the shipped data sets lie.
 FOLDER = ROOT / "data"
@@ -281,22 +281,7 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
             info.create_system = 3  # as on Unix, so that Windows writes the same bytes
             info.external_attr = 0o644 << 16
             archive.writestr(info, entry.getvalue())
-    write_bytes(path, buffer.getvalue())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file beside its place, then rename it: readers see the old file or the new one."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(beside).chmod(0o644)  # mkstemp's files are private
-        os.replace(beside, path)
-    except BaseException:
-        Path(beside).unlink()
-        raise
+    files.write_bytes(path, buffer.getvalue())
 
 
 def read_npz(content: bytes) -> dict[str, np.ndarray]:
@@ -333,11 +318,10 @@ def cache_folder() -> Path:
 def _writable(folder: Path) -> bool:
     """True when a file can be made in `folder` (permission bits alone do not tell)."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return True
+        files.check_writable(folder)
     except OSError:
         return False
+    return True
 
 
 def _stratified(labels: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:

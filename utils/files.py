@@ -15,7 +15,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["check_writable", "write_bytes", "write_json", "write_text"]
+__all__ = ["check_writable", "json_text", "write_bytes", "write_json", "write_text"]
 
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _FORBIDDEN = {errno.EACCES, errno.EPERM}
@@ -70,11 +70,17 @@ def write_json(path: str | os.PathLike[str], content: object) -> Path:
         ValueError: a number is infinite or not a number, or something contains itself.
         TypeError: something else that JSON does not know.
     """
+    return write_text(path, json_text(content))
+
+
+def json_text(content: object) -> str:
+    """What `write_json` writes."""
     try:
-        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False, default=_plain)
+        return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
     except ValueError as error:
-        raise ValueError(f"{Path(path).name} was not written: {error}. JSON knows finite numbers only") from None
-    return write_text(path, text + "\n")
+        raise ValueError(
+            f"nothing was written: {error}. JSON knows finite numbers, and nothing within itself"
+        ) from None
 
 
 def check_writable(folder: str | os.PathLike[str]) -> None:

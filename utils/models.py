@@ -202,7 +202,12 @@ def _feed_forward(x, width: int, start: Iterator, name: str):
 
 #: The architectures by name, as `training.trained` finds them.
 ARCHITECTURES: dict[str, Callable[..., tf_keras.Model]] = {
-    build.__name__: build for build in (mlp, lenet_300_100, lenet5, depthwise_cnn, residual_cnn, transformer)
+    "mlp": mlp,
+    "lenet_300_100": lenet_300_100,
+    "lenet5": lenet5,
+    "depthwise_cnn": depthwise_cnn,
+    "residual_cnn": residual_cnn,
+    "transformer": transformer,
 }
 
 

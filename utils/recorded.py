@@ -1,24 +1,30 @@
 """Results that take longer than a chapter: made by a benchmark, stored with all that made them.
 
-A recorded result names the command that repeats it and a hash of the code and data it depends on.
-When one of these files changes, the result is stale and a test says so.
+A record in data/results names the command that repeats it, the functions that made it, and a digest of everything
+these use (`utils.dependencies`).  When some of it changes, `changes` says what, and a test asks for the benchmark.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
-from utils import ROOT
+from utils import ROOT, dependencies, files
 
 RESULTS = ROOT / "data" / "results"
+
+#: Files in data/results that are no records: the ledger of claims, and how long each notebook took.
+OTHER_FILES = ("claims", "run_times")
+
+#: What uses it reads data/weights.  (Data sets are covered: their digests stand in the code that loads them.)
+_READS_WEIGHTS = "utils.training:_load_shipped"
+
 _PACKAGES = (
     "tensorflow",
     "tensorflow-cpu",
@@ -32,16 +38,22 @@ _PACKAGES = (
 
 @dataclass(frozen=True)
 class Recorded:
-    """A stored result: `rows` as the benchmark measured them, and where they come from."""
+    """A stored result.
+
+    rows: as the benchmark measured them.  command: what repeats it.  depends: the functions and files that were named;
+    digests: all that these use.  made_on: Python, system, processor and packages of the last run.  seal: a digest of
+    all the others, so that a figure that was typed is noticed.
+    """
 
     name: str
     rows: list[dict]
     command: str
     depends: list[str]
-    hash: str
+    digests: dict[str, str]
     seeds: list[int]
     made_on: dict[str, object]
-    notes: str = ""
+    notes: str
+    seal: str
     source: Path | None = field(default=None, compare=False)
 
     def row(self, **where) -> dict:
@@ -51,52 +63,108 @@ class Recorded:
             raise KeyError(f"{len(found)} rows of the recorded result {self.name!r} have {where}; exactly one should")
         return found[0]
 
+    @property
+    def processors(self) -> list[str]:
+        """Where the rows were measured: their column "processor", or the machine of the last run."""
+        return list(dict.fromkeys(row.get("processor", self.made_on["cpu"]) for row in self.rows))
+
 
 def save(
     name: str,
     rows: Sequence[Mapping],
     *,
     command: str,
-    depends: Iterable[str | Path],
+    depends: Iterable[Callable | str | Path],
     seeds: Sequence[int],
     notes: str = "",
-) -> Path:
+    partial: str = "",
+) -> Path | None:
     """Store `rows` in data/results/NAME.json, whole or not at all.
 
-    depends: files whose change makes the result stale, relative to the repository.
-    command: what anyone types to repeat it, such as `python course.py bench weights`.
+    Args:
+        name: lower-case letters, digits, - and _.
+        rows: mappings of text, numbers and lists; finite.
+        command: what anyone types to repeat it, such as `python course.py bench weights`.
+        depends: the functions that measured (what they use is found in the source), and files, such as weights.
+        seeds: of the run.
+        notes: what the columns are.
+        partial: what was left out, such as "only chapter 00".  Then nothing is stored, which is said.
+
+    Returns:
+        The file; None if nothing was stored.
+
+    Raises:
+        ValueError, TypeError: no rows, a bad name, nothing named that could make it stale, or figures that JSON lacks.
+        OSError: the folder cannot be written, or a file in `depends` is missing.  The old record stays.
     """
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name) or name == "claims":
-        raise ValueError(f"a result's name is lower-case letters, digits, - and _, and not 'claims'; got {name!r}")
+    _check_name(name)
     if not rows:
         raise ValueError(f"the benchmark {name!r} measured no rows; nothing was stored")
-    paths = sorted(_relative(path) for path in depends)
-    if not paths:
-        raise ValueError(f"the result {name!r} depends on no file, so nothing could make it stale; name its code")
-    result = Recorded(name, [dict(row) for row in rows], command, paths, digest(paths), list(seeds), _made_on(), notes)
-    stored = {key: value for key, value in asdict(result).items() if key != "source"}
-    RESULTS.mkdir(parents=True, exist_ok=True)
+    if partial:
+        print(f"data/results/{name}.json stays as it was: {partial}. All of it: `{command}`")
+        return None
+    named = sorted(_named(what) for what in depends)
+    if not named:
+        raise ValueError(f"the result {name!r} depends on nothing, so nothing could make it stale; name its functions")
+    found = digests(named)
+    if _READS_WEIGHTS in found and not any(path.startswith("data/weights/") for path in named):
+        raise ValueError(
+            f"{name!r} uses networks that ship: name their files too, training.shipped_path(network, data)"
+        )
+    stored = {
+        "name": name,
+        "rows": [dict(row) for row in rows],
+        "command": command,
+        "depends": named,
+        "digests": found,
+        "seeds": list(seeds),
+        "made_on": _made_on(),
+        "notes": notes,
+    }
+    stored = json.loads(files.json_text(stored))  # numpy's numbers as they will be read
     target = RESULTS / f"{name}.json"
-    text = json.dumps(stored, indent=1, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
-    beside = target.with_suffix(f".{os.getpid()}.new")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, target)
-    finally:
-        beside.unlink(missing_ok=True)
+    files.write_json(target, stored | {"seal": _seal(stored)})
     return target
 
 
-def load(name: str, folder: Path = RESULTS) -> Recorded:
-    """The recorded result NAME; an unknown name is answered with those there are."""
+def check_writable(name: str) -> None:
+    """Before measuring: can data/results/NAME.json be written?
+
+    Raises:
+        ValueError: a bad name.
+        OSError: the folder cannot be written; the sentence says why.
+    """
+    _check_name(name)
+    files.check_writable(RESULTS)
+
+
+def load(name: str, folder: Path | None = None) -> Recorded:
+    """The recorded result NAME.
+
+    Raises:
+        FileNotFoundError: there is none; the sentence lists those there are.
+        ValueError: the file is damaged, is no record, or was edited by hand.
+    """
+    folder = folder or RESULTS
     path = folder / f"{name}.json"
     if not path.is_file():
-        there = sorted(p.stem for p in folder.glob("*.json"))
-        raise FileNotFoundError(f"no recorded result {name!r}; there are {there}. `course.py bench` makes them")
+        raise FileNotFoundError(f"no recorded result {name!r}; there are {names(folder)}. `course.py bench` makes them")
+    advice = f"restore it with `git checkout -- data/results/{path.name}`, or measure again with `course.py bench`"
     try:
-        return Recorded(**json.loads(path.read_text(encoding="utf-8")), source=path)
-    except (json.JSONDecodeError, TypeError) as error:
-        raise ValueError(f"{path.name} is not a recorded result ({error}); `course.py bench` makes it again") from None
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        result = Recorded(**stored, source=path)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path.name} is not a recorded result ({error}); {advice}") from None
+    if result.seal != _seal({key: value for key, value in stored.items() if key != "seal"}):
+        raise ValueError(f"{path.name} was changed after it was measured: its seal does not fit; {advice}")
+    if not result.rows or not all(isinstance(row, dict) for row in result.rows):
+        raise ValueError(f"{path.name} is not a recorded result (its rows are no mappings); {advice}")
+    return result
+
+
+def names(folder: Path | None = None) -> list[str]:
+    """The records there are."""
+    return sorted(path.stem for path in (folder or RESULTS).glob("*.json") if path.stem not in OTHER_FILES)
 
 
 def show(
@@ -107,59 +175,112 @@ def show(
     caption: str = "",
     digits: int = 3,
 ) -> None:
-    """Show a recorded table, marked as recorded, with command, processor and seeds."""
+    """Show a recorded table, marked as recorded, with command, processor and seeds.
+
+    Raises:
+        KeyError: no row has the values in `where`, or a row lacks a column.
+    """
     from utils import claims
 
     result = load(name)
     rows = [row for row in result.rows if all(row.get(k) == v for k, v in (where or {}).items())]
-    chosen = [{column: row[column] for column in columns or rows[0]} for row in rows]
-    origin = f"recorded by “{result.command}” on {result.made_on['cpu']}, seeds {result.seeds}"
-    claims.show(chosen, caption=f"{caption + ' — ' if caption else ''}{origin}", digits=digits)
+    if not rows:
+        raise KeyError(f"no row of the recorded result {name!r} has {where}; its first row is {result.rows[0]}")
+    columns = list(columns or rows[0])
+    missing = [column for column in columns if any(column not in row for row in rows)]
+    if missing:
+        raise KeyError(f"not every row of the recorded result {name!r} has {missing}; columns are {list(rows[0])}")
+    shown = list(dict.fromkeys(row.get("processor", result.made_on["cpu"]) for row in rows))
+    seeds = f"seed {result.seeds[0]}" if len(result.seeds) == 1 else f"seeds {', '.join(map(str, result.seeds))}"
+    origin = f"recorded by “{result.command}” on {' and '.join(map(short, shown))}, {seeds}"
+    claims.show(
+        [{column: row[column] for column in columns} for row in rows],
+        caption=f"{caption + ' — ' if caption else ''}{origin}",
+        digits=digits,
+    )
 
 
-def stale(name: str, folder: Path = RESULTS) -> bool:
-    """True if a file that the result depends on has changed since, or is gone."""
+def stale(name: str, folder: Path | None = None) -> bool:
+    """True if something that the result depends on has changed; `changes` says what."""
+    return bool(changes(name, folder))
+
+
+def changes(name: str, folder: Path | None = None) -> list[str]:
+    """What has changed since the result was measured, in sentences; empty if it would be measured alike."""
     result = load(name, folder)
     try:
-        return digest(result.depends) != result.hash
-    except FileNotFoundError:
-        return True
+        code = dependencies.changes(result.digests, digests(result.depends))
+    except (ValueError, FileNotFoundError) as error:
+        code = [f"{error}"]
+    return [*code, *_other_releases(result.made_on["packages"])]
 
 
-def digest(paths: Iterable[str | Path], root: Path = ROOT) -> str:
-    """SHA-256 over these files in order; of Python without comments and blank lines, of a notebook only the code."""
-    total = hashlib.sha256()
-    for path in sorted(str(p) for p in paths):
-        content = (root / path).read_bytes()
-        if path.endswith(".ipynb"):  # its figures differ with each run, and its text changes nothing
-            cells = json.loads(content)["cells"]
-            content = "\n\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code").encode() + b"\n"
-        if path.endswith((".py", ".ipynb")):
-            content = re.sub(rb"(?m)^\s*(#.*)?\r?\n", b"", content.replace(b"\r\n", b"\n"))
-        total.update(path.encode() + b"\0" + hashlib.sha256(content).digest())
-    return total.hexdigest()
+def digests(named: Iterable[str]) -> dict[str, str]:
+    """{definition or file: digest} of all that these functions ("module:name") use, and of these files.
+
+    Raises:
+        ValueError: a function is gone.
+        FileNotFoundError: a file is gone.
+    """
+    functions = [name for name in named if ":" in name]
+    found = {path: dependencies.digest_of_file(path, ROOT) for path in named if ":" not in path}
+    return dependencies.of(functions, ROOT) | found if functions else found
 
 
-def _relative(path: str | Path) -> str:
-    """A path below the repository, as every machine writes it."""
-    inside = (ROOT / path).resolve()
+def processor() -> str:
+    """This machine's processor, with the instructions that decide the speed of integer kernels."""
+    info = Path("/proc/cpuinfo")
+    if not info.exists():
+        return platform.processor() or platform.machine()
+    text = info.read_text()
+    model = re.search(r"model name\s*: (.*)", text)
+    flags = set((re.search(r"flags\s*: (.*)", text) or [None, ""])[1].split())
+    known = [flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8") if flag in flags]
+    return f"{model[1].strip() if model else platform.machine()} ({' '.join(known) or 'no vector extensions named'})"
+
+
+def short(processor: str) -> str:
+    """A processor as a caption says it: "AMD EPYC 7763 64-Core Processor (avx2)" is "AMD EPYC 7763 (avx2)"."""
+    brief = re.sub(r"\((?:R|TM)\)| CPU\b| Processor\b| @ [\d.]+GHz| \d+-Core\b", "", processor)
+    return re.sub(r"\s+", " ", brief).strip()
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name) or name in OTHER_FILES:
+        raise ValueError(
+            f"a result's name is lower-case letters, digits, - and _, and not {' or '.join(OTHER_FILES)}; got {name!r}"
+        )
+
+
+def _named(what: Callable | str | Path) -> str:
+    """ "module:name" of a function; the path of a file below the repository, as every machine writes it."""
+    if callable(what):
+        return dependencies.name_of(what, ROOT)
+    inside = (ROOT / what).resolve()
     if not inside.is_relative_to(ROOT):
-        raise ValueError(f"a recorded result can only depend on files of the repository; got {str(path)!r}")
+        raise ValueError(f"a recorded result can only depend on files of the repository; got {str(what)!r}")
     return inside.relative_to(ROOT).as_posix()
 
 
-def _plain(value: object) -> object:
-    """Numbers and arrays of numpy as JSON knows them."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError(f"a row holds {value!r}, a {type(value).__name__}; JSON knows numbers, text, lists and mappings")
+def _seal(stored: Mapping) -> str:
+    return hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _other_releases(packages: Mapping[str, str]) -> list[str]:
+    """Packages of another minor release than those that measured; a patch release counts as the same."""
+    now = {name: metadata.version(name) for name in packages if _installed(name)}
+    return [
+        f"{name} is {version} now, and was {packages[name]}"
+        for name, version in now.items()
+        if version.split(".")[:2] != packages[name].split(".")[:2]
+    ]
 
 
 def _made_on() -> dict[str, object]:
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "cpu": _cpu(),
+        "cpu": processor(),
         "packages": {name: metadata.version(name) for name in _PACKAGES if _installed(name)},
     }
 
@@ -170,15 +291,3 @@ def _installed(name: str) -> bool:
     except metadata.PackageNotFoundError:
         return False
     return True
-
-
-def _cpu() -> str:
-    """Model name and the instructions that decide the speed of integer kernels."""
-    info = Path("/proc/cpuinfo")
-    if not info.exists():
-        return platform.processor() or platform.machine()
-    text = info.read_text()
-    model = re.search(r"model name\s*: (.*)", text)
-    flags = set((re.search(r"flags\s*: (.*)", text) or [None, ""])[1].split())
-    known = [flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8") if flag in flags]
-    return f"{model[1].strip() if model else platform.machine()} ({' '.join(known) or 'no vector extensions named'})"

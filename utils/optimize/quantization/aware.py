@@ -29,7 +29,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.experimental.d
     default_n_bit_quantize_scheme as scheme_n,
 )
 
-from utils import data, training
+from utils import files, training
 from utils.optimize.quantization.aware_layers import Refusal, refusal, refused_at_sight
 from utils.optimize.quantization.aware_ranges import calibrate, is_quantized
 from utils.optimize.quantization.fake import check_bits
@@ -134,7 +134,7 @@ def save(model: tf_keras.Model, path: object) -> None:
         raise ValueError(f"{path.name!r} must end in .h5: a .keras file of a quantized model cannot be loaded again")
     with tempfile.TemporaryDirectory() as folder, quiet():  # Keras recommends .keras, which fails here
         model.save(Path(folder) / "model.h5")
-        data.write_bytes(path, (Path(folder) / "model.h5").read_bytes())
+        files.write_bytes(path, (Path(folder) / "model.h5").read_bytes())
 
 
 def load(path: object, custom_objects: Mapping[str, object] | None = None) -> tf_keras.Model:
