@@ -1,9 +1,9 @@
-"""Measure post-training quantization: all modes on five networks, growth, a peer's clock, the tutorials' network.
+"""Measure post-training quantization: accuracy over seeds, growth, a peer's clock, the tutorials' network.
 
-    python course.py bench quantization                 # all four parts, about 40 minutes on two cores
-    python course.py bench quantization modes growth    # only these; each makes data/results/quantization_PART.json
+    python course.py bench quantization                 # all four parts, about 35 minutes on two cores
+    python course.py bench quantization seeds growth    # only these; each makes data/results/quantization_PART.json
 
-modes     bytes, accuracy over three seeds and latency of every mode, and of 4-bit weights; about 25 minutes
+seeds     accuracy of every mode on five networks, each trained with three seeds; about 20 minutes
 growth    seconds that a conversion takes when the network has 1, 10 and 100 times the parameters; 3 minutes
 peer      our median latency against LiteRT's own benchmark tool, the two in turns; 4 minutes
 tutorial  the network of the Toolkit's tutorials: bytes and accuracy against what these report; 5 minutes
@@ -34,7 +34,7 @@ from utils.optimize.quantization import converter, recipes
 from utils.optimize.quantization.converter import convert
 from utils.quiet import quiet
 
-SEEDS = (1, 2, 3)  # trained alike; seed 0's weights ship and had a longer schedule, so they are measured beside
+SEEDS = (1, 2, 3)  # trained alike; seed 0's weights ship and had a longer schedule
 T_95 = 4.303  # Student's t, two degrees of freedom
 NETWORKS = ("mlp", "lenet5", "depthwise_cnn", "residual_cnn", "transformer")
 SAMPLES = 300  # calibration pictures
@@ -60,26 +60,26 @@ def made_in(mode: str, model: Any, samples: np.ndarray) -> Artifact:
     return convert(model, mode, samples if mode.startswith("int") else None)
 
 
-# ---------------------------------------------------------------- modes
+# ---------------------------------------------------------------- seeds
 
 
-def measure_modes() -> list[dict]:
-    """One row for each network and mode; a file whose run ends the process has "aborts" in place of figures."""
+def measure_seeds() -> list[dict]:
+    """Accuracy of every mode over networks that were trained alike: one row for each network and mode.
+
+    A file whose run ends the process has "aborts" in place of figures.  The networks that ship are in `networks`.
+    """
     dataset = data.load("fashion_mnist")
     rows = []
     for network in NETWORKS:
         files: dict[str, list[Artifact]] = {mode: [] for mode in MODES}
-        for seed in (training.SHIPPED_SEED, *SEEDS):
+        for seed in SEEDS:
             model = training.trained(network, dataset, seed=seed, fresh=False)
             for mode in MODES:
                 files[mode].append(made_in(mode, model, dataset.subset(SAMPLES, seed).x_train))
-        scores = {mode: scores_of(made, dataset, PICTURES.get(mode)) for mode, made in files.items()}
-        wholes = {n: scores_of(files["float32"], dataset, n) for n in PICTURES.values()} | {None: scores["float32"]}
-        ratios = latencies({mode: made[0] for mode, made in files.items() if scores[mode]}, dataset.x_test[:1])
-        for mode in MODES:
-            rows.append(
-                row_of(network, mode, files[mode][0], scores[mode], wholes[PICTURES.get(mode)], ratios.get(mode))
-            )
+        wholes = {count: scores_of(files["float32"], dataset, count) for count in {None, *PICTURES.values()}}
+        for mode, made in files.items():
+            scores = scores_of(made, dataset, PICTURES.get(mode))
+            rows.append({"network": network, "mode": mode, **over_seeds(scores, wholes[PICTURES.get(mode)])})
             print(rows[-1], flush=True)
     return rows
 
@@ -93,33 +93,12 @@ def scores_of(made: list[Artifact], dataset: data.Dataset, pictures: int | None)
         return None
 
 
-def row_of(network: str, mode: str, first: Artifact, scores: list | None, whole: list, ratios: dict | None) -> dict:
-    """Bytes of the file of the network that ships; accuracy in percent, points lost to float32, times as ratios."""
-    row = {"network": network, "mode": mode, "bytes": first.size, "gzip": first.gzip_size}
+def over_seeds(scores: list[float] | None, whole: list[float]) -> dict[str, Any]:
+    """Accuracy in percent and points lost to float32 (`whole`): mean ± half the interval, and each seed's."""
     if scores is None:
-        columns = ("accuracy", "lost", "shipped", "XNNPACK", "builtin")
-        return row | dict.fromkeys(columns, "aborts") | {"seeds": None, "intervals": None}
+        return {"accuracy": "aborts", "lost": "aborts", "seeds": None}
     lost = [a - b for a, b in zip(whole, scores, strict=True)]
-    return row | {
-        "accuracy": text(scores[1:]),
-        "lost": text(lost[1:]),
-        "shipped": round(lost[0], 2),
-        "XNNPACK": round(ratios["default"].value, 2),
-        "builtin": round(ratios["builtin"].value, 2),
-        "seeds": {"accuracy": scores, "lost": lost},
-        "intervals": {kernels: [ratio.low, ratio.high] for kernels, ratio in ratios.items()},
-    }
-
-
-def latencies(files: dict[str, Artifact], x: np.ndarray, rounds: int = 200) -> dict[str, dict]:
-    """{mode: {kernels: time as a multiple of float32's with the same kernels}}, one picture, one thread, in turns."""
-    found: dict[str, dict] = {mode: {} for mode in files}
-    for kernels in ("default", "builtin"):
-        sides = {mode: TFLiteModel(made.content, kernels, 1).prepare(x) for mode, made in files.items()}
-        times = timing.latency(sides, rounds=rounds, warmup=10, seed=0)
-        for mode in files:
-            found[mode][kernels] = times.ratio(mode, "float32")
-    return found
+    return {"accuracy": text(scores), "lost": text(lost), "seeds": {"accuracy": scores, "lost": lost}}
 
 
 # ---------------------------------------------------------------- growth
@@ -322,12 +301,10 @@ def ways(dataset: data.Dataset, x: np.ndarray, seed: int) -> dict[str, Artifact]
 # ---------------------------------------------------------------- the door
 
 PARTS: dict[str, tuple[Callable[[], list[dict]], str]] = {
-    "modes": (
-        measure_modes,
-        "bytes of the file of the network that ships, and points it loses to float32; accuracy in "
-        "percent and points lost: mean ± half the 95 % interval over seeds 1 to 3; XNNPACK and "
-        "builtin: time for one picture on one thread as a multiple of float32's with the same "
-        "kernels; seeds has seed 0 first; int16x8 is scored on 2,000 pictures",
+    "seeds": (
+        measure_seeds,
+        "accuracy in percent and points lost to float32: mean ± half the 95 % interval over seeds 1 to 3; "
+        "int16x8 is scored on 2,000 pictures",
     ),
     "growth": (
         measure_growth,
@@ -342,14 +319,14 @@ PARTS: dict[str, tuple[Callable[[], list[dict]], str]] = {
 }
 
 
-#: What makes a part's record stale: functions, and the networks that ship.
-ENTRIES: dict[str, list] = {
-    "modes": [measure_modes, *(training.shipped_path(network, "fashion_mnist") for network in NETWORKS)],
+#: The functions that make a part's record.
+ENTRIES: dict[str, list[Callable]] = {
+    "seeds": [measure_seeds],
     "growth": [measure_growth],
     "peer": [measure_peer, print_median],
     "tutorial": [measure_tutorial],
 }
-SEEDS_OF = {"modes": (training.SHIPPED_SEED, *SEEDS), "growth": (0,), "peer": (0,)}
+SEEDS_OF = {"growth": (0,), "peer": (0,)}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -362,6 +339,7 @@ def main(arguments: list[str] | None = None) -> None:
     if unknown := set(chosen.parts) - set(PARTS):
         parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     for part in chosen.parts or PARTS:
+        recorded.check_writable(f"quantization_{part}")
         measure, notes = PARTS[part]
         recorded.save(
             f"quantization_{part}",

@@ -314,6 +314,21 @@ def test_an_import_that_does_not_say_what_it_gives_is_refused(root, line):
         dependencies.of([ENTRY], root)
 
 
+def test_networks_that_ship_count_if_they_are_read_and_spelled_out(root, monkeypatch):
+    (root / "data/weights").mkdir(parents=True)
+    for name in ("mlp-lite", "cnn-lite", "mlp-mnist"):
+        (root / f"data/weights/{name}.npz").write_bytes(name.encode())
+    before = dependencies.of([ENTRY], root)
+    assert not any("npz" in name for name in before)
+    monkeypatch.setattr(dependencies, "READS_WEIGHTS", "utils.models:mlp")
+    found = dependencies.of([ENTRY], root)
+    assert set(found) - set(before) == {"data/weights/mlp-lite.npz"}
+    (root / "data/weights/mlp-lite.npz").write_bytes(b"trained again")
+    assert dependencies.changes(found, dependencies.of([ENTRY], root)) == ["data/weights/mlp-lite.npz has changed"]
+    (root / "data/weights/mlp-lite.npz").unlink()
+    assert "npz is gone" in dependencies.changes(found, dependencies.of([ENTRY], root))[0]
+
+
 def test_the_name_of_a_function():
     assert dependencies.name_of(dependencies.of) == "utils.dependencies:of"
     for nothing_of_ours in (len, ast.parse, lambda: 1, dependencies._Source.module, pytest):

@@ -149,13 +149,25 @@ def test_a_folder_that_cannot_be_written_is_known_before_measuring(repository, m
         recorded.check_writable("sizes")
 
 
-def test_networks_that_ship_are_named(repository, monkeypatch):
-    monkeypatch.setattr(recorded, "_READS_WEIGHTS", "benchmarks.sizes:helper")
-    with pytest.raises(ValueError, match=r"training\.shipped_path"):
-        save()
-    (repository / "data/weights").mkdir(parents=True)
-    (repository / "data/weights/mlp.npz").touch()
-    assert save(depends=[measure_in(repository), "data/weights/mlp.npz"])
+KEY = ("network", "processor")
+
+
+def test_rows_of_two_processors_stand_beside_each_other(repository):
+    first, second = ({"network": "mlp", "processor": name, "µs": 5} for name in ("A", "B"))
+    save(rows=recorded.beside("sizes", [first], KEY))
+    save(rows=recorded.beside("sizes", [second], KEY))
+    assert recorded.load("sizes").rows == [first, second] and recorded.load("sizes").processors == ["A", "B"]
+    save(rows=recorded.beside("sizes", [{"network": "mlp", "processor": "A", "accuracy": 9}], KEY))
+    assert recorded.load("sizes").rows == [first | {"accuracy": 9}, second]
+
+
+def test_rows_that_other_code_measured_do_not_stay_beside_those_of_today(repository):
+    old, new = ({"network": name, "processor": "A"} for name in ("mlp", "cnn"))
+    save(rows=[old])
+    (repository / "data.npz").write_bytes(b"other weights")
+    with pytest.raises(ValueError, match=r"measured with other code \(data\.npz has changed\).*--anew"):
+        recorded.beside("sizes", [new], KEY)
+    assert recorded.beside("sizes", [new], KEY, anew=True) == [new]
 
 
 def test_one_row(repository):

@@ -47,6 +47,9 @@ TABLES = {
     "utils.optimize.quantization.recipes:RECIPES",
 }
 
+#: What uses this reads data/weights/NETWORK-DATA.npz.
+READS_WEIGHTS = "utils.training:_load_shipped"
+
 _CODE_IN_TEXT = re.compile(rf"(?:{'|'.join(PACKAGES)})(?:\.\w+)+(?::\w+)?")
 
 
@@ -88,7 +91,8 @@ def of(entries: Iterable[str], root: Path = ROOT) -> dict[str, str]:
         root: the folder of the repository.
 
     Returns:
-        Names in order; "module" alone is what a module does when it is imported.
+        Names in order; "module" alone is what a module does when it is imported.  Behind them the files of the networks
+        that ship, if they are read.  (Data sets need none: their SHA-256 stand in the code that loads them.)
 
     Raises:
         ValueError: there is no such definition.
@@ -99,8 +103,16 @@ def of(entries: Iterable[str], root: Path = ROOT) -> dict[str, str]:
     while True:  # the entry of a table may spell out the key of another
         found, seen = _closure(source, start, spelled)
         if seen == spelled:
-            return dict(sorted(found.items()))
+            return dict(sorted(found.items())) | _weights(found, spelled, root)
         spelled = seen
+
+
+def _weights(found: Iterable[str], spelled: frozenset[str], root: Path) -> dict[str, str]:
+    """{path: digest} of the networks that ship, if what was found reads them and spells out network and data set."""
+    if READS_WEIGHTS not in found:
+        return {}
+    paths = [path.relative_to(root).as_posix() for path in sorted((root / "data/weights").glob("*.npz"))]
+    return {path: digest_of_file(path, root) for path in paths if spelled.issuperset(Path(path).stem.split("-"))}
 
 
 def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

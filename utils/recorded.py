@@ -22,9 +22,6 @@ RESULTS = ROOT / "data" / "results"
 #: Files in data/results that are no records: the ledger of claims, and how long each notebook took.
 OTHER_FILES = ("claims", "run_times")
 
-#: What uses it reads data/weights.  (Data sets are covered: their digests stand in the code that loads them.)
-_READS_WEIGHTS = "utils.training:_load_shipped"
-
 _PACKAGES = (
     "tensorflow",
     "tensorflow-cpu",
@@ -85,7 +82,8 @@ def save(
         name: lower-case letters, digits, - and _.
         rows: mappings of text, numbers and lists; finite.
         command: what anyone types to repeat it, such as `python course.py bench weights`.
-        depends: the functions that measured (what they use is found in the source), and files, such as weights.
+        depends: the functions that measured (what they use is found in the source, the networks that ship included),
+            and other files.
         seeds: of the run.
         notes: what the columns are.
         partial: what was left out, such as "only chapter 00".  Then nothing is stored, which is said.
@@ -106,17 +104,12 @@ def save(
     named = sorted(_named(what) for what in depends)
     if not named:
         raise ValueError(f"the result {name!r} depends on nothing, so nothing could make it stale; name its functions")
-    found = digests(named)
-    if _READS_WEIGHTS in found and not any(path.startswith("data/weights/") for path in named):
-        raise ValueError(
-            f"{name!r} uses networks that ship: name their files too, training.shipped_path(network, data)"
-        )
     stored = {
         "name": name,
         "rows": [dict(row) for row in rows],
         "command": command,
         "depends": named,
-        "digests": found,
+        "digests": digests(named),
         "seeds": list(seeds),
         "made_on": _made_on(),
         "notes": notes,
@@ -125,6 +118,36 @@ def save(
     target = RESULTS / f"{name}.json"
     files.write_json(target, stored | {"seal": _seal(stored)})
     return target
+
+
+def beside(name: str, rows: Sequence[Mapping], key: Sequence[str], *, anew: bool = False) -> list[dict]:
+    """New rows among those of the record NAME: of other processors, or of what was not measured this time.
+
+    Args:
+        rows: the new ones; where `key` is that of an old row, the columns that they have are replaced.
+        key: the columns that tell one row from another.
+        anew: True drops the old rows if other code measured them.
+
+    Returns:
+        All rows; the old ones first, in their order.
+
+    Raises:
+        ValueError: other code measured the old rows, so that one table would hold two things.
+    """
+    try:
+        old, changed = load(name).rows, changes(name)
+    except FileNotFoundError:
+        old, changed = [], []
+    if changed and not anew:
+        raise ValueError(
+            f"data/results/{name}.json was measured with other code ({changed[0]}), so rows of today cannot stand "
+            "beside its own: measure all of it, with --anew"
+        )
+    merged: dict[tuple, dict] = {}
+    for row in [*([] if changed else old), *rows]:
+        place = tuple(row[column] for column in key)
+        merged[place] = {**merged.get(place, {}), **row}
+    return list(merged.values())
 
 
 def check_writable(name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import yaml
@@ -12,6 +13,11 @@ FIELDS = ("id", "question", "level", "chapter", "claims", "sources")
 LEVELS = ("basic", "intermediate", "advanced")
 SECTIONS = ("Thirty seconds", "Three minutes", "What they ask next", "Red flags", "Rubric")
 WORDS = {"Thirty seconds": (40, 110), "Three minutes": (250, 600)}
+_QUOTED = re.compile(r"<!--(?P<id>[QC]\d{1,2}-[a-z0-9-]+)-->[^<]*<!--/-->")
+_COMMON = set(
+    """the and that with than from for its has was are not all this one two more less least most same takes have any
+    into does where needs what which""".split()  # noqa: SIM905
+)
 _VERSION = re.compile(r"(?:TensorFlow(?: Lite)?|Keras|Python|NumPy|LiteRT|release) \d+(?:\.\d+)+")
 _FIGURE = re.compile(r"(?<![\w.,#–-])\d[\d,]*(?:\.\d+)?(?:e[+-]\d+)?(?![\w.,]*\w)")
 
@@ -80,11 +86,14 @@ def section(text: str, title: str) -> str:
 def figures_quoted(text: str, ledger: dict[str, str]) -> list[str]:
     """Measured figures are quoted by claim id, each quote is filled and agrees with the ledger."""
     wrong = [f"{{{{{id}}}}} is not filled: run `python course.py quote`" for id in re.findall(r"\{\{([^}]*)\}\}", text)]
-    for id in quotes.quoted(text):
-        if id not in ledger:
-            wrong.append(f"it quotes {id}, which no claim in the ledger has")
-        elif quotes.refresh(f"{{{{{id}}}}}", ledger) not in text and f"{{{{{id}}}}}" not in text:
-            wrong.append(f"its quote of {id} is not the ledger's {ledger[id]}; run `python course.py quote`")
+    for quote in quotes.quoted(text):
+        try:
+            figure = quotes.figure(quote, ledger)
+        except KeyError as error:
+            wrong.append(error.args[0])
+            continue
+        if f"<!--{quote}-->{figure}<!--/-->" not in text and f"{{{{{quote}}}}}" not in text:
+            wrong.append(f"its quote of {quote} is not {figure}, as measured; run `python course.py quote`")
     text = re.sub(r"<!--[^>]*-->[^<]*<!--/-->", "", text)
     typed = set(_FIGURE.findall(_VERSION.sub("", text)))  # a release is no figure, though a claim may measure 2.20
     for id, figure in ledger.items():
@@ -92,6 +101,36 @@ def figures_quoted(text: str, ledger: dict[str, str]) -> list[str]:
         if number in typed and len(re.sub(r"\D", "", number)) >= 3:
             wrong.append(f"it types {number}, which {id} measured; write {{{{{id}}}}}")
     return wrong
+
+
+def quotes_in_place(text: str, sentences: dict[str, str]) -> list[str]:
+    """The words around two quotes do not fit the other one's claim clearly better: nobody has swapped them.
+
+    sentences: {claim id: sentence}.  Words around a quote end at its neighbours; they are compared by their first five
+    letters.  "Clearly" is three words: of the pages' 354 pairs, none is that far off, and 82 % are when swapped.
+    """
+    places = [match for match in _QUOTED.finditer(text) if match["id"] in sentences]
+    around = [_stems(_around(text, match)) for match in places]
+    meant = [_stems(f"{sentences[match['id']]} {match['id'].partition('-')[2]}") for match in places]
+    return [
+        f"the words around {a['id']} fit {b['id']}, and the other way round: are the two quotes swapped?"
+        for (i, a), (j, b) in itertools.combinations(enumerate(places), 2)
+        if a["id"] != b["id"]
+        and len(around[i] & meant[j]) + len(around[j] & meant[i])
+        >= len(around[i] & meant[i]) + len(around[j] & meant[j]) + 3
+    ]
+
+
+def _around(text: str, match: re.Match) -> str:
+    """Up to 160 characters before and behind a quote, within its paragraph, up to the next quote."""
+    before = re.split(r"<!--/-->|\n\n", text[: match.start()])[-1]
+    behind = re.split(r"<!--|\n\n", text[match.end() :])[0]
+    return f"{before[-160:]} {behind[:160]}"
+
+
+def _stems(text: str) -> set[str]:
+    words = re.findall(r"[a-z0-9]+", text.lower())
+    return {word[:5] for word in words if (len(word) > 2 or word.isdigit()) and word not in _COMMON}
 
 
 def claims_there(text: str, ledger: dict[str, str]) -> list[str]:

@@ -108,6 +108,22 @@ def test_a_good_answer_breaks_no_rule():
     assert complaints(examples.answer()) == []
 
 
+SENTENCES = {
+    "Q4-bytes": "LeNet-5 in int8 needs a quarter of the bytes of float32's file",
+    "Q4-time": "A large matrix of weights is multiplied in a third of the seconds",
+}
+PAGE = (
+    "LeNet-5 in int8 needs <!--{}-->0.261<!--/--> of the bytes of its float32 file.\n\n"
+    "A large matrix is multiplied in <!--{}-->0.302<!--/--> of the seconds."
+)
+
+
+@pytest.mark.parametrize("first, second, good", [("bytes", "time", True), ("time", "bytes", False)])
+def test_quotes_that_are_swapped_are_noticed(first, second, good):
+    page = PAGE.format(f"Q4-{first}", f"Q4-{second}")
+    assert (answer_rules.quotes_in_place(page, SENTENCES) == []) is good
+
+
 @pytest.mark.parametrize("text, good", [("deleted in TensorFlow 0.251", True), ("it needs 0.251 of the bytes", False)])
 def test_a_release_is_no_measured_figure(text, good):
     assert (answer_rules.figures_quoted(text, LEDGER) == []) == good

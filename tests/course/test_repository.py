@@ -23,7 +23,7 @@ PAGES = sorted(
     for path in (ROOT / folder).glob("*.md" if folder == "." else "**/*.md")
 )
 ANSWERS = sorted(ROOT.glob("interview/q[0-9]*.md"))
-RESULTS = sorted(path.stem for path in recorded.RESULTS.glob("*.json") if path.stem not in ("claims", "run_times"))
+RESULTS = recorded.names()
 
 
 def source(file: str) -> str:
@@ -89,9 +89,16 @@ def test_interview_answer(path: Path):
     assert not found, "\n".join([f"interview/{path.name}:", *(f"  - {text}" for text in found)])
 
 
+@pytest.mark.parametrize("path", quotes.pages(), ids=lambda path: path.name)
+def test_quotes_stand_where_their_words_are(path: Path):
+    sentences = {entry["id"]: entry["sentence"] for entry in json.loads(quotes.LEDGER.read_text("utf-8"))}
+    assert answer_rules.quotes_in_place(path.read_text("utf-8"), sentences) == []
+
+
 @pytest.mark.parametrize("name", RESULTS)
 def test_no_recorded_result_is_stale(name):
-    assert not recorded.stale(name), f"{name} is stale: run `{recorded.load(name).command}` again"
+    found = recorded.changes(name)
+    assert not found, "\n".join([f"{name} is stale: run `{recorded.load(name).command}` again", *found])
 
 
 def test_recorded_files_are_json_and_nothing_is_half_written():

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from utils import ROOT
+from utils import ROOT, recorded
 from utils.study import quotes
 
 FIGURES = {"Q3-bytes": "0.262", "C00-map": "50"}
@@ -30,8 +30,79 @@ def test_an_unknown_claim_is_named():
         quotes.refresh("{{Q9-nothing}}", FIGURES)
 
 
+@pytest.fixture
+def records(tmp_path, monkeypatch):
+    """A folder with one small record: two networks, two data sets, two processors."""
+    monkeypatch.setattr(recorded, "RESULTS", tmp_path)
+    rows = [
+        {
+            "network": network, "data": data, "mode": "int8 per tensor", "processor": processor, "bytes": 65320,
+            "accuracy %": 90.04, "lost points": -0.03, "latency µs": 1056.5 * factor, "latency ratio": 0.856 * factor,
+            "lost": "2.1 ± 0.3", "delegated": True, "seeds": [1, 2], "nothing": None,
+        }
+        for processor, factor in (("AMD EPYC", 1), ("Xeon", 0.1))
+        for network, data in (("mlp", "fashion"), ("lenet5", "fashion"), ("lenet5", "mnist"))
+    ]  # fmt: skip
+    recorded.save("networks", rows, command="c", depends=[ROOT / "course.py"], seeds=[0])
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "quote, shown",
+    [
+        ("mlp int8 per tensor, latency ratio", "0.86×"),
+        ("mlp, latency ratio", "0.86×"),
+        ("mlp Xeon, latency ratio", "0.086×"),
+        ("mlp AMD EPYC, latency", "1,100 µs"),
+        ("mlp, latency µs", "1,100 µs"),
+        ("mnist lenet5, bytes", "65,320 bytes"),
+        ("mlp, accuracy", "90.0 %"),
+        ("mlp, lost points", "-0.03 points"),
+        ("mlp, lost", "2.1 ± 0.3"),
+        ("mlp, mode", "int8 per tensor"),
+    ],
+)
+def test_a_cell_of_a_record_is_quoted_as_one_says_it(records, quote, shown):
+    filled = quotes.refresh(f"It took {{{{networks: {quote}}}}} here.", {}, records)
+    assert filled == f"It took <!--networks: {quote}-->{shown}<!--/--> here."
+    assert quotes.refresh(filled.replace(f">{shown}<", ">old<"), {}, records) == filled
+    assert quotes.quoted(filled) == [f"networks: {quote}"] and quotes.plain(filled) == f"It took {shown} here."
+
+
+@pytest.mark.parametrize(
+    "quote, sentence",
+    [
+        ("gone: mlp, bytes", "no recorded result 'gone'"),
+        ("networks: rnn, bytes", "networks has no such row"),
+        ("networks: mlp int8, bytes", "networks has no such row"),  # a word of a cell is no cell
+        ("networks: mlp mnist, bytes", "networks has no such row"),
+        ("networks: lenet5, bytes", "fits 2 rows of networks: add one of fashion, mnist"),
+        ("networks: mlp, energy", "no column 'energy'; it has network, data"),
+        ("networks: mlp, seeds", "which is no figure"),
+        ("networks: mlp, delegated", "True there, which is no figure"),
+        ("networks: mlp, nothing", "which is no figure"),
+    ],
+)
+def test_a_cell_that_is_not_there_is_a_sentence(records, quote, sentence):
+    with pytest.raises(KeyError) as raised:
+        quotes.refresh(f"{{{{{quote}}}}}", {}, records)
+    assert quote in raised.value.args[0] and sentence in raised.value.args[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "column", "shown"),
+    [
+        (0.0, "latency ratio", "0×"), (14.96, "latency ratio", "15×"), (9.96, "latency ratio", "10×"),
+        (1.0, "latency ratio", "1×"), (84.2, "latency µs", "84 µs"), (3, "seeds", "3"), (0.123, "share", "0.12"),
+        (90.96, "accuracy % low", "91.0 %"),
+    ],
+)  # fmt: skip
+def test_digits_and_units(value, column, shown):
+    assert quotes.said(value, column) == shown
+
+
 def test_other_comments_and_braces_are_left_alone():
-    text = "<!-- a comment --> {{ not a quote }} `{{x}}`"
+    text = "<!-- a comment --> {{ not a quote }} `{{x}}` <!-- see: this, that --> {{a b: c, d}}"
     assert quotes.refresh(text, FIGURES) == text
 
 

@@ -1,24 +1,37 @@
-"""Measured figures in prose: quoted from the ledger by claim id, never typed.
+"""Measured figures in prose: quoted from the ledger by claim id, or from a record by row and column; never typed.
 
-An author writes `{{Q3-bytes}}`.  `refresh` turns it into `<!--Q3-bytes-->0.262<!--/-->`: the page shows
-the figure, the source says where it comes from, and the next run of the chapter renews it.
+An author writes `{{Q3-bytes}}`, or `{{networks: mlp int8 default, latency ratio}}`: the record, words that tell one row
+from all others, the column.  `refresh` turns it into `<!--Q3-bytes-->0.262<!--/-->`: the page shows the figure, the
+source says where it comes from, and the next run renews it.  Of several processors the record's first is quoted,
+unless the words name another.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from utils import ROOT
+from utils import ROOT, files, recorded
 from utils.study.questions import CHAPTERS
 
 LEDGER = ROOT / "data" / "results" / "claims.json"
 _ID = r"[QC]\d{1,2}-[a-z0-9-]+"
-_QUOTE = re.compile(rf"\{{\{{(?P<new>{_ID})\}}\}}|<!--(?P<old>{_ID})-->(?P<figure>[^<]*)<!--/-->")
+_CELL = r"[a-z0-9][a-z0-9_-]*: [^{}<>\n]+, [^{}<>,\n]+"
+_QUOTE = re.compile(rf"\{{\{{(?P<new>{_ID}|{_CELL})\}}\}}|<!--(?P<old>{_ID}|{_CELL})-->(?P<figure>[^<]*)<!--/-->")
+
+#: Units that stand in a column's name, and how they are written behind a figure.
+UNITS = {
+    "%": " %",
+    "µs": " µs",
+    "ms": " ms",
+    "seconds": " seconds",
+    "bytes": " bytes",
+    "points": " points",
+    "ratio": "×",
+}
 
 
 def ledger(path: Path = LEDGER) -> dict[str, str]:
@@ -28,21 +41,90 @@ def ledger(path: Path = LEDGER) -> dict[str, str]:
     return {entry["id"]: entry["figure"] for entry in json.loads(path.read_text(encoding="utf-8"))}
 
 
-def refresh(text: str, figures: Mapping[str, str]) -> str:
-    """`text` with every quote filled from `figures`; an unknown id raises KeyError that names it."""
+def figure(quote: str, figures: Mapping[str, str], records: Path | None = None) -> str:
+    """What a page shows for a quote: the claim's figure in `figures`, or the cell of a record in the folder `records`.
+
+    Raises:
+        KeyError: there is no such claim, record, row or column; the sentence says what there is.
+    """
+    if ": " in quote:
+        return _cell(quote, records)
+    if quote not in figures:
+        raise KeyError(f"the text quotes {quote!r}, which no claim in the ledger has")
+    return figures[quote]
+
+
+def refresh(text: str, figures: Mapping[str, str], records: Path | None = None) -> str:
+    """`text` with every quote filled by `figure`; KeyError names what cannot be."""
 
     def fill(match: re.Match) -> str:
-        id = match["new"] or match["old"]
-        if id not in figures:
-            raise KeyError(f"the text quotes {id!r}, which no claim in the ledger has")
-        return f"<!--{id}-->{figures[id]}<!--/-->"
+        quote = match["new"] or match["old"]
+        return f"<!--{quote}-->{figure(quote, figures, records)}<!--/-->"
 
     return _QUOTE.sub(fill, text)
 
 
 def quoted(text: str) -> list[str]:
-    """The claim ids that `text` quotes, in order."""
+    """The claim ids and cells that `text` quotes, in order."""
     return [match["new"] or match["old"] for match in _QUOTE.finditer(text)]
+
+
+def said(value: object, column: str) -> str:
+    """A cell as one would say it: two significant digits (percent: one decimal), whole numbers whole, with the unit.
+
+    KeyError for what is no figure: lists, truth values, nothing.
+    """
+    unit = next((UNITS[word] for word in column.split() if word in UNITS), "")
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise KeyError(f"the column {column!r} holds {value!r} there, which is no figure")
+    if isinstance(value, int):
+        return f"{value:,}{unit}"
+    if unit == UNITS["%"]:
+        return f"{value:.1f}{unit}"
+    brief = float(f"{value:.2g}")
+    return f"{brief:,.0f}{unit}" if abs(brief) >= 10 else f"{brief:g}{unit}"
+
+
+def _cell(quote: str, records: Path | None) -> str:
+    name, _, rest = quote.partition(": ")
+    words, _, column = rest.rpartition(", ")
+    try:
+        result = recorded.load(name, records)
+    except (FileNotFoundError, ValueError) as error:
+        raise KeyError(f"the text quotes {quote!r}: {error}") from None
+    row = _row(result, words, quote)
+    named = [c for c in row if c == column] or [
+        c for c in row if c.rpartition(" ")[::2] in [(column, u) for u in UNITS]
+    ]
+    if len(named) != 1:
+        raise KeyError(f"the text quotes {quote!r}, but that row has no column {column!r}; it has {', '.join(row)}")
+    try:
+        return said(row[named[0]], named[0])
+    except KeyError as error:
+        raise KeyError(f"the text quotes {quote!r}: {error.args[0]}") from None
+
+
+def _row(result: recorded.Recorded, words: str, quote: str) -> dict:
+    """The row of which these words are whole cells, in any order."""
+    wanted = set(words.split())
+
+    def fits(row: dict) -> bool:
+        cells = [set(str(cell).split()) for cell in row.values() if isinstance(cell, (str, int))]
+        return set().union(*(cell for cell in cells if cell <= wanted)) == wanted
+
+    found = [row for row in result.rows if fits(row)]
+    first = [row for row in found if row.get("processor") == result.processors[0]]
+    found = first or found
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        cells = " ".join(cell for cell in result.rows[0].values() if isinstance(cell, str))
+        raise KeyError(f"the text quotes {quote!r}, but {result.name} has no such row; its first is: {cells}")
+    differ = next((c for c in found[0] if len({str(row.get(c)) for row in found}) == len(found)), None)
+    choice = f": add one of {', '.join(str(row[differ]) for row in found)}" if differ else ""
+    raise KeyError(f"the text quotes {quote!r}, which fits {len(found)} rows of {result.name}{choice}")
 
 
 def plain(text: str) -> str:
@@ -88,7 +170,7 @@ def with_map(text: str, table: str) -> str:
 def refresh_pages(root: Path = ROOT) -> list[Path]:
     """Fill the quotes and the map of all pages and renew their pictures; returns the files that changed.
 
-    KeyError names, once all others are done, the pages that quote a claim which no ledger entry has.
+    KeyError names, once all others are done, the pages that quote a claim or a row which is not there.
     """
     figures = ledger(root / "data" / "results" / "claims.json")
     changed = [path for name, source in PICTURES.items() if _written(path := root / name, picture(*source, root))]
@@ -96,7 +178,7 @@ def refresh_pages(root: Path = ROOT) -> list[Path]:
     for page in pages(root):
         before = page.read_text(encoding="utf-8")
         try:
-            after = with_map(refresh(before, figures), chapter_map(root))
+            after = with_map(refresh(before, figures, root / "data" / "results"), chapter_map(root))
         except KeyError as error:
             unknown.append(f"{page.relative_to(root).as_posix()}: {error.args[0]}")
             continue
@@ -108,11 +190,8 @@ def refresh_pages(root: Path = ROOT) -> list[Path]:
 
 
 def _written(path: Path, content: bytes) -> bool:
-    """Write `content`, whole or not at all, unless it is there already; True if it was not."""
+    """Write `content` unless it is there already; True if it was not."""
     if path.is_file() and path.read_bytes() == content:
         return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(f".{os.getpid()}.new")
-    beside.write_bytes(content)
-    os.replace(beside, path)
+    files.write_bytes(path, content)
     return True
