@@ -24,6 +24,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import utils  # noqa: F401  (settles how TensorFlow starts)
+from benchmarks._command import start
 from utils import data, recorded, training
 from utils.artifact import Artifact, ArtifactError
 from utils.deploy.tflite.session import KERNELS
@@ -247,4 +248,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    start(main)

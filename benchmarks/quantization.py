@@ -26,6 +26,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import utils  # noqa: F401  (settles how TensorFlow starts)
+from benchmarks._command import start
 from utils import data, models, recorded, training
 from utils.artifact import Artifact, ArtifactError
 from utils.deploy.tflite.tflite_model import TFLiteModel
@@ -353,4 +354,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 
 import utils  # noqa: F401
+from benchmarks._command import start
 from utils import data, recorded, training
 from utils.optimize import pruning, recovery
 from utils.optimize.quantization import aware_ranges
@@ -181,4 +182,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -18,6 +18,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks._command import start
 from utils import models, recorded
 from utils.deploy.tflite import session
 from utils.deploy.tflite.tflite_model import TFLiteModel
@@ -89,4 +90,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    start(main)

@@ -24,6 +24,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import utils
+from benchmarks._command import start
 from utils import recorded
 
 BATCH = 32
@@ -37,7 +38,7 @@ def record_layers(names: list[str]) -> None:
     recorded.check_writable("toolkit_layers")
     old = recorded.load("toolkit_layers").rows if names else []
     if names and (changed := recorded.changes("toolkit_layers")):
-        raise SystemExit(f"the other rows were measured with other code ({changed[0]}): measure all of them")
+        raise recorded.Refused(f"the other rows were measured with other code ({changed[0]}): measure all of them")
     cells = measured_layers(names or list(LAYERS))
     for row in old:
         if row["layer"] not in names:
@@ -144,4 +145,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 if __name__ == "__main__":
     assert utils.ROOT  # `utils` settles how TensorFlow starts, before anything imports it
-    main()
+    start(main)

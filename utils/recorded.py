@@ -33,6 +33,10 @@ _PACKAGES = (
 )
 
 
+class Refused(ValueError):
+    """A record does not allow this; the sentence says why and what to do."""
+
+
 @dataclass(frozen=True)
 class Recorded:
     """A stored result.
@@ -132,14 +136,14 @@ def beside(name: str, rows: Sequence[Mapping], key: Sequence[str], *, anew: bool
         All rows; the old ones first, in their order.
 
     Raises:
-        ValueError: other code measured the old rows, so that one table would hold two things.
+        Refused: other code measured the old rows, so that one table would hold two things.
     """
     try:
         old, changed = load(name).rows, changes(name)
     except FileNotFoundError:
         old, changed = [], []
     if changed and not anew:
-        raise ValueError(
+        raise Refused(
             f"data/results/{name}.json was measured with other code ({changed[0]}), so rows of today cannot stand "
             "beside its own: measure all of it, with --anew"
         )
@@ -166,7 +170,7 @@ def load(name: str, folder: Path | None = None) -> Recorded:
 
     Raises:
         FileNotFoundError: there is none; the sentence lists those there are.
-        ValueError: the file is damaged, is no record, or was edited by hand.
+        Refused: the file is damaged, is no record, or was edited by hand.  (It is a ValueError.)
     """
     folder = folder or RESULTS
     path = folder / f"{name}.json"
@@ -177,11 +181,11 @@ def load(name: str, folder: Path | None = None) -> Recorded:
         stored = json.loads(path.read_text(encoding="utf-8"))
         result = Recorded(**stored, source=path)
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{path.name} is not a recorded result ({error}); {advice}") from None
+        raise Refused(f"{path.name} is not a recorded result ({error}); {advice}") from None
     if result.seal != _seal({key: value for key, value in stored.items() if key != "seal"}):
-        raise ValueError(f"{path.name} was changed after it was measured: its seal does not fit; {advice}")
+        raise Refused(f"{path.name} was changed after it was measured: its seal does not fit; {advice}")
     if not result.rows or not all(isinstance(row, dict) for row in result.rows):
-        raise ValueError(f"{path.name} is not a recorded result (its rows are no mappings); {advice}")
+        raise Refused(f"{path.name} is not a recorded result (its rows are no mappings); {advice}")
     return result
 
 

@@ -95,9 +95,8 @@ def _cell(quote: str, records: Path | None) -> str:
     except (FileNotFoundError, ValueError) as error:
         raise KeyError(f"the text quotes {quote!r}: {error}") from None
     row = _row(result, words, quote)
-    named = [c for c in row if c == column] or [
-        c for c in row if c.rpartition(" ")[::2] in [(column, u) for u in UNITS]
-    ]
+    with_unit = {f"{column} {unit}" for unit in UNITS if unit != "ratio"}
+    named = [c for c in row if c == column] or [c for c in row if c in with_unit]
     if len(named) != 1:
         raise KeyError(f"the text quotes {quote!r}, but that row has no column {column!r}; it has {', '.join(row)}")
     try:
