@@ -195,8 +195,9 @@ def measured_network(
         if "latency" in parts:
             for mode, figures in latencies(models, anchor, dataset.x_test[:1], (rounds or ROUNDS)[kernels]).items():
                 found[mode, kernels] |= figures
+    empty = dict.fromkeys(column for figures in found.values() for column in figures)  # where a file does not run
     rows = rows_of(network, dataset.name, files, recorded.processor())
-    return [row | found.get((row["mode"], row["kernels"]), {}) for row in rows]
+    return [row | empty | found.get((row["mode"], row["kernels"]), {}) for row in rows]
 
 
 # ---------------------------------------------------------------- the command

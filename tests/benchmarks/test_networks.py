@@ -93,6 +93,18 @@ def test_it_can_be_timed(files):
     assert not any(figures["delegated"] for figures in found.values())
 
 
+def test_every_row_of_a_network_has_the_columns_of_the_parts(files, monkeypatch):
+    """Rows of files that do not run are empty there; other parts' columns are not touched."""
+    small = bench.data.Dataset("own", X, np.arange(40) % 4, X, np.arange(40) % 4, X, np.arange(40) % 4, tuple("abcd"))
+    monkeypatch.setattr(bench, "SAMPLES", 8)
+    monkeypatch.setattr(bench.training, "trained", lambda *_, **__: None)
+    monkeypatch.setattr(bench, "files_of", lambda *_: files)
+    rows = bench.measured_network("mlp", small, ["accuracy"])
+    assert len({tuple(row) for row in rows}) == 1 and "latency µs" not in rows[0]
+    assert {row["runs"] for row in rows if row["accuracy %"] is None} == {"cannot be run"}
+    assert {row["kernels"] for row in rows if row["accuracy %"] is not None} == set(KERNELS)
+
+
 # ---------------------------------------------------------------- the command
 
 
