@@ -162,4 +162,4 @@ def test_check_writable_makes_the_folder_and_leaves_nothing_in_it(tmp_path, monk
 def test_it_needs_nothing_but_the_standard_library():
     """`course.py setup` writes files before any package is installed."""
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import utils.files"
-    subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True, cwd=ROOT)
+    assert subprocess.run([sys.executable, "-I", "-S", "-c", code], cwd=ROOT, check=False).returncode == 0
