@@ -22,7 +22,7 @@ def outputs(statement: Callable[[], None]) -> list[nbformat.NotebookNode]:
     made = []
 
     def keep(plain, rich, entry):
-        data = {"text/plain": plain} | ({"text/html": rich} if rich else {})
+        data = {"text/plain": plain, "text/html": rich}
         made.append(new_output("display_data", data=data, metadata={"course": entry}))
 
     with mock.patch.object(claims, "_display", keep), mock.patch.object(claims, "_sentences", {}):
