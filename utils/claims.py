@@ -245,7 +245,7 @@ def _html_cell(tag: str, content: str, side: str) -> str:
 
 
 def show_forms(forms: Mapping[str, str], metadata: Mapping[str, object] | None = None) -> None:
-    """Show one output with several forms, {"text/plain": …, "text/html": …}; outside of notebooks print the plain one."""
+    """Show one output in several forms, keyed by MIME type; outside of notebooks print the plain one."""
     if not _in_notebook():
         print(forms["text/plain"])
         return
