@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tomllib
+
 import pytest
 
 from commands.parts import ledger
@@ -42,6 +46,26 @@ def test_style(rule, nb: Notebook):
 
 def test_only_chapters_that_are_there_await_their_rewriting():
     assert set(chapter_rules.AWAITING_REWRITE) <= {ALL[path].number for path in CHAPTERS}
+    waiting = [f"{number}_*.ipynb" for number in chapter_rules.AWAITING_REWRITE]
+    for folder in ("notebooks", "solutions"):
+        settings = tomllib.loads((ROOT / folder / "ruff.toml").read_text("utf-8"))
+        assert settings["format"]["exclude"] == waiting, f"{folder}/ruff.toml"
+
+
+def test_cells_are_formatted():
+    command = [
+        sys.executable,
+        "-m",
+        "ruff",
+        "format",
+        "--check",
+        "--force-exclude",
+        "--quiet",
+        "notebooks",
+        "solutions",
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, f"run `ruff format notebooks solutions`: {(done.stdout + done.stderr)[:800]}"
 
 
 @pytest.mark.parametrize("rule, nb", cases(SOLUTIONS, chapter_rules.SOLUTION_RULES))
