@@ -53,9 +53,10 @@ def structural(nb: Notebook) -> Iterator[Plant]:
         for k, output in enumerate(cell.outputs):
             said = output.get("metadata", {}).get("course", {})
             if said.get("kind") == "claim":
-                yield Plant(
-                    "changes a bracketed figure", f"{where}: {said['id']}", changed_notebook(nb, _bracket(i, k))
-                )
+                if "equals" not in said["bound"]:  # what must be equal has no brackets
+                    yield Plant(
+                        "changes a bracketed figure", f"{where}: {said['id']}", changed_notebook(nb, _bracket(i, k))
+                    )
                 yield Plant(
                     "negates a stored bound", f"{where}: {said['id']}", changed_notebook(nb, _negate_stored(i, k))
                 )

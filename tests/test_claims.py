@@ -171,12 +171,50 @@ def test_a_printed_figure_is_the_figure(value, digits):
 
 def test_claim_prints_outside_of_notebooks(capsys):
     claim("Q23-bytes", SENTENCE, measured=0.262, below=0.3, unit="of float32")
-    assert capsys.readouterr().out == f"✔ Q23-bytes  {SENTENCE}   ⟦0.262 of float32⟧\n"
+    assert capsys.readouterr().out == f"✔ Q23-bytes  {SENTENCE}   ⟦0.262 of float32⟧  (below 0.3)\n"
+
+
+@pytest.mark.parametrize(
+    "measured, bound, text",
+    [
+        (0.5, {"between": (0, 1)}, "⟦0.500⟧  (between 0 and 1)"),
+        (0.5, {"above": 0.1, "below": 1}, "⟦0.500⟧  (above 0.1 and below 1)"),
+        (0, {"equals": 0}, "exactly 0"),
+        (431080, {"equals": 431080}, "exactly 431,080"),
+        ("int8", {"equals": "int8"}, "exactly int8"),
+        (True, {"equals": True}, "yes"),
+    ],
+)
+def test_the_bound_stands_beside_the_figure_and_what_must_be_equal_without_brackets(outputs, measured, bound, text):
+    claim("Q23-bytes", SENTENCE, measured=measured, **bound)
+    assert outputs[0].data["text/plain"] == f"✔ Q23-bytes  {SENTENCE}   {text}"
+    figure, *limits = text.split("  ")
+    assert f"<br>\n{figure} · " in outputs[0].data["text/html"]
+    assert all(f"<small>{limit}</small>" in outputs[0].data["text/html"] for limit in limits)
+
+
+def test_the_rich_form_of_a_claim_uses_only_what_github_keeps(outputs):
+    claim("Q23-bytes", "a < b & <script> c", measured=0.2, below=0.3)
+    rich = outputs[0].data["text/html"]
+    assert set(re.findall(r"<(\w+)", rich)) == {"blockquote", "p", "b", "br", "small", "code"}
+    assert not re.search(r"<\w+ ", rich)  # no attribute at all
+    assert "<b>a &lt; b &amp; &lt;script&gt; c</b>" in rich
+
+
+@pytest.mark.parametrize("rich", ["text/plain", "text/html"])
+def test_only_a_bounded_figure_of_a_claim_may_differ(outputs, rich):
+    for measured, limit in ((0.1, 1), (0.25, 1), (0.25, 2)):
+        claim("Q1-x", SENTENCE, measured=measured, below=limit)
+    same, also, other = (sanitized(output.data[rich]) for output in outputs)
+    assert same == also != other
+    claim("Q1-y", SENTENCE, measured=1, equals=1)
+    claim("Q1-y", SENTENCE, measured=2, equals=2)
+    assert sanitized(outputs[3].data[rich]) != sanitized(outputs[4].data[rich])
 
 
 def test_claim_carries_figure_and_bound(outputs):
     claim("Q23-bytes", SENTENCE, measured=np.float64(0.26234), below=0.3)
-    assert outputs[0].data == {"text/plain": f"✔ Q23-bytes  {SENTENCE}   ⟦0.262⟧"}
+    assert outputs[0].data["text/plain"] == f"✔ Q23-bytes  {SENTENCE}   ⟦0.262⟧  (below 0.3)"
     assert outputs[0].metadata["course"] == {
         "kind": "claim",
         "id": "Q23-bytes",
@@ -275,7 +313,7 @@ ROWS = [
 def test_table_brackets_only_what_is_bounded(outputs):
     show(ROWS, {"accuracy": (0.85, 0.95)}, caption="Two files")
     assert outputs[0].data["text/plain"] == (
-        "Two files\nformat | bytes | accuracy\nfloat32 | 426,964 | ⟦0.912⟧\nint8 | 113,160 | ⟦0.909⟧"
+        "Two files\nformat | bytes | accuracy (0.85 to 0.95)\nfloat32 | 426,964 | ⟦0.912⟧\nint8 | 113,160 | ⟦0.909⟧"
     )
     assert "<p><em>Two files</em></p>" in outputs[0].data["text/html"]
     bounded = outputs[0].metadata["course"]["bounded"]
@@ -288,7 +326,14 @@ def test_table_brackets_only_what_is_bounded(outputs):
 
 def test_table_bounds_one_cell(outputs):
     show(ROWS, {("int8", "accuracy"): (0.9, None)})
-    assert outputs[0].data["text/plain"].count("⟦") == 1
+    head, other, bounded = outputs[0].data["text/plain"].splitlines()
+    assert head == "format | bytes | accuracy" and "⟦" not in other
+    assert bounded.endswith("⟦0.909⟧ (at least 0.9)")
+    show(ROWS, {"accuracy": (None, 1), ("int8", "accuracy"): (0.9, 0.95)})
+    head, other, bounded = outputs[1].data["text/plain"].splitlines()
+    assert head.endswith("accuracy (at most 1)")
+    assert other.endswith("⟦0.912⟧") and bounded.endswith("⟦0.909⟧ (0.9 to 0.95)")
+    assert "accuracy<br><small>at most 1</small>" in outputs[1].data["text/html"]
 
 
 def test_row_names_may_be_numbers(outputs):

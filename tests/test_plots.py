@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import sys
 from types import SimpleNamespace
 
 import IPython.display
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from utils import plots
 
@@ -25,6 +28,12 @@ def outputs(monkeypatch) -> list[SimpleNamespace]:
     return shown
 
 
+@pytest.fixture
+def unpainted(monkeypatch):
+    """Pictures of no pixels: painting takes a third of a second."""
+    monkeypatch.setattr(plots, "_png", lambda fig, pixels_per_inch: "")
+
+
 def drawn(x_label: str = "bits", y_label: str = "error in dB"):
     figure, axes = plots.figure()
     axes.plot([1, 2, 3], [3, 2, 1], label="measured")
@@ -36,7 +45,7 @@ def test_a_picture_is_shown_with_its_text(outputs):
     plots.show(drawn(), ALT)
     assert base64.b64decode(outputs[0].data["image/png"]).startswith(b"\x89PNG")
     assert outputs[0].data["text/plain"] == f"Figure: {ALT}"
-    assert outputs[0].metadata == {"image/png": {"alt": ALT}}
+    assert outputs[0].metadata == {"image/png": {"alt": ALT, "width": 605}}
 
 
 def test_the_same_figure_gives_the_same_bytes(outputs):
@@ -58,7 +67,7 @@ def test_labels_are_needed(outputs, labels, side):
         plots.show(drawn(*labels), ALT)
 
 
-def test_pictures_without_axes_need_no_labels(outputs):
+def test_pictures_without_axes_need_no_labels(unpainted, outputs):
     figure, axes = plots.figure(2)
     axes[0].imshow([[0, 1], [1, 0]])
     axes[0].axis("off")
@@ -67,7 +76,7 @@ def test_pictures_without_axes_need_no_labels(outputs):
     assert len(outputs) == 1
 
 
-def test_shared_axes_are_labelled_once(outputs):
+def test_shared_axes_are_labelled_once(unpainted, outputs):
     figure, axes = plots.figure(2, sharey=True)
     for one in axes:
         one.plot([1, 2])
@@ -87,7 +96,7 @@ def test_a_second_scale_needs_its_own_label(outputs):
         plots.show(figure, ALT)
 
 
-def test_a_colour_bar_needs_no_label(outputs):
+def test_a_colour_bar_needs_no_label(unpainted, outputs):
     figure, axes = plots.figure()
     picture = axes.pcolormesh([[0, 1], [1, 0]])
     axes.set(xlabel="input", ylabel="output")
@@ -114,7 +123,7 @@ def test_figure_has_the_size_and_axes_asked_for():
 
 
 @pytest.mark.parametrize("stored", ["1", "yes"])
-def test_stored_outputs_show_the_start(outputs, monkeypatch, stored):
+def test_stored_outputs_show_the_start(unpainted, outputs, monkeypatch, stored):
     monkeypatch.setenv("COURSE_STORED", stored)
     seen = []
     plots.explore(
@@ -142,11 +151,138 @@ def test_a_control_has_a_start_within(spec):
         plots.explore(lambda **values: drawn(), alt=ALT, bits=spec)
 
 
-def test_lines_shows_each_line_by_its_name(outputs):
+@pytest.mark.parametrize(
+    "phrase, y, scale, ok",
+    [
+        ("Error falls", [3, 2, 1], "linear", True),
+        ("Error falls", [3, 2.99, 1], "linear", True),
+        ("Error falls", [1, 2, 3], "linear", False),
+        ("Error falls", [3, 3.01, 3], "linear", False),
+        ("Error falls", [3, 1, 3], "linear", False),
+        ("Error falls", [3, 1, 2, 0.5], "linear", False),  # half of the way back up
+        ("Error falls", [1000, 900, 1], "log", True),
+        ("Error falls", [1, 1e-3, 1e-2], "log", False),  # on a linear axis nobody would see it rise
+    ],
+)
+def test_what_the_text_says_is_checked_against_what_is_drawn(unpainted, outputs, phrase, y, scale, ok):
+    figure, axes = plots.figure(title="Every bit costs half")
+    axes.plot(range(len(y)), y)
+    axes.set(xlabel="bits", ylabel="error", yscale=scale)
+    axes.set_ylim(*((0, 4) if scale == "linear" else (1e-4, 1e4)))
+    if ok:
+        plots.show(figure, ALT, says={phrase: y})
+        assert outputs[0].metadata["image/png"]["says"] == [phrase]
+        assert outputs[0].metadata["image/png"]["title"] == "Every bit costs half"
+    else:
+        with pytest.raises(ValueError, match="alt says 'Error falls', that is down, but the numbers go"):
+            plots.show(figure, ALT, says={phrase: y})
+
+
+def test_a_trend_runs_from_left_to_right_as_the_eye_reads(unpainted, outputs):
+    for limits, phrase in (((2, 8), "rises"), ((8, 2), "falls")):
+        figure, axes = plots.figure()
+        axes.plot([8, 4, 2], [3, 2, 1], label="a")
+        axes.set(xlabel="bits", ylabel="accuracy", xlim=limits)
+        plots.show(figure, f"A line that {phrase} from left to right", says={phrase: [3, 2, 1]})
+    assert len(outputs) == 2
+
+
+@pytest.mark.parametrize("limits, end", [((2, 8), 3), ((8, 2), 1)])
+def test_labels_stand_at_the_right_end_of_any_axis(limits, end):
+    _, axes = plots.figure()
+    axes.plot([8, 4, 2, 3], [3, 2, 1, float("nan")], label="a")
+    axes.set_xlim(limits)
+    plots.label_lines(axes)
+    assert axes.texts[0].xy[1] == pytest.approx(end)
+
+
+@pytest.mark.parametrize("word", sorted(plots.TRENDS))
+def test_every_word_for_a_trend_is_true_of_one_kind_of_numbers(unpainted, outputs, word):
+    alt = f"A line that {word} from left to right"
+    runs = {"up": [0, 1, 2], "down": [2, 1, 0], "flat": [1, 1.02, 1], "both": [0, 2, 0]}
+    for run, y in runs.items():
+        figure, axes = plots.figure()
+        axes.bar(range(3), y)
+        axes.set(xlabel="bits", ylabel="error", ylim=(0, 2))
+        if run == plots.TRENDS[word]:
+            plots.show(figure, alt, says={word: y})
+        else:
+            with pytest.raises(ValueError, match="but the numbers go"):
+                plots.show(figure, alt, says={word: y})
+    assert len(outputs) == 1
+
+
+@pytest.mark.parametrize(
+    "says, words",
+    [
+        ({"grows": [3, 2, 1]}, "which alt does not have"),
+        ({"falls": [3, 2, 0]}, "does not show"),
+        ({"Error": [3, 2, 1]}, "must say how the numbers run"),
+    ],
+)
+def test_says_names_a_phrase_its_numbers_and_a_trend(unpainted, outputs, says, words):
+    with pytest.raises(ValueError, match=words):
+        plots.show(drawn(), ALT, says=says)
+    assert outputs == []
+
+
+@pytest.mark.parametrize(
+    "alt, labels, swapped",
+    [
+        ("Accuracy over bits of the weights: it falls", ("bits of the weights", "accuracy"), False),
+        ("Accuracy over bits of the weights: it falls", ("accuracy", "bits of the weights"), True),
+        ("Time for each picture over the batch: it falls", ("pictures in a batch", "ms a picture"), False),
+        ("Time for each picture over the batch: it falls", ("time in ms", "batch"), True),
+        ("Noise over frequency, in two curves of points", ("Hz", "dB"), False),  # nothing to compare
+        ("Two curves of points that cross over", ("bits", "error"), False),
+    ],
+)
+def test_swapped_axis_labels_are_noticed(unpainted, outputs, alt, labels, swapped):
+    if swapped:
+        with pytest.raises(ValueError, match="swap labels or words"):
+            plots.show(drawn(*labels), alt)
+    else:
+        plots.show(drawn(*labels), alt)
+        assert len(outputs) == 1
+
+
+@given(st.lists(st.tuples(st.floats(0, 100), st.floats(1, 20)), min_size=1, max_size=8))
+def test_spread_keeps_order_and_never_overlaps(things):
+    places, heights = [sorted(p for p, _ in things), [h for _, h in things]]
+    moved = plots.spread(places, heights)
+    for k in range(1, len(things)):
+        assert moved[k] - moved[k - 1] >= (heights[k] + heights[k - 1]) / 2 - 1e-6
+    free = all(b - a >= (g + h) / 2 for a, b, g, h in zip(places, places[1:], heights, heights[1:], strict=False))
+    assert not free or moved == pytest.approx(places)
+
+
+def test_labels_at_the_ends_do_not_overlap():
+    figure, axes = plots.figure()
+    for k in range(6):
+        axes.plot([1, 2, 3], [0, 1, 1 + k / 100], label=f"a line with a long name {k}")
+    axes.set(xlabel="bits", ylabel="dB")
+    plots.label_lines(axes)
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert len(boxes) == 6 and all(box.x1 <= figure.bbox.x1 + 1 for box in boxes)
+    boxes.sort(key=lambda box: box.y0)
+    assert all(below.y1 <= above.y0 + 1 for below, above in itertools.pairwise(boxes))
+    assert [text.get_color() for text in axes.texts] == list(plots.COLORS[:6])
+    with pytest.raises(ValueError, match="no line has a label"):
+        plots.label_lines(plots.figure()[1])
+
+
+def test_lines_shows_each_line_by_its_name(unpainted, outputs):
     two = {"a": [3, 2, 1], "b": [1, 2, 3]}
     plots.lines([1, 2, 3], two, x_label="bits", y_label="error in dB", alt=ALT, ylim=(0, 4))
     assert len(outputs) == 1
     assert outputs[0].data["text/plain"] == f"Figure: {ALT}"
+    plots.lines([1, 2, 3], two, x_label="bits", y_label="error in dB", alt=ALT, title="It falls", says={"falls": "a"})
+    assert outputs[1].metadata["image/png"]["says"] == ["falls"]
+    with pytest.raises(ValueError, match="the numbers go up from"):
+        plots.lines([1, 2, 3], two, x_label="bits", y_label="error in dB", alt=ALT, says={"falls": "b"})
+    with pytest.raises(ValueError, match=r"says names the lines \['c'\]"):
+        plots.lines([1, 2, 3], two, x_label="bits", y_label="error in dB", alt=ALT, says={"falls": "c"})
     with pytest.raises(ValueError, match="nothing to plot"):
         plots.lines([1], {}, x_label="bits", y_label="dB", alt=ALT)
     with pytest.raises(ValueError, match="label"):

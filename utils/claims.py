@@ -1,9 +1,12 @@
 """Executable claims: sentences that a cell computes and checks.
 
 What may differ between machines stands in white square brackets, ⟦0.262⟧.  The brackets are the only
-thing that the comparison of outputs replaces; in return every bracketed figure has a bound that this
-module checks.  Each output carries its figures and bounds as metadata, from which `course.py run`
-writes the ledger and the tests check the stored outputs again.
+thing that the comparison of outputs replaces; in return every bracketed figure has a bound, which this
+module checks and which stands beside it.  Each output carries its figures and bounds as metadata, from
+which `course.py run` writes the ledger and the tests check the stored outputs again.
+
+Outputs have two forms: plain text, which is compared, and HTML, of tags that GitHub keeps (it drops
+classes and styles) and without colours, so that it is read in a light and in a dark theme.
 """
 
 from __future__ import annotations
@@ -84,6 +87,12 @@ class Bound:
             parts.append(f"below {_exactly(self.below)}")
         return " and ".join(parts)
 
+    def short(self) -> str:
+        """The limits in the head of a table's column: "0.8 to 1" where both ends belong to it."""
+        if None not in (self.low, self.high) and self.below is self.above is None:
+            return f"{_exactly(self.low)} to {_exactly(self.high)}"
+        return str(self)
+
     def stored(self) -> dict[str, float | str | bool]:
         """The limits that are set, as plain JSON values."""
         return {name: _plain(limit) for name, limit in asdict(self).items() if limit is not None}
@@ -126,7 +135,27 @@ def claim(
         "figure": text,
         "bound": bound.stored(),
     }
-    _display(f"✔ {id}  {sentence}   {OPEN}{text}{CLOSE}", None, entry)
+    _display(claim_text(entry), claim_html(entry), entry)
+
+
+def claim_text(entry: Mapping[str, object]) -> str:
+    """The line that a claim prints: `✔ Q23-bytes  sentence   ⟦0.262⟧  (below 0.3)`."""
+    return f"✔ {entry['id']}  {entry['sentence']}   {'  '.join(_verdict(entry))}"
+
+
+def claim_html(entry: Mapping[str, object]) -> str:
+    """The same for a browser: the sentence, below it figure and bound, the id in small letters."""
+    sentence, figure, *bound = (html.escape(text) for text in [str(entry["sentence"]), *_verdict(entry)])
+    small = " · ".join(f"<small>{text}</small>" for text in [*bound, f"<code>{html.escape(str(entry['id']))}</code>"])
+    return f"<blockquote>\n<p>✔ <b>{sentence}</b><br>\n{figure} · {small}</p>\n</blockquote>"
+
+
+def _verdict(entry) -> list[str]:
+    """The figure and, beside one that may vary, its bound.  What must be equal is compared without brackets."""
+    bound = Bound(**entry["bound"])
+    if bound.equals is None:
+        return [f"{OPEN}{entry['figure']}{CLOSE}", f"({bound})"]
+    return [f"{'' if isinstance(bound.equals, bool) else 'exactly '}{entry['figure']}"]
 
 
 def show(
@@ -137,6 +166,8 @@ def show(
     digits: int = 3,
 ) -> None:
     """Show `rows` as a table; the figures that may vary stand in brackets, each checked against its bound.
+
+    A column's bound stands in its head, that of one cell beside the figure.
 
     rows: one mapping for each row, with the same keys in the same order; the first key names the row.
     bounds: {column: (low, high)}, or {(row, column): (low, high)} for one cell; None leaves a side open.
@@ -153,9 +184,11 @@ def show(
         [_cell(row, rows[i][columns[0]], column, limits, digits, bounded) for column in columns]
         for i, row in enumerate(rows)
     ]
-    plain = "\n".join(" | ".join(line) for line in ([caption] if caption else [], columns, *body) if line)
+    heads = [(column, Bound(*(None, None, *limits[column])).short() if column in limits else "") for column in columns]
+    head = [f"{column} ({bound})" if bound else column for column, bound in heads]
+    plain = "\n".join(" | ".join(line) for line in ([caption] if caption else [], head, *body) if line)
     entry = {"kind": "table", "caption": caption, "bounded": bounded}
-    _display(plain, _html_table(caption, columns, body, rows), entry)
+    _display(plain, _html_table(caption, heads, body, rows), entry)
 
 
 def format_figure(figure: float | str | bool, digits: int = 3) -> str:
@@ -179,7 +212,8 @@ def format_figure(figure: float | str | bool, digits: int = 3) -> str:
 
 def _cell(row, name, column, limits, digits, bounded) -> str:
     value = row[column]
-    limit = limits.get((str(name), column), limits.get(column))
+    own = limits.get((str(name), column))
+    limit = own or limits.get(column)
     where = f"row {name!r}, column {column!r}"
     if limit is None:
         return _plain_text(value if isinstance(value, str) else format_figure(value, digits), where)
@@ -189,39 +223,47 @@ def _cell(row, name, column, limits, digits, bounded) -> str:
     if not bound.holds(figure):
         raise ClaimFailed(f"{where}: {_exactly(figure)} is out of bounds; it must be {bound}.")
     bounded.append({"row": str(name), "column": column, "measured": figure, "figure": text, "bound": bound.stored()})
-    return f"{OPEN}{text}{CLOSE}"
+    return f"{OPEN}{text}{CLOSE}{f' ({bound.short()})' if own else ''}"
 
 
-def _html_table(caption: str, columns: list[str], body: list[list[str]], rows) -> str:
+def _html_table(caption: str, heads: list[tuple[str, str]], body: list[list[str]], rows) -> str:
     """HTML without padding: padding would depend on how many digits a bracketed figure has."""
-    words = {c: any(isinstance(row[c], str) for row in rows) for c in columns}
-    style = ["left" if words[c] else "right" for c in columns]
-    head = "".join(_html_cell("th", name, side) for name, side in zip(columns, style, strict=True))
-    lines = ["".join(_html_cell("td", cell, side) for cell, side in zip(line, style, strict=True)) for line in body]
+    sides = ["left" if any(isinstance(row[column], str) for row in rows) else "right" for column, _ in heads]
+    titles = [
+        html.escape(name) + (f"<br><small>{html.escape(bound)}</small>" if bound else "") for name, bound in heads
+    ]
+    head = "".join(_html_cell("th", title, side) for title, side in zip(titles, sides, strict=True))
+    lines = ["".join(_html_cell("td", html.escape(c), s) for c, s in zip(line, sides, strict=True)) for line in body]
     title = f"<p><em>{html.escape(caption)}</em></p>\n" if caption else ""
     table_rows = "\n".join(f"<tr>{line}</tr>" for line in lines)
     return f"{title}<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{table_rows}\n</tbody>\n</table>"
 
 
-def _html_cell(tag: str, text: str, side: str) -> str:
-    return f'<{tag} style="text-align: {side};">{html.escape(text)}</{tag}>'
+def _html_cell(tag: str, content: str, side: str) -> str:
+    """GitHub keeps `align` and drops `style`; JupyterLab's own style is stronger than `align`."""
+    return f'<{tag} align="{side}" style="text-align: {side};">{content}</{tag}>'
 
 
-def _display(plain: str, rich: str | None, entry: dict[str, object]) -> None:
-    shell = None
-    try:
-        from IPython import get_ipython
-
-        shell = get_ipython()
-    except ImportError:
-        pass
-    if shell is None or not hasattr(shell, "kernel"):
-        print(plain)
+def show_forms(forms: Mapping[str, str], metadata: Mapping[str, object] | None = None) -> None:
+    """Show one output in several forms, keyed by MIME type; outside of notebooks print the plain one."""
+    if not _in_notebook():
+        print(forms["text/plain"])
         return
     from IPython.display import display
 
-    data = {"text/plain": plain} | ({"text/html": rich} if rich else {})
-    display(data, raw=True, metadata={"course": entry})
+    display(dict(forms), raw=True, metadata=dict(metadata or {}))
+
+
+def _in_notebook() -> bool:
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return False
+    return hasattr(get_ipython(), "kernel")
+
+
+def _display(plain: str, rich: str, entry: dict[str, object]) -> None:
+    show_forms({"text/plain": plain, "text/html": rich}, {"course": entry})
 
 
 def _check_id(id: str, sentence: str) -> None:

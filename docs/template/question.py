@@ -4,4 +4,9 @@
 # One idea. Name the misconception. Then ask for a guess: **how large will the figure be?**
 
 # %%
-claim("Q@N@-first", "A sentence that can be false, without its figure", measured=2**8, equals=256)
+claim(
+    "Q@N@-first",
+    "Eight bits have 256 levels",
+    measured=2**8,
+    equals=256,
+)

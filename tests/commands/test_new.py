@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 
 import nbformat
 import pytest
@@ -11,9 +13,9 @@ from commands import new
 from commands.parts import execution
 from commands.parts.errors import Problem
 from commands.parts.normalize import normalize
-from tests.course import chapter_rules, output_rules
+from tests.course import chapter_rules, output_rules, standalone, style_rules
 from tests.course.notebooks import read
-from utils.study import checks, exercises, quiz
+from utils.study import checks, exercises, quiz, recipes
 
 
 @pytest.fixture
@@ -48,10 +50,14 @@ def run(path, tmp_path):
 
 def test_the_chapter_and_its_solutions_break_no_rule(begun, tmp_path):
     chapter, solutions = (run(path, tmp_path) for path in begun[:2])
-    broken = [text for rule in chapter_rules.CHAPTER_RULES for text in rule(chapter)]
+    rules = [*chapter_rules.CHAPTER_RULES, *style_rules.STYLE_RULES]
+    broken = [text for rule in rules for text in rule(chapter)]
     broken += [text for rule in chapter_rules.SOLUTION_RULES for text in rule(solutions)]
     broken += [text for nb in (chapter, solutions) for rule in output_rules.OUTPUT_RULES for text in rule(nb)]
     assert broken == []
+    assert standalone.run(recipes.cells(chapter.content)) == []
+    command = [sys.executable, "-m", "ruff", "format", "--check", "--isolated", "--line-length=88", *begun[:2]]
+    assert subprocess.run(command).returncode == 0
 
 
 def test_nothing_is_overwritten(tmp_path):

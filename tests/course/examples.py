@@ -13,7 +13,7 @@ from tests.course.notebooks import Notebook
 from utils import claims
 from utils.study import questions
 
-SENTENCE = "eight bits need a quarter of the bytes"
+SENTENCE = "eight bits need less than 30 % of the bytes"
 _ROWS = [{"format": "float32", "accuracy": 0.9123}, {"format": "int8", "accuracy": 0.9087}]
 
 
@@ -22,7 +22,7 @@ def outputs(statement: Callable[[], None]) -> list[nbformat.NotebookNode]:
     made = []
 
     def keep(plain, rich, entry):
-        data = {"text/plain": plain} | ({"text/html": rich} if rich else {})
+        data = {"text/plain": plain, "text/html": rich}
         made.append(new_output("display_data", data=data, metadata={"course": entry}))
 
     with mock.patch.object(claims, "_display", keep), mock.patch.object(claims, "_sentences", {}):
@@ -32,7 +32,7 @@ def outputs(statement: Callable[[], None]) -> list[nbformat.NotebookNode]:
 
 def _claim(id: str) -> nbformat.NotebookNode:
     return new_code_cell(
-        f'claim("{id}", "{SENTENCE}", measured=size, below=0.3)',
+        f'claim("{id}", "{SENTENCE}",\n      measured=size, below=0.3)',
         outputs=outputs(lambda: claims.claim(id, SENTENCE, measured=0.2512, below=0.3)),
     )
 
@@ -55,7 +55,21 @@ def _picture() -> nbformat.NotebookNode:
             new_output(
                 "display_data",
                 data={"image/png": "aGk=", "text/plain": f"Figure: {alt}"},
-                metadata={"image/png": {"alt": alt}},
+                metadata={"image/png": {"alt": alt, "title": "Six decibels for a bit", "says": ["falls"]}},
+            )
+        ],
+    )
+
+
+def _drawing() -> nbformat.NotebookNode:
+    alt = "A float goes through a scale and becomes an integer"
+    return new_code_cell(
+        "with drawings.canvas(height=80, alt=alt) as d:\n    d.box(60, 40, 'float32')",
+        outputs=[
+            new_output(
+                "display_data",
+                data={"image/png": "aGk=", "text/plain": f"Figure: {alt}"},
+                metadata={"image/png": {"alt": alt, "drawing": True}},
             )
         ],
     )
@@ -76,8 +90,8 @@ def chapter() -> Notebook:
             "# 03 · Quantization\n\n> My int8 model is four times smaller, as promised. But why does it now "
             "say nonsense for every picture that I give it?"
         ),
+        new_markdown_cell("## What you will be able to do\n\n- find a scale\n- round a weight\n- bound an error"),
         new_markdown_cell(
-            "## What you will be able to do\n\n- find a scale\n- round a weight\n- bound an error\n\n"
             f"## What you need first\n\nPython, NumPy, and chapter 00. About {minutes} minutes. The core is Q3."
         ),
         new_code_cell("import utils\nfrom utils import plots\nfrom utils.claims import claim, show"),
@@ -90,17 +104,17 @@ def chapter() -> Notebook:
         new_code_cell("show(rows, {'accuracy': (0.8, 1)})", outputs=table),
         new_markdown_cell("A picture: see how the error falls."),
         _picture(),
+        _drawing(),
+        new_markdown_cell("The public calls. In this way about 25 % is left."),
+        new_code_cell("import json\nratio = 8 / 32\nassert ratio == 0.25", metadata={"tags": ["standalone"]}),
     ]
     for k in (1, 2, 3):
         cells += _check(f"03-{k}", "...", "○")
     cells += [
         new_markdown_cell("## Quiz"),
         new_code_cell('quiz.show("03")'),
-        new_markdown_cell(
-            "## Cheat sheet\n\n"
-            + "A scale maps an integer to a real number. " * 6
-            + "\n\n## Sources\n\n* [one](https://example.org/a)\n* [two](https://example.org/b)"
-        ),
+        new_markdown_cell("## Cheat sheet\n\n" + "A scale maps an integer to a real number. " * 6),
+        new_markdown_cell("## Sources\n\n* [one](https://example.org/a)\n* [two](https://example.org/b)"),
     ]
     return finish(cells, "notebooks")
 

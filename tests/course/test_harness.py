@@ -13,7 +13,7 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from tests.harness import budget, clock
 from tests.harness.needs import find, needs, required
-from utils import ROOT
+from utils import ROOT, claims
 from utils.study import questions
 
 
@@ -34,7 +34,9 @@ CLAIM = "from utils.claims import claim\nclaim('C00-x', 'one is small here', mea
 
 
 def claimed(figure: str) -> list:
-    return [new_output("display_data", data={"text/plain": f"✔ C00-x  one is small here   ⟦{figure}⟧"})]
+    entry = {"id": "C00-x", "sentence": "one is small here", "figure": figure, "bound": {"below": 2}}
+    data = {"text/plain": claims.claim_text(entry), "text/html": claims.claim_html(entry)}
+    return [new_output("display_data", data=data)]
 
 
 BLOCKED = """import urllib.request, socket

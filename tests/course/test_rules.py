@@ -11,6 +11,7 @@ import pytest
 from tests.course import chapter_rules as c
 from tests.course import examples, ledger_rules, link_rules, name_rules
 from tests.course import output_rules as o
+from tests.course import style_rules as s
 from tests.course.notebooks import Notebook
 
 
@@ -21,7 +22,7 @@ def _exercises_and_quiz(monkeypatch):
     monkeypatch.setattr(c.quiz, "load", lambda chapter: [{}] * 3)
 
 
-@pytest.mark.parametrize("rule", [*c.CHAPTER_RULES, *o.OUTPUT_RULES], ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("rule", [*c.CHAPTER_RULES, *s.STYLE_RULES, *o.OUTPUT_RULES], ids=lambda rule: rule.__name__)
 def test_a_good_chapter_breaks_no_rule(rule):
     assert rule(examples.chapter()) == []
 
@@ -97,6 +98,43 @@ def output(**values):
     return nbformat.v4.new_output(**values)
 
 
+def look(**values):
+    """Change what the first chart says of itself."""
+
+    def change(cells):
+        looks = [
+            x.metadata["image/png"]
+            for cell in cells
+            for x in cell.get("outputs", [])
+            if "image/png" in x.get("metadata", {})
+        ]
+        looks[0].update(values)
+
+    return change
+
+
+PACKED = [
+    "if (n := 3) > 2:\n    print(n)",
+    "def double(x): return 2 * x",
+    "class Empty: pass",
+    "a, b = f(1), g(2)",
+    "f(1), g(2)",
+    "x = 1; y = 2",
+    "if x: y = 1; z = 2",
+    "[[x for x in row] for row in rows]",
+    "total = sum(x for row in [r for r in rows] for x in row)",
+    "{k: {v for v in vs} for k, vs in d.items()}",
+]
+LOOSE = [
+    "def my_first(x): ...",
+    "a, b = f(1), 2",
+    "a, b = f(1)",
+    "x = [f(y) for y in ys]\nz = [g(y) for y in ys]",
+    "for x in xs:\n    print(x)\nelse:\n    pass",
+    "show([{'a': f(1), 'b': g(2)}])",
+    "lambda x: 2 * x",
+]
+
 MISTAKES = [
     (c.opening, text("# 03 · Quantization", "Quantization")),
     (c.opening, text("## Quiz", "# Quiz")),
@@ -115,23 +153,44 @@ MISTAKES = [
     (c.question_headings, text("## Q3 ·", "### Q3 ·")),
     (c.question_headings, text("## Q3 ·", "## Q5 ·")),
     (c.question_headings, drop("^## Q7")),
-    (c.question_headings, lambda cells: cells.append(copy.deepcopy(cells[3]))),
+    (c.question_headings, lambda cells: cells.append(copy.deepcopy(cells[4]))),
     (c.exercises_there, drop(r'check\("03-2"')),
     (c.exercises_there, text('check\\("03-2"', 'check("03-9"')),
     (c.stubs, said("○ 03-2", "✔ 03-2")),
     (c.stubs, last_code(lambda cell: cell.update(source='check("03-1", solve)'))),
     (c.quiz_there, drop(r"quiz\.show")),
     (c.quiz_there, text(r'quiz\.show\("03"\)', 'quiz.show("04")')),
-    (c.lengths, add_code("x = 1\n" * 7, 40)),
-    (c.lengths, add_code("x = 1\n" * 13, 3)),
-    (c.lengths, add_code("x = " + "1 + " * 30 + "1", 1)),
-    (c.proportions, add_code("x = 1", 30)),
-    (c.proportions, add_code("x = 1", 20)),
-    (c.proportions, lambda cells: cells.__delitem__(slice(12))),
+    (s.size, add_code("x = 1\n" * 16)),
+    (s.size, add_code("x = " + "1 + " * 22 + "1")),
+    (s.size, add_code("x = 1", 60)),
+    (s.size, lambda cells: cells.__delitem__(slice(14, None))),
+    (s.claims_apart, add_code("claim('C03-a', 'x', measured=1, below=2)\n" * 3)),
+    (s.one_heading, text("- bound an error", "- bound an error\n\n## Another")),
+    (s.one_heading, text("A table.", "A table.\n\n### Within")),
+    *((s.one_thought_a_line, add_code(source)) for source in PACKED),
+    (s.words, text("A table.", "Each door of the Toolkit.")),
+    (s.words, text("A table.", "Its reach is wide.")),
+    (s.words, text("A table.", "Round to the nearest mark.")),
+    (s.words, text("A table.", "The gap between both is small.")),
+    (s.words, text("A table.", "This is a share of one.")),
+    (s.words, entry(sentence="The channel's reach is wide")),
+    (s.said_aloud, text("A table.", "It lost a share of 0.0066 of them.")),
+    (s.said_aloud, text("A table.", "They agree on 1.00 of the pictures.")),
+    (s.said_aloud, text("A table.", "It lost 0 of accuracy.")),
+    (s.said_aloud, entry(figure="0.415 of the time")),
+    (s.claims_as_said, entry(sentence="eight bits need less than a quarter of the bytes")),
+    (s.claims_as_said, entry(bound={"below": 0.35})),
+    (s.figures_worked, text("about 25 %", "about 26 %")),
+    (s.figures_worked, text("A table.", "A table with −63.25 in it.")),
+    (s.drawing_there, drop("drawings.canvas")),
+    (s.pictures_speak, look(title="Accuracy")),
+    (s.pictures_speak, look(says=[])),
+    (s.pictures_speak, look(alt="Error falls with every bit and accuracy rises")),
+    (s.standalone_there, drop("import json")),
     (c.questions_have_claims, drop(r'claim\("Q4-')),
     (c.questions_have_claims, text("Q4-bytes", "Q5-bytes")),
     (c.imports_first, text("import utils\n", "import tensorflow as tf\nimport utils\n")),
-    (o.executed_in_order, lambda cells: cells.__setitem__(slice(4, 7), cells[6:3:-1])),
+    (o.executed_in_order, lambda cells: cells.__setitem__(slice(5, 8), cells[7:4:-1])),
     (o.executed_in_order, last_code(lambda cell: cell.update(execution_count=None))),
     (o.executed_in_order, drop(r"show\(rows")),
     (
@@ -157,7 +216,7 @@ MISTAKES = [
     (o.brackets_agree, said("⟦0.251⟧", "⟦0.252⟧")),
     (o.brackets_agree, said("⟦0.251⟧", "0.251")),
     (o.brackets_agree, said("✔ Q3-bytes", "✔ Q4-bytes")),
-    (o.brackets_agree, said("quarter", "third")),
+    (o.brackets_agree, said("less than", "more than")),
     (o.brackets_agree, said("⟦0.909⟧", "⟦0.919⟧")),
     (o.brackets_agree, said("○ 03-1", "⟦○⟧ 03-1")),
     (o.brackets_agree, entry(measured=0.31, figure="0.31")),
@@ -169,7 +228,7 @@ MISTAKES = [
     (o.brackets_agree, entry(bound={"surprise": 1})),
     (o.claims_as_written, text(r"below=0\.3", "below=0.5")),
     (o.claims_as_written, text(r"below=0\.3", "above=0.3")),
-    (o.claims_as_written, text(examples.SENTENCE, "eight bits need half of the bytes")),
+    (o.claims_as_written, text(examples.SENTENCE, "eight bits need 30 % of the bits")),
     (o.claims_as_written, entry(bound={"below": 0.9})),
     (o.claims_as_written, lambda cells: [cell.update(outputs=[]) for cell in cells if "Q3-" in cell.source]),
     (o.normalized, text("A table.", "A table in /home/me/course.")),
@@ -185,6 +244,21 @@ def test_a_planted_mistake_is_noticed(rule, change):
     assert complaints and all(len(complaint) > 15 for complaint in complaints)
 
 
+@pytest.mark.parametrize("source", LOOSE)
+def test_what_is_one_thought_a_line(source):
+    assert s.one_thought_a_line(damaged(examples.chapter(), add_code(source))) == []
+
+
+@pytest.mark.parametrize("plain", ["question marks", "*marks* on a ruler", "weights that share a kernel", "`a.reach`"])
+def test_words_that_only_look_like_ours(plain):
+    assert s.words(damaged(examples.chapter(), text("A table.", f"Here are {plain}."))) == []
+
+
+def test_chapter_00_has_nothing_to_paste():
+    nb = damaged(examples.chapter(), drop("import json"))
+    assert s.standalone_there(Notebook("00_map.ipynb", "notebooks", nb.content)) == []
+
+
 def test_a_claim_within_try_is_there_to_fail():
     failing = "try:\n    claim('C03-false', 'this is never so', measured=1, below=0)\nexcept AssertionError:\n    pass"
     nb = damaged(examples.chapter(), add_code(failing))
@@ -195,7 +269,7 @@ def test_a_claim_within_try_is_there_to_fail():
 
 def test_every_rule_has_a_planted_mistake():
     tried = {rule for rule, _ in MISTAKES} | {c.solved}
-    assert {*c.CHAPTER_RULES, *o.OUTPUT_RULES, *c.SOLUTION_RULES} <= tried
+    assert {*c.CHAPTER_RULES, *s.STYLE_RULES, *o.OUTPUT_RULES, *c.SOLUTION_RULES} <= tried
 
 
 @pytest.mark.parametrize("change", [drop(r'check\("03-2"'), said("✔ 03-2", "✘ 03-2"), said("✔ 03-2", "○ 03-2")])

@@ -114,7 +114,7 @@ def test_pages_are_refreshed_in_place_and_only_where_needed(tmp_path, monkeypatc
     (tmp_path / "interview" / "q03.md").write_text("no figure", encoding="utf-8")
     entries = [{"id": id, "figure": figure} for id, figure in FIGURES.items()]
     (tmp_path / "data" / "results" / "claims.json").write_text(json.dumps(entries), encoding="utf-8")
-    assert quotes.refresh_pages(tmp_path) == [tmp_path / "README.md"]
+    assert quotes.refresh_pages(tmp_path) == [tmp_path / "docs" / "recipes.md", tmp_path / "README.md"]
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == "<!--Q3-bytes-->0.262<!--/-->"
     assert quotes.refresh_pages(tmp_path) == []
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from utils import ROOT, files, recorded
+from utils.study import recipes
 from utils.study.questions import CHAPTERS
 
 LEDGER = ROOT / "data" / "results" / "claims.json"
@@ -167,12 +168,14 @@ def with_map(text: str, table: str) -> str:
 
 
 def refresh_pages(root: Path = ROOT) -> list[Path]:
-    """Fill the quotes and the map of all pages and renew their pictures; returns the files that changed.
+    """Fill the quotes and the map of all pages, renew their pictures and the recipes; returns the files that changed.
 
     KeyError names, once all others are done, the pages that quote a claim or a row which is not there.
     """
     figures = ledger(root / "data" / "results" / "claims.json")
     changed = [path for name, source in PICTURES.items() if _written(path := root / name, picture(*source, root))]
+    if _written(root / recipes.PAGE, recipes.page(root).encode("utf-8")):
+        changed.append(root / recipes.PAGE)
     unknown = []
     for page in pages(root):
         before = page.read_text(encoding="utf-8")
