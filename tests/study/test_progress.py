@@ -17,6 +17,7 @@ from utils.study.progress import remember, solved
 def file(tmp_path, monkeypatch):
     monkeypatch.delenv("COURSE_STORED")
     (tmp_path / "my").mkdir()
+    monkeypatch.chdir(tmp_path / "my")
     return tmp_path / "my" / "progress.jsonl"
 
 
@@ -37,8 +38,12 @@ def test_damaged_lines_cost_only_themselves(file, there):
     assert list(solved(file)) == ["03-1"]
 
 
-def test_nothing_is_written_where_the_reader_has_no_copy_or_the_course_runs_itself(file, monkeypatch):
+def test_only_what_is_run_in_my_counts(file, monkeypatch):
     remember("03-1", file.parent / "not there" / "progress.jsonl")
+    (file.parent.parent / "solutions").mkdir()
+    monkeypatch.chdir(file.parent.parent / "solutions")
+    remember("03-1", file)
+    monkeypatch.chdir(file.parent)
     monkeypatch.setenv("COURSE_STORED", "1")
     remember("03-1", file)
     assert list(file.parent.iterdir()) == [] and solved(file) == {}

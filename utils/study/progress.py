@@ -32,12 +32,13 @@ def solved(file: Path = FILE) -> dict[str, str]:
 def remember(exercise: str, file: Path = FILE) -> None:
     """Note that `exercise` is solved.
 
-    Nothing is noted without the folder my/, nor where notebooks are executed by `course.py run` or by the tests
-    (they set COURSE_STORED).  Where nothing can be written, nothing happens: a right answer stays right.
+    Only what is run in my/ counts: a kernel starts in its notebook's folder, so running solutions/ solves nothing.
+    Nor does what `course.py run` and the tests execute (they set COURSE_STORED).  Where nothing can be written,
+    nothing happens: a right answer stays right.
     """
-    if os.environ.get("COURSE_STORED") or not file.parent.is_dir():
-        return
     try:
+        if os.environ.get("COURSE_STORED") or not Path.cwd().samefile(file.parent):
+            return
         if exercise in solved(file) or (file.exists() and not file.is_file()):
             return
         entry = json.dumps({"day": f"{datetime.date.today()}", "exercise": exercise})
