@@ -38,6 +38,15 @@ def digest(cell: dict) -> str:
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def identified(cell: dict, taken: set[str]) -> dict:
+    """The cell, with another id if it has none or one that is `taken`, where its id is then put down."""
+    id = cell.get("id")
+    if not isinstance(id, str) or id in taken:
+        return cell | {"id": cell_id(cell["cell_type"], digest(cell), taken)}
+    taken.add(id)
+    return cell
+
+
 def carry_over(mine: list[dict], base: list[list[str]], course: list[dict]) -> list[dict]:
     """The course's new cells in their order, with everything in `mine` that the reader wrote.
 
@@ -62,11 +71,13 @@ def carry_over(mine: list[dict], base: list[list[str]], course: list[dict]) -> l
         elif i in own:
             following[last] += [_note(REMOVED), cell] if i in places else [cell]
     taken = {cell["id"] for cell in course}
-    merged = [_own(cell, taken) for cell in following[-1]]
+    merged = [identified(cell, taken) for cell in following[-1]]
     for k, cell in enumerate(course):
-        around = [_own(extra, taken) for extra in (_note(CHANGED), beside[k])] if k in beside else []
-        merged += [*around[:1], instead.get(k, cell), *around[1:]]
-        merged += [_own(extra, taken) for extra in following[k]]
+        if k in beside:
+            merged += [identified(_note(CHANGED), taken), cell, identified(beside[k], taken)]
+        else:
+            merged.append(instead.get(k, cell))
+        merged += [identified(extra, taken) for extra in following[k]]
     return merged
 
 
@@ -149,12 +160,3 @@ def _exercise(cell: dict) -> str | None:
 
 def _note(text: str) -> dict:
     return {"cell_type": "markdown", "metadata": {}, "source": text}
-
-
-def _own(cell: dict, taken: set[str]) -> dict:
-    """A cell of the reader's, with another id if it has none or one that is taken."""
-    id = cell.get("id")
-    if not isinstance(id, str) or id in taken:
-        return cell | {"id": cell_id("own", digest(cell), taken)}
-    taken.add(id)
-    return cell

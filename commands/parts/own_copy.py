@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from commands.parts import chapters
-from commands.parts.carry_over import carry_over, count_notes, count_own, remembered
+from commands.parts.carry_over import carry_over, count_notes, count_own, identified, remembered
 from commands.parts.errors import Problem, explain_os_error
 from commands.parts.exclusive import Lock
 from commands.parts.lockfile import ROOT
@@ -145,12 +145,11 @@ def _place(chapter: Path, folder: Path) -> Path:
 
 def _to_begin_with(course: dict, chapter: Path) -> dict:
     """A chapter as its copy begins: nothing was run yet; it remembers what it was made from."""
-    cells = [
-        cell | {"outputs": [], "execution_count": None} if cell["cell_type"] == "code" else cell
-        for cell in course["cells"]
-    ]
+    taken: set[str] = set()
+    cells = [identified(cell, taken) for cell in course["cells"]]
+    cells = [c | {"outputs": [], "execution_count": None} if c["cell_type"] == "code" else c for c in cells]
     record = {"of": chapter.name, "cells": remembered(cells)}
-    return course | {"cells": cells, "metadata": course["metadata"] | {RECORD: record}}
+    return course | {"cells": cells, "nbformat_minor": 5, "metadata": course["metadata"] | {RECORD: record}}
 
 
 def _updated(old: bytes, course: dict, chapter: Path, folder: Path) -> tuple[dict | None, str]:

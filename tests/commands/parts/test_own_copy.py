@@ -17,6 +17,7 @@ import pytest
 from commands.parts import chapters, own_copy
 from commands.parts.carry_over import CHANGED
 from commands.parts.errors import Problem
+from commands.parts.exclusive import Lock
 from commands.parts.normalize import cell_id
 from commands.parts.own_copy import parse, refresh
 from tests.course import link_rules
@@ -171,6 +172,21 @@ def test_a_copy_that_forgot_what_it_was_made_from_is_still_updated(root, record)
     assert sources(root / FIRST) == ["# Start", ANSWER, "a = 1", "my note"]
 
 
+def test_a_chapter_whose_cells_have_no_ids_is_copied_and_updated_too(root):
+    def without_ids(*sources: str) -> bytes:
+        content = parse(notebook(*sources))
+        cells = [{key: value for key, value in cell.items() if key != "id"} for cell in content["cells"]]
+        return own_copy.written(content | {"cells": cells, "nbformat_minor": 4})
+
+    (root / "notebooks/00_start.ipynb").write_bytes(without_ids("# Start", STUB, "a = 1", "a = 1"))
+    refresh(root)
+    nbformat.validate(nbformat.read(root / FIRST, as_version=4))
+    answer(root / FIRST)
+    (root / "notebooks/00_start.ipynb").write_bytes(without_ids("# Start again", STUB, "a = 1", "a = 1"))
+    refresh(root)
+    assert sources(root / FIRST) == ["# Start again", ANSWER, "a = 1", "a = 1", "my note"]
+
+
 def test_half_a_surrogate_pair_and_marks_of_byte_order_survive(root):
     refresh(root)
     content = parse((root / FIRST).read_bytes())
@@ -269,8 +285,9 @@ def test_a_full_disk_leaves_the_copy_as_it_was(root, capsys):
             while filler.write(b"x" * 4096):
                 pass
         update_course(root)
+        (root / "notebooks/01_next.ipynb").write_bytes(notebook("# Next", "b = 2"))
         assert refresh(root) == FIRST
-        assert "The disk is full" in capsys.readouterr().out
+        assert capsys.readouterr().out.count("The disk is full") == 1, "said once, not for each chapter"
         assert (root / FIRST).read_bytes() == before
         assert [path.name for path in (root / "my").rglob("*.new")] == []
         (root / "my/filler").unlink()
@@ -396,6 +413,16 @@ def test_several_at_once_make_what_one_makes(root):
         assert process.returncode == 0 and said.endswith(f"{FIRST}\n"), complaints
     assert sources(root / FIRST) == ["# Start again", ANSWER, "a = 2", "my note"]
     assert len(list((root / "my/former").iterdir())) == 1
+
+
+def test_one_at_a_time(root):
+    (root / "my").mkdir()
+    with Lock(root / "my/.lock", "busy"):
+        second = child(root)
+        assert "Another `course.py lab` is updating my/" in second.stderr.readline()
+        assert not (root / FIRST).exists()
+    second.communicate(timeout=60)
+    assert second.returncode == 0 and (root / FIRST).is_file()
 
 
 # ---- in this repository
