@@ -12,6 +12,7 @@ import hypothesis
 import pytest
 
 ROOT = Path(__file__).resolve().parent
+collect_ignore = ["my"]  # the reader's own copy is no test, whatever folder pytest is given
 
 
 def _for_children() -> None:

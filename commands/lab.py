@@ -1,4 +1,7 @@
-"""Open JupyterLab on the course, on this machine only."""
+"""Open JupyterLab on your own copy of the chapters, on this machine only.
+
+The copy is in my/: what you write there stays through updates of the course, and notebooks/ stays as it is.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,16 @@ import os
 import socket
 import sys
 
-from commands.parts import environment
+from commands.parts import environment, own_copy
 from commands.parts.errors import Problem
 
 NEEDS_ENVIRONMENT = True
 FIRST_PORT = 8888
-START = "notebooks/00_start_here.ipynb"
 EXAMPLES = """
-  python course.py lab                   opens the browser on notebooks/00_start_here.ipynb
+  python course.py lab                   opens the browser on my/00_start_here.ipynb
   python course.py lab --no-browser      prints the address, with its token, to open yourself
   python course.py lab --port 9000
+  python course.py lab --copy-only       makes or updates my/ and opens nothing
   python course.py lab --with tfx        also makes the kernel of chapter 17
 """
 
@@ -24,29 +27,33 @@ EXAMPLES = """
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-browser", action="store_true", help="print the address instead of opening it")
     parser.add_argument("--port", type=int, help=f"this port and no other (else the first free one from {FIRST_PORT})")
+    parser.add_argument("--copy-only", action="store_true", help="make or update my/; for containers and editors")
     environment.with_argument(parser)
 
 
 def main(options: argparse.Namespace) -> int:
     environment.ensure_extras(options.extras)
+    if options.copy_only:
+        own_copy.refresh()
+        return 0
     port = choose_port(options.port)
-    if not environment.writable(environment.ROOT):
-        print(f"– {environment.ROOT} is read-only: notebooks run, but cannot be saved. Copy it to keep your work.")
+    start = own_copy.refresh()
     os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # the course's kernel, not one of the same name at home
     from jupyterlab.labapp import main as lab
 
     sys.stdout.flush()
-    lab(lab_arguments(port, browser=not options.no_browser))
+    lab(lab_arguments(port, start, browser=not options.no_browser))
     return 0
 
 
-def lab_arguments(port: int, *, browser: bool) -> list[str]:
-    """The command line of JupyterLab: loopback only, its own token, the whole course as tree."""
+def lab_arguments(port: int, start: str, *, browser: bool) -> list[str]:
+    """The command line of JupyterLab: loopback only, its own token, the whole course as tree, `start` open."""
     given = [
         "--ServerApp.ip=127.0.0.1",
         f"--ServerApp.port={port}",
         f"--ServerApp.root_dir={environment.ROOT}",
-        f"--LabApp.default_url=/lab/tree/{START}",
+        f"--LabApp.default_url=/lab/tree/{start}",
+        "--FileContentsManager.pre_save_hook=commands.parts.normalize.forget_python",
     ]
     if _is_root():  # in containers there is no other user
         given.append("--allow-root")

@@ -23,6 +23,7 @@ _LANGUAGE = {
     "nbconvert_exporter": "python",
     "pygments_lexer": "ipython3",
 }
+_WRITTEN_OUT = 1e21  # from here on JavaScript writes an exponent, as Python does
 _WIDGET = "application/vnd.jupyter.widget-view+json"  # a random model id, dead without its kernel
 
 
@@ -42,7 +43,15 @@ def normalize(notebook, kernel: str = "python3"):
             cell.outputs = merge_streams(cell.outputs)
             for output in cell.outputs:
                 output.get("data", {}).pop(_WIDGET, None)
+                for part in {"metadata", "data"} & set(output):
+                    output[part] = _as_in_javascript(output[part])
     return notebook
+
+
+def forget_python(model: dict, **_: object) -> None:
+    """A pre-save hook for Jupyter: JupyterLab writes the reader's version of Python into each notebook it opens."""
+    if model["type"] == "notebook" and model["content"]["nbformat"] == 4:
+        model["content"]["metadata"].get("language_info", {}).pop("version", None)
 
 
 def cell_id(kind: str, source: str, taken: set[str]) -> str:
@@ -66,6 +75,17 @@ def merge_streams(outputs: list) -> list:
         else:
             merged.append(output)
     return merged
+
+
+def _as_in_javascript(value):
+    """1.0 becomes 1, as it does when a browser saves the notebook: JavaScript has one kind of number."""
+    if isinstance(value, dict):
+        return type(value)({key: _as_in_javascript(item) for key, item in value.items()})
+    if isinstance(value, list):
+        return [_as_in_javascript(item) for item in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) < _WRITTEN_OUT:
+        return int(value)
+    return value
 
 
 def traces_of_machine(notebook, root: Path = ROOT) -> list[tuple[int, str]]:

@@ -114,7 +114,10 @@ def _wrong_figure(entry) -> list[str]:
         return [f"{where}: {error}"]
     if not held:
         return [f"{where}: {entry['measured']!r} is out of its bound {Bound(**entry['bound'])}"]
-    forms = {format_figure(entry["measured"], digits) for digits in range(1, 16)}
+    values = [entry["measured"]]
+    if type(values[0]) is int:  # or a float that is whole: stored notebooks write 1.0 as 1, as browsers do
+        values.append(float(values[0]))
+    forms = {format_figure(value, digits) for value in values for digits in range(1, 16)}
     if not any(entry["figure"] == form or entry["figure"].startswith(f"{form} ") for form in forms):
         return [f"{where}: {entry['figure']!r} is not how {entry['measured']!r} is printed"]
     return []

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
+from utils.study import progress
+
 _NOTHING = ("RESUME", "NOP", "CACHE", "PRECALL", "COPY_FREE_VARS", "MAKE_CELL", "PUSH_NULL", "RETURN_GENERATOR")
 _registered: dict[str, Exercise] = {}
 
@@ -62,8 +64,14 @@ def exercise(id: str, title: str, hints: tuple[str, str, str]) -> Callable:
 
 
 def check(id: str, answer: object) -> None:
-    """Print whether `answer` solves exercise `id`; if not, which misconception it shows."""
-    print(grade(id, answer))
+    """Print whether `answer` solves exercise `id`; if not, which misconception it shows.
+
+    A solved exercise is remembered in the reader's own copy, see `utils/study/progress.py`.
+    """
+    verdict = grade(id, answer)
+    print(verdict)
+    if verdict.state == "right":
+        progress.remember(id)
 
 
 def hint(id: str, number: int = 1) -> None:

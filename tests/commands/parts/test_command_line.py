@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import lab, test
+from commands import test
 from commands.parts import command_line
 from commands.parts.errors import Problem, explain_os_error, nearest, unknown
 
@@ -54,7 +54,8 @@ def test_the_door_itself_can_be_read_by_old_pythons():
 
 
 def test_machinery_needs_only_the_standard_library():
-    code = "import sys, commands.parts.command_line as d; d.verbs(); print(sorted({'nbformat', 'numpy', 'tqdm'} & set(sys.modules)))"
+    heavy = "{'nbformat', 'numpy', 'tqdm'}"
+    code = f"import sys, commands.parts.command_line as d; d.verbs(); print(sorted({heavy} & set(sys.modules)))"
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
 
@@ -89,28 +90,3 @@ def test_paths_of_tests_are_found_from_anywhere(tmp_path, monkeypatch):
     assert test.resolve("prune") == "prune"
     with pytest.raises(Problem, match=r"Did you mean tests/commands/test_new\.py"):
         test.resolve("tests/commands/test_nwe.py")
-
-
-def test_lab_listens_on_loopback_and_opens_chapter_00():
-    given = lab.lab_arguments(8890, browser=False)
-    assert "--ServerApp.ip=127.0.0.1" in given and "--ServerApp.port=8890" in given
-    assert "--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb" in given
-    assert "--no-browser" in given
-    assert not any("token" in argument for argument in given)
-    assert "--no-browser" not in lab.lab_arguments(8890, browser=True)
-
-
-def test_a_port_in_use_is_named_or_the_next_one_taken(monkeypatch, capsys):
-    import socket
-
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        with pytest.raises(Problem, match=f"Port {port} is in use"):
-            lab.choose_port(port)
-        monkeypatch.setattr(lab, "FIRST_PORT", port)
-        assert lab.choose_port(None) > port
-    assert "in use" in capsys.readouterr().out
-    with pytest.raises(Problem, match="1024"):
-        lab.choose_port(80)
