@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import hashlib
 import json
 import os
 import subprocess
@@ -15,9 +17,9 @@ import yaml
 from packaging.requirements import Requirement
 
 from commands import bench, renew
-from commands.parts import environment, installed_packages, kernels, lockfile, machine_checks
+from commands.parts import environment, files, installed_packages, installer, kernels, lockfile, machine_checks
 from commands.parts.errors import Problem
-from commands.parts.exclusive import Lock
+from commands.parts.locks import Lock
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -26,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[3]
 def place(tmp_path):
     """A folder that looks like a complete environment."""
     marker = {"core": lockfile.digest(environment.lock_path()), "folder": str((tmp_path / "env").resolve())}
-    kernels.write_text(tmp_path / "env" / environment.MARKER, json.dumps(marker))
+    files.write_json(tmp_path / "env" / environment.MARKER, marker)
     return tmp_path / "env"
 
 
@@ -56,20 +58,73 @@ def test_an_interrupted_environment_is_made_anew_and_marked_last(tmp_path, monke
     half.mkdir()
     (half / environment.STARTED).touch()
     (half / "rubbish").touch()
-    monkeypatch.setattr(environment, "_make_venv", lambda place, python: None)
+    monkeypatch.setattr(installer, "make_venv", lambda place, python, held: None)
     filled = []
 
-    def fill(python, name, how):
+    def fill(python, lock, held):
         assert not (half / environment.MARKER).exists() and (half / environment.STARTED).exists()
-        filled.append(how)
+        filled.append(lock.name)
 
-    monkeypatch.setattr(environment, "_fill", fill)
-    monkeypatch.setattr(kernels, "settle", lambda *_: None)
+    monkeypatch.setattr(installer, "fill", fill)
+    monkeypatch.setattr(kernels, "equip", lambda *_: None)
     monkeypatch.setattr(environment, "_version_of", lambda python: "3.11.0")
     environment._build(half, "core", fresh=False)
-    assert filled == [["sync"]]
+    assert filled == ["core.txt"]
     assert environment.is_complete(half)
     assert not (half / "rubbish").exists() and not (half / environment.STARTED).exists()
+    assert [path.name for path in tmp_path.iterdir()] == [".venv"]
+
+
+def test_an_environment_goes_away_in_one_step(tmp_path, monkeypatch):
+    """Killed while it removes, a set-up must not leave an environment that nobody is known to have made."""
+    place = tmp_path / ".venv"
+    (place / "lib").mkdir(parents=True)
+    (place / environment.STARTED).touch()
+
+    def killed(path, ignore_errors):
+        assert path != place and not place.exists()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(environment.shutil, "rmtree", killed)
+        environment._remove(place)
+    assert not environment.is_foreign(place)
+    environment._remove(place)
+    assert list(tmp_path.iterdir()) == [], "what was put aside is removed by the next set-up"
+
+
+def test_an_installer_without_its_parent_keeps_the_next_set_up_waiting(tmp_path):
+    """The parent is killed, the child that inherited the lock goes on: nobody else may write meanwhile."""
+    child = "import time; time.sleep(2)"
+    parent = (
+        f"import subprocess, sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from pathlib import Path\nfrom commands.parts.locks import Lock\n"
+        f"with Lock(Path({str(tmp_path / 'a.lock')!r}), 'busy') as lock:\n"
+        f"    subprocess.run([sys.executable, '-c', 'print(1, flush=True); {child}'], pass_fds=lock.descriptors)"
+    )
+    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE) as started:
+        started.stdout.readline()  # the child runs
+        started.kill()
+        began = time.monotonic()
+        with Lock(tmp_path / "a.lock", "busy"):
+            assert time.monotonic() - began > 1
+
+
+@pytest.mark.parametrize("content", ["folder", "file", "nothing", "empty", "ours"])
+def test_doctor_and_setup_agree_about_what_is_somebody_elses(tmp_path, monkeypatch, content):
+    place = tmp_path / ".venv"
+    if content == "file":
+        place.touch()
+    elif content != "nothing":
+        place.mkdir()
+    if content in ("folder", "ours"):
+        (place / ("pyvenv.cfg" if content == "folder" else environment.STARTED)).touch()
+    foreign = content in ("folder", "file")
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    monkeypatch.setattr(environment, "running_inside", lambda: False)
+    [finding] = machine_checks.packages()
+    assert ("rename or remove" in finding.mend) is foreign
+    assert environment.is_foreign(place) is foreign
 
 
 def test_a_failed_installation_leaves_no_marker(place, monkeypatch):
@@ -77,7 +132,11 @@ def test_a_failed_installation_leaves_no_marker(place, monkeypatch):
     (place / "bin").mkdir()
     environment.python_of(place).parent.mkdir(exist_ok=True)
     environment.python_of(place).touch()
-    monkeypatch.setattr(environment, "_fill", lambda *_: (_ for _ in ()).throw(Problem("no network")))
+
+    def fail(*_, **__):
+        raise Problem("no network")
+
+    monkeypatch.setattr(installer, "fill", fail)
     with pytest.raises(Problem, match="no network"):
         environment._build(place, "core", fresh=False)
     assert not environment.is_complete(place) and not (place / environment.MARKER).exists()
@@ -123,12 +182,12 @@ def test_pips_settings_reach_uv():
         ":env:.index-url='https://mirror.example/simple'\nglobal.index-url='https://other.example'\n"
         "global.extra-index-url='https://a.example https://b.example'\nglobal.timeout='60'\n"
     )
-    assert environment.uv_settings(config) == {
+    assert installer.uv_settings(config) == {
         "UV_DEFAULT_INDEX": "https://mirror.example/simple",
         "UV_INDEX": "https://a.example https://b.example",
         "UV_INDEX_STRATEGY": "unsafe-best-match",
     }
-    assert environment.uv_settings("") == {}
+    assert installer.uv_settings("") == {}
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
@@ -143,13 +202,24 @@ def test_the_import_path_survives_spaces_letters_and_encodings(tmp_path, encodin
     assert answer.stdout.strip() == "True"
 
 
-def test_writing_replaces_and_never_touches_hard_links(tmp_path):
-    (tmp_path / "cache").write_text("old", encoding="utf-8")
-    os.link(tmp_path / "cache", tmp_path / "installed")
-    kernels.write_text(tmp_path / "installed", "new")
-    assert (tmp_path / "cache").read_text("utf-8") == "old"
-    assert (tmp_path / "installed").read_text("utf-8") == "new"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "installed"]
+def test_a_kernel_file_that_links_into_the_installers_cache_is_replaced(tmp_path):
+    spec = tmp_path / "share/jupyter/kernels/python3/kernel.json"
+    spec.parent.mkdir(parents=True)
+    (tmp_path / "cached.json").write_text('{"argv": []}', encoding="utf-8")
+    spec.symlink_to(tmp_path / "cached.json")
+    kernels._title_own_kernel(tmp_path)
+    assert json.loads(spec.read_text("utf-8"))["display_name"] == kernels.KERNEL_TITLE
+    assert (tmp_path / "cached.json").read_text("utf-8") == '{"argv": []}'
+
+
+def test_writing_files_settles_nothing_about_tensorflow():
+    """JupyterLab is started by a verb, and every kernel inherits its variables."""
+    code = (
+        "import os; before = dict(os.environ)\nfrom commands.parts import command_line, files; command_line.verbs()\n"
+    )
+    code += "import sys; print('utils' in sys.modules, before == dict(os.environ))"
+    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert answer.stdout.split() == ["False", "True"]
 
 
 def test_a_second_process_waits_for_the_lock(tmp_path, capfd):
@@ -157,7 +227,7 @@ def test_a_second_process_waits_for_the_lock(tmp_path, capfd):
     order = []
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        "from pathlib import Path\nfrom commands.parts.exclusive import Lock\n"
+        "from pathlib import Path\nfrom commands.parts.locks import Lock\n"
         f"with Lock(Path({str(path)!r}), 'Somebody is at it'): print('second')"
     )
     with Lock(path, "busy"):
@@ -172,7 +242,7 @@ def test_a_second_process_waits_for_the_lock(tmp_path, capfd):
         time.sleep(0.05)
     out, err = order[0]
     assert out.strip() == "second"
-    assert f"Somebody is at it (process {os.getpid()})" in err
+    assert f"Somebody is at it (process {os.getpid()}, or what it started)" in err
 
 
 # ---- locks
@@ -207,13 +277,14 @@ def test_the_lock_has_hashes_no_addresses_and_nothing_impossible():
     assert all("--hash=sha256:" in entry.text for entry in entries)
 
 
-def test_a_changed_choice_is_noticed(tmp_path):
+def test_a_changed_choice_is_noticed(tmp_path, monkeypatch):
+    monkeypatch.setattr(lockfile, "REQUIREMENTS", tmp_path)
     (tmp_path / "core.in").write_text("numpy<2.5   # arrays\n", encoding="utf-8")
-    before = lockfile.sources_digest("core", tmp_path)
+    before = lockfile.sources_digest("core")
     (tmp_path / "core.in").write_text("# another reason\nnumpy<2.5   # numbers\n", encoding="utf-8")
-    assert lockfile.sources_digest("core", tmp_path) == before
+    assert lockfile.sources_digest("core") == before
     (tmp_path / "core.in").write_text("numpy<2.6   # arrays\n", encoding="utf-8")
-    assert lockfile.sources_digest("core", tmp_path) != before
+    assert lockfile.sources_digest("core") != before
 
 
 def test_dropped_packages_leave_the_lock():
@@ -250,16 +321,46 @@ def test_conda_and_binder_name_nothing_that_the_lock_names():
 # ---- doctor and bench
 
 
-def test_the_doctor_finds_a_damaged_and_a_missing_data_set(tmp_path, monkeypatch):
-    (tmp_path / "utils").mkdir()
-    (tmp_path / "data").mkdir()
-    (tmp_path / "utils/data.py").write_text('SHA256 = {"mnist": "00", "fashion_mnist": "11"}\n', encoding="utf-8")
-    (tmp_path / "data/mnist.npz").write_bytes(b"truncated")
-    monkeypatch.setattr(machine_checks, "ROOT", tmp_path)
-    damaged, missing = machine_checks.data()
+@pytest.fixture
+def shipped(tmp_path, monkeypatch):
+    """A course with a data set and a network, both genuine."""
+    digest = hashlib.sha256(b"genuine").hexdigest()
+    for file, content in {
+        "utils/data.py": f'SHA256 = {{"mnist": "{digest}"}}\n'.encode(),
+        "data/mnist.npz": b"genuine",
+        "data/weights/lenet5-mnist.npz": b"genuine",
+        "data/weights/SHA256SUMS": f"{digest}  lenet5-mnist.npz\n".encode(),
+    }.items():
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_bytes(content)
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    return tmp_path
+
+
+CHECKS = {"data/mnist.npz": machine_checks.data, "data/weights/lenet5-mnist.npz": machine_checks.weights}
+
+
+@pytest.mark.parametrize(("file", "check"), CHECKS.items(), ids=CHECKS)
+def test_the_doctor_finds_damaged_and_missing_files(shipped, file, check):
+    assert [finding.mark for finding in check()] == [machine_checks.GOOD]
+    (shipped / file).write_bytes(b"truncated")
+    [damaged] = check()
+    (shipped / file).unlink()
+    [missing] = check()
     assert damaged.mark == missing.mark == machine_checks.BAD
-    assert "damaged" in damaged.found and "git checkout data/mnist.npz" in damaged.mend
-    assert "missing" in missing.found
+    assert f"{file} is damaged" in damaged.found and f"git restore {file}" in damaged.mend
+    assert f"{file} is missing" in missing.found
+
+
+@pytest.mark.parametrize("content", [b"", b"half a line\nthat is no sum", b"\xff", None])
+def test_the_doctor_finds_damaged_checksums_of_networks(shipped, content):
+    sums = shipped / "data/weights/SHA256SUMS"
+    sums.unlink() if content is None else sums.write_bytes(content)
+    assert {finding.mark for finding in machine_checks.weights()} == {machine_checks.BAD}
+
+
+def test_the_doctor_finds_the_shipped_files_genuine():
+    assert {finding.mark for check in CHECKS.values() for finding in check()} == {machine_checks.GOOD}
 
 
 def test_the_doctor_reads_the_real_checksums():
@@ -288,19 +389,35 @@ def test_every_finding_that_is_not_fine_says_how_to_mend_it(monkeypatch):
     assert all(finding.mend and "→" in str(finding) for finding in findings)
 
 
-def test_bench_lists_first_lines_and_knows_near_names(tmp_path, monkeypatch):
-    (tmp_path / "mutants.py").write_text('"""Plant defects.\n\nMore."""\n', encoding="utf-8")
-    (tmp_path / "_shared.py").write_text("", encoding="utf-8")
-    known = bench.benchmarks(tmp_path)
-    assert bench.listing(known) == "  mutants  Plant defects."
-    monkeypatch.setattr(bench, "benchmarks", lambda: known)
+def given(*words: str) -> argparse.Namespace:
+    return argparse.Namespace(rest=list(words))
+
+
+@pytest.fixture
+def benchmarks(tmp_path, monkeypatch):
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks/mutants.py").write_text('"""Plant defects.\n\nMore."""\nprint("ran")', encoding="utf-8")
+    (tmp_path / "benchmarks/_shared.py").write_text("", encoding="utf-8")
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    return tmp_path
+
+
+def test_bench_lists_first_lines_and_knows_near_names(benchmarks):
+    assert bench.listing(bench.benchmarks()) == "  mutants  Plant defects."
     with pytest.raises(Problem, match="Did you mean mutants"):
-        bench.main(type("Options", (), {"rest": ["mutant"]}))
+        bench.main(given("mutant"))
 
 
-def test_a_failing_benchmark_is_named(tmp_path, monkeypatch, capfd):
-    (tmp_path / "bad.py").write_text("import sys; print(sys.argv[1:]); sys.exit(3)", encoding="utf-8")
-    monkeypatch.setattr(bench, "benchmarks", lambda: {"bad": tmp_path / "bad.py"})
+def test_a_failing_benchmark_is_named(benchmarks, capfd):
+    (benchmarks / "benchmarks/bad.py").write_text("import sys; print(sys.argv[1:]); sys.exit(3)", encoding="utf-8")
     with pytest.raises(Problem, match="bad ended with code 3"):
-        bench.main(type("Options", (), {"rest": ["bad", "--quick"]}))
+        bench.main(given("bad", "--quick"))
     assert "['--quick']" in capfd.readouterr().out
+
+
+def test_a_benchmark_whose_result_cannot_be_stored_does_not_start(benchmarks, capfd):
+    (benchmarks / "data").write_text("no folder", encoding="utf-8")
+    with pytest.raises(Problem, match="not started, because its result could not be stored"):
+        bench.main(given("mutants"))
+    assert bench.main(given("mutants", "--help")) == 0
+    assert capfd.readouterr().out == "ran\n", "only for --help"
