@@ -58,7 +58,7 @@ TOOLS: dict[str, tuple[Callable[[], str | None], str]] = {
     "git": (_program("git"), "install git"),
     "clone": (
         _clone,
-        f"a ZIP download has none; in the clone of another user:  git config --global --add safe.directory {ROOT}",
+        f"a ZIP download has none; in the clone of another user:  git config --global --add safe.directory '{ROOT}'",
     ),
     "uv": (_program("uv"), "install uv (pip install uv)"),
     "gcc": (_program("gcc", "cc", "clang"), "install a C compiler (Debian: apt install gcc)"),
