@@ -255,6 +255,15 @@ def test_what_is_no_notebook_is_a_sentence(course, text):
         execution.read(path)
 
 
+def test_a_kernel_does_not_colour_what_is_compared(monkeypatch, tmp_path):
+    for name in execution.COLOURING:
+        monkeypatch.setenv(name, "1")
+    variables = execution.kernel_variables(3, True, tmp_path)
+    assert variables["NO_COLOR"] == "1" and variables["PYTHON_COLORS"] == "0"
+    assert not set(execution.COLOURING) & set(variables)
+    assert variables["COURSE_SEED"] == "3" and variables["COURSE_FRESH"] == "1"
+
+
 # ---- damaged files
 
 
