@@ -31,6 +31,9 @@ class NoConfig(L.Layer):
         super().__init__()
         self.factor = factor
 
+    def get_config(self):
+        return {"name": self.name}
+
     def call(self, x):
         return x * self.factor
 

@@ -95,7 +95,7 @@ ARRAYS = {
     "TimeDistributed": (lambda: L.TimeDistributed(L.Dense(3)), (4, 2), ["kernel"]),
     "PReLU": (lambda: L.PReLU(), (4, 2), []),
     "LayerNormalization": (lambda: L.LayerNormalization(), (4, 2), []),
-    "EinsumDense": (lambda: L.EinsumDense("abc,cd->abd", (4, 3), "bd"), (4, 2), ["kernel"]),
+    "EinsumDense": (lambda: L.EinsumDense("abc,cd->abd", (4, 3), bias_axes="bd"), (4, 2), ["kernel"]),
 }
 
 

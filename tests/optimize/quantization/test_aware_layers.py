@@ -26,7 +26,7 @@ REFUSED = {
 def test_a_refused_layer_stays_float_and_the_next_one_is_integer_all_the_same(kind):
     model = REFUSED[kind]()
     assert list(qa.refused_layers(model)) == ["no"]
-    with pytest.warns(UserWarning, match=r"trained in float: no \("):
+    with pytest.warns(UserWarning, match=r"float in training or in the file: no \("):
         made = qa.quantize_aware(model, calibration=inputs(model)[0])
     assert {r["layer"]: r["weights"] for r in aware_ranges.precision(made)}["no"] == "float"
     last = [op for op in aware_file.to_tflite(made).runner.summary() if op.name == "FULLY_CONNECTED"][-1]

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras
+from tensorflow_model_optimization.python.core.quantization.keras import quant_ops
 
 from tests.aware import inputs, stacked
 from utils.optimize.quantization import aware as qa
-from utils.optimize.quantization import aware_file, aware_ranges
+from utils.optimize.quantization import aware_file, aware_ranges, grid
 
 L = tf_keras.layers
 
@@ -161,3 +163,20 @@ def test_a_model_without_quantizers_and_an_unknown_way_to_clip(small, aware):
         aware_ranges.calibrate(small, inputs(small)[0])
     with pytest.raises(ValueError, match="'minmax' or 'mse'"):
         aware_ranges.calibrate(aware, inputs(small)[0], clip="percentile")
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+@pytest.mark.parametrize("clip", ["minmax", "mse"])
+def test_each_way_to_clip_does_its_own_work(small, bits, clip):
+    x = np.random.default_rng(1).laplace(size=(60, 8, 8, 3)).astype(np.float32)
+    found = aware_ranges.input_ranges(qa.quantize_aware(small, bits, calibration=x, clip=clip))[0]
+    best = grid.best_clip(x, bits, candidates=40).range
+    wanted = {"minmax": (x.min(), x.max()), "mse": (float(best[0]), float(best[1]))}
+    assert found == pytest.approx(wanted[clip], rel=1e-6)
+
+
+def test_a_symmetric_quantizer_gets_a_symmetric_range():
+    low, high = tf.Variable(0.0), tf.Variable(0.0)
+    with aware_ranges._observing("minmax", {"activations"}, {}):
+        y = quant_ops.MovingAvgQuantize(tf.constant([-1.0, 3.0]), low, high, symmetric=True, num_bits=8)
+    assert (float(low), float(high)) == (-3.0, 3.0) and y.shape == (2,)

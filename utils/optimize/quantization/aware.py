@@ -66,6 +66,7 @@ def quantize_aware(
         bits: 2 to 8, for weights and activations alike, or (bits of weights, bits of activations).  Only 8-bit
             activations can be converted; fewer are a simulation (see `to_tflite`).
         only: which layers: None for all that the Toolkit supports, a name, several names, or a function of the layer.
+            These are trained with rounding even if the file keeps them float, as a layer whose input has no range is.
         per_channel: None as the Toolkit does it: convolutions have one scale for each output channel, dense layers
             one in all; True gives dense layers one for each unit; False one for each weight array.  `to_tflite`
             refuses what the converter cannot carry over: True with dense layers, False with batch normalization.
@@ -73,7 +74,7 @@ def quantize_aware(
             "float" leaves it float, "raise" raises.  `refused_layers` lists them beforehand.  What comes out of a
             refused layer gets a range where that is possible, so that the layer behind it can be an integer one.
         configs: {layer name: QuantizeConfig} for layers that get their own; they are quantized even if not in `only`,
-            and even if the file keeps them float (which is said like a refusal).
+            and even if the file keeps them float.
         calibration, clip: inputs on which the ranges are measured, and how (see `aware_ranges.calibrate`).  Without
             them the ranges start as the Toolkit's do, inputs at [0, 0], and the model is useless until it is trained.
 
@@ -89,14 +90,14 @@ def quantize_aware(
     configs = _check_configs(model, configs)
     chosen = _chosen(model, only) | set(configs)
     scheme = _Scheme(weights, activations, per_channel)
-    made, refusals = _apply(model, chosen, configs, scheme)
+    made, refusals = _apply(model, chosen, configs, scheme, kept=set(configs) if only is None else chosen)
     if refusals and refused == "raise":
         raise ValueError("not quantized: " + "; ".join(map(str, refusals.values())))
     if made is None:
         reason = "; ".join(map(str, refusals.values())) or "no layer was chosen"
         raise ValueError(f"nothing in the model {model.name!r} would be quantized: {reason}")
     if refusals and refused == "warn":
-        warnings.warn("trained in float: " + "; ".join(map(str, refusals.values())), stacklevel=2)
+        warnings.warn("float in training or in the file: " + "; ".join(map(str, refusals.values())), stacklevel=2)
     if calibration is not None:
         calibrate(made, calibration, clip=clip)
     return made
@@ -110,7 +111,7 @@ def refused_layers(model: tf_keras.Model, bits: int | tuple[int, int] = 8) -> di
     """
     pair = _check_pair(bits)
     _check_model(model)
-    return _apply(model, _chosen(model, None), {}, _Scheme(*pair, None))[1]
+    return _apply(model, _chosen(model, None), {}, _Scheme(*pair, None), set())[1]
 
 
 def layer_config(
@@ -190,8 +191,11 @@ class _Scheme(scheme_n.DefaultNBitQuantizeScheme):
         return registry
 
 
-def _apply(model, chosen: set[str], configs: Mapping[str, object], scheme: _Scheme):
-    """(quantized copy or None, refusals): asks again without each layer that the Toolkit or the converter refuses."""
+def _apply(model, chosen: set[str], configs: Mapping[str, object], scheme: _Scheme, kept: set[str]):
+    """(quantized copy or None, refusals): asks again without each layer that the Toolkit or the converter refuses.
+
+    kept: layers asked for by name, which stay quantized even if the file has them in float.
+    """
     registry = scheme.get_quantize_registry()
     refusals = {
         layer.name: why
@@ -199,22 +203,23 @@ def _apply(model, chosen: set[str], configs: Mapping[str, object], scheme: _Sche
         if layer.name in chosen - set(configs) and (why := refused_at_sight(layer, registry))
     }
     with _keras.quantize_scope(_custom_classes(model, configs)):
-        while wanted := chosen - set(refusals) | set(configs):
+        while wanted := chosen - set(refusals):
             try:
-                made = _quantize(model, wanted, set(refusals) - set(configs), configs, scheme)
+                made = _quantize(model, wanted, set(refusals), configs, scheme)
             except RuntimeError as error:
                 name = next((name for name in wanted if str(error).startswith(f"Layer {name}:")), None)
-                if name is None:
+                if name is None or name in configs:
                     raise
                 refusals[name] = refusal(model.get_layer(name), "the Toolkit has no rule for it in this place")
                 continue
             if not scheme.convertible:
                 return made, refusals
             operators = _float_operators(made)
-            more = _left_in_float(model, operators, wanted - set(refusals))
-            refusals |= more
-            if not set(more) - set(configs):
+            more = _left_in_float(model, operators, wanted, kept)
+            if set(more) <= kept:
+                refusals |= more
                 return made, {name: replace(why, float_in_file=name in operators) for name, why in refusals.items()}
+            refusals |= {name: why for name, why in more.items() if name not in kept}
     return None, refusals
 
 
@@ -235,11 +240,14 @@ def _float_operators(made) -> dict[str, list[str]]:
         made.set_weights(before)
 
 
-def _left_in_float(model, operators: Mapping[str, list[str]], wanted: set[str]) -> dict[str, Refusal]:
-    """Those of the wanted layers that the converter leaves in float and that are to be refused next."""
-    found = {name: float_in_file(model.get_layer(name), operators[name]) for name in wanted & set(operators)}
+def _left_in_float(model, operators: Mapping, wanted: set[str], kept: set[str]) -> dict[str, Refusal]:
+    """Those of the wanted layers that the converter leaves in float and that are to be refused, or named, next."""
+    found = {
+        name: float_in_file(model.get_layer(name), operators[name], name in kept) for name in wanted & set(operators)
+    }
     # A layer without weights may be what keeps the one before it in float: leave it out first, and ask again.
-    return {name: why for name, why in found.items() if not model.get_layer(name).weights} or found
+    first = {name: why for name, why in found.items() if name not in kept and not model.get_layer(name).weights}
+    return first or found
 
 
 def _quantize(model, wanted: set[str], refused: set[str], configs: Mapping[str, object], scheme: _Scheme):

@@ -21,7 +21,7 @@ from utils.optimize.quantization.converter import convert
 __all__ = ["Agreement", "agreement", "float_layers", "stored_as", "stored_kernel", "to_tflite"]
 
 #: Operators whose second input is a kernel.
-_KERNELS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+_KERNELS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 
 #: Operators that compute nothing: they move values, or lead from one type to another.
 _MOVES = {
@@ -124,16 +124,18 @@ def stored_kernel(artifact: Artifact, number: int = 0) -> tuple[np.ndarray, np.n
 
     Raises ValueError if there are fewer, or if that one is not quantized.
     """
-    kernels = [op.inputs[1] for op in artifact.runner.summary() if op.name in _KERNELS]
-    if not 0 <= number < len(kernels) or kernels[number].quantization is None:
+    operators = [op for op in artifact.runner.summary() if op.name in _KERNELS]
+    quantized = [i for i, op in enumerate(operators) if op.inputs[1].quantization]
+    if number not in quantized:
         raise ValueError(
-            f"the file has {len(kernels)} convolutions and dense layers, quantized are numbers "
-            f"{[i for i, kernel in enumerate(kernels) if kernel.quantization]}; got {number}"
+            f"the file has {len(operators)} convolutions and dense layers, quantized are numbers {quantized}; "
+            f"got {number}"
         )
-    values, quantized = artifact.runner.values(kernels[number]), kernels[number].quantization
-    depthwise = values.ndim == 4 and values.shape[0] == 1 and quantized.axis == 3  # its channels are last already
-    values = values if depthwise else np.moveaxis(values, 0, -1)
-    return values.astype(np.int64), np.asarray(quantized.scales)
+    kernel = operators[number].inputs[1]
+    values = artifact.runner.values(kernel)
+    if operators[number].name != "DEPTHWISE_CONV_2D":  # whose channels are last already
+        values = np.moveaxis(values, 0, -1)
+    return values.astype(np.int64), np.asarray(kernel.quantization.scales)
 
 
 def stored_as(model: tf_keras.Model) -> str:
@@ -156,11 +158,6 @@ def _output_step(artifact: Artifact) -> float:
 
 
 def _check_convertible(model) -> None:
-    if any(low == high == 0 for low, high in input_ranges(model)):
-        raise ValueError(
-            f"the range of the inputs of {model.name!r} is still [0, 0], so the file would take all of them for 0; "
-            "pass calibration= to quantize_aware, or train the model first"
-        )
     few = sorted({q.num_bits for q in activation_quantizers(model) if hasattr(q, "num_bits")} - {8})
     if few:
         raise ValueError(
@@ -185,6 +182,11 @@ def _check_convertible(model) -> None:
             f"batch normalization behind {folded} multiplies each channel by another number, so one "
             "scale for all channels is lost, and the converter leaves these layers float; leave "
             "per_channel at None"
+        )
+    if any(low == high == 0 for low, high in input_ranges(model)):
+        raise ValueError(
+            f"the range of the inputs of {model.name!r} is still [0, 0], so the file would take all of them for 0; "
+            "pass calibration= to quantize_aware, or train the model first"
         )
 
 

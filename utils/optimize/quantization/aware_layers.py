@@ -94,10 +94,13 @@ def refusal(layer, reason: str) -> Refusal:
     return Refusal(layer.name, kind, reason, _WAYS_OUT.get(kind, _RECURRENT if recurrent else _ANY_WAY_OUT))
 
 
-def float_in_file(layer, operators: list[str]) -> Refusal:
-    """Of a layer that the Toolkit accepts and whose operators are float in the file."""
+def float_in_file(layer, operators: list[str], kept: bool = False) -> Refusal:
+    """Of a layer that the Toolkit accepts and whose operators are float in the file; kept: trained with rounding."""
     kind, activation = type(layer).__name__, _activation_name(layer)
     own = layer.weights and activation not in (None, "linear")
     way_out = _OWN_ACTIVATION.format(activation) if own else _FLOAT_WAYS_OUT.get(kind, _FLOAT_WAY_OUT)
     reason = f"the Toolkit accepts it here, but the converter leaves it in float ({', '.join(operators)})"
+    if kept:
+        reason += "; it is trained with rounding all the same, as it was asked for"
+        way_out = f"Quantize what comes before it, too, so that its input has a range. Or: {way_out}"
     return Refusal(layer.name, kind, reason, way_out)

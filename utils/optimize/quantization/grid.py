@@ -178,7 +178,7 @@ def clip_gain(x: np.ndarray, bits: int, *, symmetric: bool = False, candidates: 
     """
     whole = choose(x, bits, symmetric=symmetric)
     best = best_clip(x, bits, symmetric=symmetric, candidates=candidates)
-    least = (np.finfo(np.float32).eps * float(np.abs(x).max())) ** 2
+    least = (float(np.finfo(np.float32).eps) * float(np.abs(x).max())) ** 2
     before, after = (max(mse(x, round_trip(x, q)), least) for q in (whole, best))
     return before / after if after else 1.0
 
