@@ -88,7 +88,7 @@ def test_models_that_the_toolkit_cannot_rewrite(small, aware):
             return x
 
     cases = [
-        (stacked(small, L.Dense(2)), ValueError, "flattened"),
+        (stacked(small, L.Dense(2)), ValueError, "flatten"),
         (Subclassed(), ValueError, "is a subclassed"),
         (aware, ValueError, "already has fake quantization"),
         ("model", TypeError, "tf_keras"),

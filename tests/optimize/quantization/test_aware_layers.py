@@ -68,7 +68,10 @@ def test_operator_layers_attention_and_own_layers_are_refused_by_name():
     x = Mine(name="mine")(L.LayerNormalization(name="norm")(L.Add()([start, x])))
     model = tf_keras.Model(start, L.Dense(2)(L.GlobalAveragePooling1D()(x * 3.0)))
     aware_layers = qa.refused_layers(model)
-    assert {"attention", "norm", "mine"} <= set(aware_layers) and len(aware_layers) == 4
+    assert {"attention", "norm", "mine"} <= set(aware_layers)
+    by_the_toolkit = {name for name, why in aware_layers.items() if "the Toolkit has no rule" in why.reason}
+    assert len(by_the_toolkit) == 4  # the other ones stand between them and are float in the file
+    assert all(aware_layers[name].float_in_file for name in set(aware_layers) - by_the_toolkit)
     assert "BatchNormalization" in aware_layers["norm"].way_out
     made = qa.quantize_aware(model, refused="float", calibration=inputs(model)[0])
     want, got = (m.predict(inputs(model)[0], verbose=0) for m in (model, made))
@@ -100,8 +103,8 @@ FLOAT_IN_FILE = {
     ),
     "relu inside a transposed convolution": (
         ended(lambda: L.Conv2DTranspose(4, 3, activation="relu", name="no")),
-        ended(lambda: L.Conv2DTranspose(4, 3), lambda: L.Activation("relu")),
-        "Activation\\('relu'\\)",
+        ended(lambda: L.Conv2DTranspose(4, 3)),
+        "Without an activation",
     ),
     "relu to 3": (
         ended(lambda: L.Conv2D(4, 3), lambda: L.ReLU(3.0, name="no")),

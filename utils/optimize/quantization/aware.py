@@ -305,7 +305,7 @@ def _check_model(model: object) -> None:
     if not isinstance(model, tf_keras.Sequential) and not getattr(model, "_is_graph_network", False):
         raise ValueError(
             f"{type(model).__name__} is a subclassed model; the Toolkit rewrites only Sequential and "
-            "functional ones. If it is made of layers, utils.optimize.keras_variants.flattened(model) turns it "
+            "functional ones. If it is made of layers, utils.optimize.keras_graph.flatten(model) turns it "
             "into one"
         )
     if is_quantized(model):
@@ -315,7 +315,7 @@ def _check_model(model: object) -> None:
     if nested:
         raise ValueError(
             f"the model {model.name!r} contains the models {nested}, which the Toolkit does not open; "
-            "pass utils.optimize.keras_variants.flattened(model)"
+            "pass utils.optimize.keras_graph.flatten(model)"
         )
 
 

@@ -56,6 +56,7 @@ _ANY_WAY_OUT = (
 )
 #: What makes the converter find an integer form, by the class of a layer that the Toolkit accepts.
 _FLOAT_WAYS_OUT = {
+    "Conv2DTranspose": "Without an activation, inside it or behind it, it becomes an integer layer",
     "BatchNormalization": "Put it right behind a Conv2D or DepthwiseConv2D, or leave it out",
     "ReLU": "Use ReLU() or ReLU(6.0), or LeakyReLU for a slope",
 }
@@ -98,7 +99,7 @@ def float_in_file(layer, operators: list[str], kept: bool = False) -> Refusal:
     """Of a layer that the Toolkit accepts and whose operators are float in the file; kept: trained with rounding."""
     kind, activation = type(layer).__name__, _activation_name(layer)
     own = layer.weights and activation not in (None, "linear")
-    way_out = _OWN_ACTIVATION.format(activation) if own else _FLOAT_WAYS_OUT.get(kind, _FLOAT_WAY_OUT)
+    way_out = _FLOAT_WAYS_OUT.get(kind) or (_OWN_ACTIVATION.format(activation) if own else _FLOAT_WAY_OUT)
     reason = f"the Toolkit accepts it here, but the converter leaves it in float ({', '.join(operators)})"
     if kept:
         reason += "; it is trained with rounding all the same, as it was asked for"
