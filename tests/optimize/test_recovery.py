@@ -105,7 +105,7 @@ def test_a_teacher_that_would_be_trained_and_data_that_do_not_fit():
     model = mlp(0)
     with pytest.raises(ValueError, match="shares weights"):
         recovery.recover(model, (x, y), teacher=model)
-    with pytest.raises(TypeError, match="the teacher is a .*pass a tf_keras model"):
+    with pytest.raises(TypeError, match=r"the teacher is a .*pass a tf_keras model"):
         recovery.recover(model, (x, y), teacher="lenet5")
     for pair, text in (((x[:, :4], y), "shape"), ((x, y + 9), "labels reach"), ((x, y[:5]), "5 labels")):
         for teacher in (None, mlp(1)):

@@ -77,8 +77,8 @@ def precision(model: tf_keras.Model) -> list[dict[str, str]]:
 
     Columns: layer, kind, weights ("4 bits per channel", "float", "" without weights), output ("8 bits", "float").
     A layer whose output says "float" is usually fused with the next one, which has the range of both.
-    "per tensor (file: per channel)": a depthwise kernel, which the Toolkit trains with one scale for all channels and
-    the converter stores with one for each, on other grids than training has seen.
+    A depthwise kernel has one scale for all channels (the Toolkit takes the multiplier for its channels); the file
+    keeps those integers and writes a scale for each channel, equal but for the normalization that is folded in.
     """
     rows = []
     for layer in model.layers:
@@ -123,7 +123,7 @@ def integer_kernel(model: tf_keras.Model, layer: str) -> tuple[np.ndarray, np.nd
     """(integers, scales) of a layer's first quantized weights, on the grid that the last training step used.
 
     layer: its name in the plain model.  Returns int64 in the weights' shape, and one scale or one for each channel of
-    the last axis.  A file has the same, but for depthwise kernels (see `precision`).
+    the last axis.
     Raises ValueError if there is no such layer or its weights are not quantized.
     """
     wrappers = {w.layer.name: w for w in model.layers if isinstance(w, _keras.QuantizeWrapper) and w._weight_vars}
@@ -218,8 +218,9 @@ def _weight_precision(layer, inner) -> str:
     bits, each = getattr(quantizers[0], "num_bits", None), getattr(quantizers[0], "per_axis", False)
     if not bits:
         return type(quantizers[0]).__name__
-    depthwise = isinstance(inner, tf_keras.layers.DepthwiseConv2D) and not each
-    return f"{bits} bits per {'channel' if each else 'tensor'}{' (file: per channel)' if depthwise else ''}"
+    if isinstance(inner, tf_keras.layers.DepthwiseConv2D):  # the Toolkit's channels are its last axis, the multiplier
+        each = each and inner.depth_multiplier > 1
+    return f"{bits} bits per {'channel' if each else 'tensor'}"
 
 
 def _output_precision(layer) -> str:
