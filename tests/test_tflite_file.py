@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-
 import flatbuffers
 import numpy as np
 import pytest
@@ -61,8 +59,19 @@ def test_operators_have_the_names_of_their_kinds():
 def test_an_optional_input_that_is_absent_is_left_out():
     file = tflite_file.File(as_tflite().content)
     assert file.subgraphs[0].Operators(2).InputsAsNumpy()[2] == -1  # a bias of zeros is not stored
-    shapes = [[tensor.shape for tensor in operator.inputs[1:]] for operator in file.operators()]
-    assert (shapes[0], shapes[2]) == ([(3, 3, 3, 1), (3,)], [(4, 48)])
+    dense = file.operators()[2]
+    assert [tensor.shape for tensor in dense.inputs[1:]] == [(4, 48)]
+    assert [tensor and tensor.shape for tensor in dense.arguments[1:]] == [(4, 48), None]
+
+
+def test_operators_know_what_they_were_built_with_and_tensors_their_type():
+    conv, _, dense = tflite_file.File(as_tflite().content).operators()
+    assert (conv.options.strideW, conv.options.dilationHFactor, conv.options.padding) == (1, 1, schema.Padding.VALID)
+    assert dense.options.fusedActivationFunction == schema.ActivationFunctionType.NONE
+    assert {tensor.numpy for tensor in conv.inputs} == {np.dtype("float32")}
+    text = tflite_file.Tensor(0, "words", (3,), (3,), "string", 0, None, False, False)
+    with pytest.raises(ArtifactError, match="'words' is of type string"):
+        _ = text.numpy
 
 
 def test_the_parameters_of_a_file_are_those_of_its_model():
@@ -71,11 +80,41 @@ def test_the_parameters_of_a_file_are_those_of_its_model():
     assert any(found.shape == dense.T.shape and np.allclose(found, dense.T) for found in values)
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.9])
 def test_half_a_file_is_not_read_as_a_whole_one(share):
     content = as_tflite().content
-    with pytest.raises(struct.error):  # what reads it checks first, in a child process
+    with pytest.raises(ArtifactError, match="damaged"):
         tflite_file.parameters(content[: int(share * len(content))])
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04zip", bytes(100)])
+def test_other_files_are_refused(content):
+    with pytest.raises(ArtifactError, match="has b'TFL3' at byte 4"):
+        tflite_file.File(content)
+
+
+def test_any_flipped_bit_ends_in_a_sentence_or_in_a_reading_of_the_same_size():
+    content = as_tflite().content
+    refused = 0
+    for at in np.random.default_rng(0).integers(8, len(content), 400):
+        broken = bytearray(content)
+        broken[at] ^= 128
+        try:
+            file = tflite_file.File(bytes(broken))
+            file.all_operators(), file.metadata(), dict(tflite_file.parameters(file.content))
+        except ArtifactError:
+            refused += 1
+    assert refused > 20
+
+
+@pytest.mark.parametrize("announced", [2**28, 2**31 - 1, 2**32 - 1])
+def test_a_file_that_announces_more_than_it_has_is_refused_at_once(announced):
+    content = bytearray(as_tflite().content)
+    graph = tflite_file.File(bytes(content)).subgraphs[0]
+    at = graph._tab.Vector(graph._tab.Offset(4)) - 4  # where the number of tensors stands
+    content[at : at + 4] = announced.to_bytes(4, "little")
+    with pytest.raises(ArtifactError, match="announce"):
+        tflite_file.File(bytes(content))
 
 
 def test_a_sparse_constant_has_its_stored_values_and_then_its_zeros():
