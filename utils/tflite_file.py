@@ -8,8 +8,11 @@ point anywhere: then this raises ArtifactError, or reads nonsense.  Only a trial
 from __future__ import annotations
 
 import contextlib
+import io
 import struct
-from collections.abc import Iterator
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -26,6 +29,7 @@ _DTYPES = {
     "BOOL": np.bool_, "INT4": np.int8, "INT2": np.int8, "UINT4": np.uint8,
     "COMPLEX64": np.complex64, "COMPLEX128": np.complex128, "BFLOAT16": np.float32,
 }  # fmt: skip
+_LARGEST = 2**26  # bytes of the files behind the flatbuffer, unpacked
 _PACKED_BITS = {"INT4": 4, "UINT4": 4, "INT2": 2}
 
 
@@ -256,6 +260,71 @@ class File:
             if tensor.constant and is_parameter and tensor.buffer not in seen:
                 seen.add(tensor.buffer)
                 yield tensor, self.values(tensor)
+
+
+def pack(model: Any) -> bytes:
+    """The bytes of a file that was unpacked with `schema.ModelT.InitFromPackedBuf`, and changed."""
+    import flatbuffers
+
+    class Builder(flatbuffers.Builder):
+        """Aligns constants as schema.fbs demands (force_align: 16); the generated Python code forgets it."""
+
+        def CreateNumpyVector(self, x: np.ndarray) -> int:
+            if x.dtype != np.uint8:
+                return super().CreateNumpyVector(x)
+            self.StartVector(1, x.size, 16)
+            self.head = int(self.head - x.size)
+            self.Bytes[self.head : self.head + x.size] = x.tobytes()
+            self.vectorNumElems = x.size
+            return self.EndVector()
+
+    builder = Builder(1024)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
+
+
+def packed(content: bytes) -> dict[str, bytes]:
+    """{name: bytes} of the files, such as labels, that are packed behind the flatbuffer; {} if there are none.
+
+    A flatbuffer is read from the front and a zip archive from the end, so one file is both.
+    Raises ArtifactError if the archive is damaged or its files have more than 64 MiB together.
+    """
+    archive = _archive(content)
+    if archive is None:
+        return {}
+    size = sum(info.file_size for info in archive.infolist())
+    if size > _LARGEST:
+        raise ArtifactError(f"the files behind the flatbuffer have {size:,} bytes; at most {_LARGEST:,} are unpacked")
+    try:
+        return {info.filename: archive.read(info) for info in archive.infolist()}
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError, ValueError, zlib.error) as error:
+        raise ArtifactError(f"the files behind the flatbuffer cannot be read: {error}") from error
+
+
+def with_packed(content: bytes, files: Mapping[str, bytes]) -> bytes:
+    """The file with these files behind it, beside those that are there; equal names are replaced.
+
+    The model itself is not touched: its bytes come first and are the same.
+    """
+    both = packed(content) | dict(files)
+    if not both:
+        return content
+    archive = _archive(content)
+    end = min((info.header_offset for info in archive.infolist()), default=len(content)) if archive else len(content)
+    stream = io.BytesIO(bytes(content[:end]))
+    with zipfile.ZipFile(stream, "a") as archive:
+        for name, value in both.items():
+            archive.writestr(zipfile.ZipInfo(name), value)  # stored, without a time: equal files give equal bytes
+    return stream.getvalue()
+
+
+def _archive(content: bytes) -> zipfile.ZipFile | None:
+    """The zip archive behind the flatbuffer, opened; None if there is none."""
+    stream = io.BytesIO(content)
+    try:
+        return zipfile.ZipFile(stream) if zipfile.is_zipfile(stream) else None
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
+        raise ArtifactError(f"the files behind the flatbuffer cannot be read: {error}") from error
 
 
 def parameters(content: bytes) -> dict[str, np.ndarray]:

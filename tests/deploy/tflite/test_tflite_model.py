@@ -134,8 +134,8 @@ def test_quantized_batch_equals_the_interpreter_bit_for_bit(kind, kernels):
     x = pictures(37)
     model = trusted(converted(kind), kernels)
     if model.inputs[0].quantized:
-        port = model.inputs[0]
-        q = tflite_model.quantize(x, port.scale, port.zero_point, port.dtype)
+        tensor = model.inputs[0]
+        q = tflite_model.quantize(x, tensor.scale, tensor.zero_point, tensor.dtype)
         expected = by_hand(converted(kind), q, RESOLVERS[kernels])
         np.testing.assert_array_equal(model.run_raw(q), expected)
         out = model.outputs[0]
