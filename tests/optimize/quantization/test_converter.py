@@ -13,6 +13,7 @@ from utils.artifact import ArtifactError
 from utils.optimize.quantization import converter, layer_errors
 from utils.optimize.quantization import grid as q
 from utils.optimize.quantization.converter import convert
+from utils.quantization_parameters import QuantizationParameters
 from utils.quiet import quiet
 
 
@@ -41,7 +42,7 @@ def run(content: bytes, x: np.ndarray) -> np.ndarray:
     interpreter.resize_tensor_input(detail["index"], x.shape)
     interpreter.allocate_tensors()
     if detail["dtype"] != np.float32:
-        x = q.quantize(x, q.Affine(np.float32(detail["quantization"][0]), int(detail["quantization"][1])))
+        x = q.quantize(x, QuantizationParameters(np.float32(detail["quantization"][0]), int(detail["quantization"][1])))
     interpreter.set_tensor(detail["index"], x)
     interpreter.invoke()
     y = interpreter.get_tensor(result["index"])

@@ -8,6 +8,7 @@ import pytest
 from utils.optimize.quantization import grid as q
 from utils.optimize.quantization import integer_kernels as kernels
 from utils.optimize.quantization.converter import convert
+from utils.quantization_parameters import QuantizationParameters
 
 SEEDS = range(4)
 
@@ -75,10 +76,10 @@ def test_division_by_a_power_of_two_rounds_ties_away_from_zero():
 
 def parameters(rng: np.random.Generator, channels: int, per_channel: bool, axis: int):
     """Quantizations of an input, of weights and of an output that fits the sums."""
-    x_q = q.Affine(rng.uniform(0.01, 0.1), int(rng.integers(-128, 128)))
+    x_q = QuantizationParameters(rng.uniform(0.01, 0.1), int(rng.integers(-128, 128)))
     scale = rng.uniform(0.001, 0.01, channels) if per_channel else rng.uniform(0.001, 0.01)
-    w_q = q.Affine(scale, np.zeros(np.shape(scale), int), -127, 127, axis if per_channel else None)
-    return x_q, w_q, q.Affine(rng.uniform(0.1, 1.0), int(rng.integers(-128, 128)))
+    w_q = QuantizationParameters(scale, np.zeros(np.shape(scale), int), -127, 127, axis if per_channel else None)
+    return x_q, w_q, QuantizationParameters(rng.uniform(0.1, 1.0), int(rng.integers(-128, 128)))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -156,7 +157,7 @@ def test_depthwise_convolution_is_its_loops(seed, padding, repeat):
 
 def test_sums_in_float64_are_exact():
     """The largest sum that fits into the accumulator, and one more product, which is an error."""
-    x_q, w_q, y_q = q.Affine(1.0, -128), q.Affine(1.0, 0), q.Affine(1e6, 0)
+    x_q, w_q, y_q = QuantizationParameters(1.0, -128), QuantizationParameters(1.0, 0), QuantizationParameters(1e6, 0)
     depth = (2**31 - 1) // (255 * 127)
     x, weights = np.full((1, depth), 127, np.int8), np.full((1, depth), 127, np.int8)
     assert int(kernels.dense(x, weights, None, x_q, w_q, y_q)[0, 0]) == round(depth * 255 * 127 / 1e6) - 2147 + 127
@@ -175,7 +176,7 @@ def test_softmax_is_near_the_real_one():
     x = np.random.default_rng().integers(-128, 128, (200, 11), np.int8)
     for scale in (0.003, 0.1, 1.7):
         real = np.exp(np.float64(scale) * x)
-        ours = kernels.softmax(x, q.Affine(scale, 5)).astype(int) + 128
+        ours = kernels.softmax(x, QuantizationParameters(scale, 5)).astype(int) + 128
         assert np.abs(ours - 256 * real / real.sum(-1, keepdims=True)).max() <= 1.01
 
 
@@ -206,7 +207,7 @@ def test_softmax_is_near_the_real_one():
 )
 def test_bad_input_is_refused(call, error, message):
     with pytest.raises(error, match=message):
-        call(np.ones((2, 4), np.int8), np.ones((3, 4), np.int8), q.Affine(1.0, 0))
+        call(np.ones((2, 4), np.int8), np.ones((3, 4), np.int8), QuantizationParameters(1.0, 0))
 
 
 # ---------------------------------------------------------------- whole models against the interpreters

@@ -65,10 +65,10 @@ def test_the_error_of_one_layer_is_what_arithmetic_by_hand_gives(keras):
     x = np.random.default_rng(3).normal(size=(32, 6)).astype(np.float32)
     (error,) = layer_errors.layer_errors(model, x)
     kernel = model.get_weights()[0]
-    seen = grid.fake_quantize(x, grid.choose(x))
+    seen = grid.round_trip(x, grid.choose(x))
     real = x @ kernel
-    weights = grid.fake_quantize(kernel, grid.choose(kernel, symmetric=True, axis=1))
-    ours = grid.fake_quantize(seen @ weights, grid.choose(real))
+    weights = grid.round_trip(kernel, grid.choose(kernel, symmetric=True, axis=1))
+    ours = grid.round_trip(seen @ weights, grid.choose(real))
     assert error.rmse == pytest.approx(np.sqrt(np.mean((ours - real) ** 2)), rel=0.1)
     assert error.sqnr_db == pytest.approx(grid.sqnr_db(real, ours), abs=1)
 

@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from utils.optimize.quantization.grid import Affine, quantize, round_half_away
+from utils.optimize.quantization.grid import quantize, round_half_away
+from utils.quantization_parameters import QuantizationParameters
 
 INT32_MAX = 2**31 - 1
 
@@ -82,7 +83,12 @@ def rounding_divide_by_power_of_two(x: np.ndarray, exponent: np.ndarray | int) -
 
 
 def requantize(
-    total: np.ndarray, real: np.ndarray | float, y: Affine, activation: str | None = None, *, fixed_point: bool = True
+    total: np.ndarray,
+    real: np.ndarray | float,
+    y: QuantizationParameters,
+    activation: str | None = None,
+    *,
+    fixed_point: bool = True,
 ) -> np.ndarray:
     """From int32 sums to int8 outputs: multiply, add the zero point, clamp to the activation's range.
 
@@ -98,7 +104,7 @@ def requantize(
     return np.clip(scaled + int(y.zero_point), low, high).astype(y.dtype)
 
 
-def activation_limits(y: Affine, activation: str | None) -> tuple[int, int]:
+def activation_limits(y: QuantizationParameters, activation: str | None) -> tuple[int, int]:
     """The integers between which the output is clamped: ReLU costs nothing in integer arithmetic.
 
     If a layer with ReLU has its zero point at qmin (the calibrated range started at 0), the clamp to
@@ -120,9 +126,9 @@ def dense(
     x: np.ndarray,
     weights: np.ndarray,
     bias: np.ndarray | None,
-    x_q: Affine,
-    w_q: Affine,
-    y_q: Affine,
+    x_q: QuantizationParameters,
+    w_q: QuantizationParameters,
+    y_q: QuantizationParameters,
     activation: str | None = None,
     *,
     fixed_point: bool = False,
@@ -144,9 +150,9 @@ def conv2d(
     x: np.ndarray,
     filters: np.ndarray,
     bias: np.ndarray | None,
-    x_q: Affine,
-    w_q: Affine,
-    y_q: Affine,
+    x_q: QuantizationParameters,
+    w_q: QuantizationParameters,
+    y_q: QuantizationParameters,
     *,
     strides: tuple[int, int] = (1, 1),
     padding: str = "valid",
@@ -178,9 +184,9 @@ def depthwise_conv2d(
     x: np.ndarray,
     filters: np.ndarray,
     bias: np.ndarray | None,
-    x_q: Affine,
-    w_q: Affine,
-    y_q: Affine,
+    x_q: QuantizationParameters,
+    w_q: QuantizationParameters,
+    y_q: QuantizationParameters,
     *,
     strides: tuple[int, int] = (1, 1),
     padding: str = "valid",
@@ -212,7 +218,7 @@ def depthwise_conv2d(
 def max_pool(
     x: np.ndarray,
     size: tuple[int, int],
-    x_q: Affine,
+    x_q: QuantizationParameters,
     *,
     strides: tuple[int, int],
     padding: str = "valid",
@@ -227,7 +233,7 @@ def max_pool(
 def average_pool(
     x: np.ndarray,
     size: tuple[int, int],
-    x_q: Affine,
+    x_q: QuantizationParameters,
     *,
     strides: tuple[int, int],
     padding: str = "valid",
@@ -242,7 +248,12 @@ def average_pool(
 
 
 def add(
-    a: np.ndarray, b: np.ndarray, a_q: Affine, b_q: Affine, y_q: Affine, activation: str | None = None
+    a: np.ndarray,
+    b: np.ndarray,
+    a_q: QuantizationParameters,
+    b_q: QuantizationParameters,
+    y_q: QuantizationParameters,
+    activation: str | None = None,
 ) -> np.ndarray:
     """Two int8 tensors of different scales: both are first brought to twice the larger scale.
 
@@ -258,7 +269,9 @@ def add(
     return requantize(total, common / (2.0**20 * float(y_q.scale)), y_q, activation)
 
 
-def mean(x: np.ndarray, axes: Sequence[int], x_q: Affine, y_q: Affine, keepdims: bool = False) -> np.ndarray:
+def mean(
+    x: np.ndarray, axes: Sequence[int], x_q: QuantizationParameters, y_q: QuantizationParameters, keepdims: bool = False
+) -> np.ndarray:
     """Global average pooling: the division by the count is folded into the fixed-point multiplier."""
     axes = tuple(int(axis) % x.ndim for axis in axes)
     count = math.prod(x.shape[axis] for axis in axes)
@@ -270,12 +283,12 @@ def mean(x: np.ndarray, axes: Sequence[int], x_q: Affine, y_q: Affine, keepdims:
     return np.clip(scaled, y_q.qmin, y_q.qmax).astype(x.dtype)
 
 
-def rescale(x: np.ndarray, x_q: Affine, y_q: Affine) -> np.ndarray:
+def rescale(x: np.ndarray, x_q: QuantizationParameters, y_q: QuantizationParameters) -> np.ndarray:
     """The same real values on another integer grid (the operator QUANTIZE between two integer tensors)."""
     return requantize(x.astype(np.int64) - int(x_q.zero_point), float(x_q.scale) / float(y_q.scale), y_q)
 
 
-def softmax(x: np.ndarray, x_q: Affine, beta: float = 1.0) -> np.ndarray:
+def softmax(x: np.ndarray, x_q: QuantizationParameters, beta: float = 1.0) -> np.ndarray:
     """Softmax over the last axis without floating point; the output's scale is 1/256, its zero point -128.
 
     exp and 1/x are polynomials and Newton steps on 32-bit fractions (gemmlowp's fixedpoint.h).  An int8
@@ -301,7 +314,7 @@ class Tensor:
     shape: tuple[int, ...]
     dtype: np.dtype
     value: np.ndarray | None
-    quantization: Affine | None
+    quantization: QuantizationParameters | None
 
 
 @dataclass(frozen=True)
@@ -419,9 +432,9 @@ class Layer:
     x: np.ndarray
     weights: np.ndarray
     bias: np.ndarray | None
-    x_q: Affine
-    w_q: Affine
-    y_q: Affine
+    x_q: QuantizationParameters
+    w_q: QuantizationParameters
+    y_q: QuantizationParameters
     activation: str | None
     y: np.ndarray
 
@@ -567,7 +580,7 @@ def _groups(x: np.ndarray, filters: np.ndarray) -> int:
     return x.shape[-1] // filters.shape[-1]
 
 
-def _centred(x: np.ndarray, q: Affine) -> np.ndarray:
+def _centred(x: np.ndarray, q: QuantizationParameters) -> np.ndarray:
     return x.astype(np.float64) - float(q.zero_point)
 
 
@@ -579,11 +592,13 @@ def _accumulator(total: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
     return total
 
 
-def _multiplier(x_q: Affine, w_q: Affine, y_q: Affine) -> np.ndarray:
+def _multiplier(x_q: QuantizationParameters, w_q: QuantizationParameters, y_q: QuantizationParameters) -> np.ndarray:
     return np.float64(x_q.scale) * np.float64(w_q.scale) / np.float64(y_q.scale)
 
 
-def _micro_dense_multiplier(x_q: Affine, w_q: Affine, y_q: Affine) -> np.ndarray:
+def _micro_dense_multiplier(
+    x_q: QuantizationParameters, w_q: QuantizationParameters, y_q: QuantizationParameters
+) -> np.ndarray:
     """For a per-tensor dense layer the product of the two scales is rounded to float32 first."""
     if np.size(w_q.scale) > 1:
         return _multiplier(x_q, w_q, y_q)
@@ -594,7 +609,7 @@ def _in_parts(layer: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.nd
     return np.concatenate([layer(x[i : i + _PICTURES_AT_ONCE]) for i in range(0, max(len(x), 1), _PICTURES_AT_ONCE)])
 
 
-def _patches(x, q: Affine, size, strides, padding: str, dilation=(1, 1)) -> np.ndarray:
+def _patches(x, q: QuantizationParameters, size, strides, padding: str, dilation=(1, 1)) -> np.ndarray:
     """The real-zero-padded picture's patches as float64 differences: (n, y, x, height, width, channels)."""
     return _windows(_centred(x, q), size, strides, padding, fill=0.0, dilation=dilation)
 
@@ -619,7 +634,7 @@ def _same_padding(length: int, reach: int, stride: int) -> tuple[int, int]:
     return missing // 2, missing - missing // 2
 
 
-def _same(a: Affine, b: Affine) -> bool:
+def _same(a: QuantizationParameters, b: QuantizationParameters) -> bool:
     return float(a.scale) == float(b.scale) and int(a.zero_point) == int(b.zero_point)
 
 
@@ -696,11 +711,11 @@ def _read_tensor(tensor: Any, buffers: list, schema: Any) -> Tensor:
     return Tensor(name, shape, dtype, value, _read_quantization(tensor.quantization, dtype))
 
 
-def _read_quantization(stored: Any, dtype: np.dtype) -> Affine | None:
+def _read_quantization(stored: Any, dtype: np.dtype) -> QuantizationParameters | None:
     if stored is None or stored.scale is None or not len(stored.scale) or not np.issubdtype(dtype, np.integer):
         return None
     limits = np.iinfo(dtype)
     scale, zero = np.asarray(stored.scale, np.float32), np.asarray(stored.zeroPoint, np.int64)
     if scale.size == 1:
-        return Affine(scale[0], int(zero[0]), int(limits.min), int(limits.max))
-    return Affine(scale, zero, int(limits.min), int(limits.max), axis=int(stored.quantizedDimension))
+        return QuantizationParameters(scale[0], int(zero[0]), int(limits.min), int(limits.max))
+    return QuantizationParameters(scale, zero, int(limits.min), int(limits.max), axis=int(stored.quantizedDimension))
