@@ -14,12 +14,26 @@ from utils import tflite_file
 from utils.artifact import ArtifactError
 
 
+def tensor(dtype: str, shape=(3,), scales=(), zero_points=(), axis=0) -> tflite_file.Tensor:
+    return tflite_file.Tensor(0, "t", shape, shape, dtype, 3, scales, zero_points, axis, False, False)
+
+
 def test_zero_points_are_subtracted():
-    tensor = tflite_file.Tensor(0, "", (3,), (3,), "uint8", 3, tflite_file.Quantization((0.1,), (100,)), False, False)
-    assert tflite_file._centred(np.array([100, 0, 255], np.uint8), tensor).tolist() == [0, -100, 155]
-    channels = tflite_file.Quantization((0.1, 0.2), (1, 2), axis=1)
-    tensor = tflite_file.Tensor(0, "", (1, 2), (1, 2), "int8", 2, channels, False, False)
-    assert tflite_file._centred(np.array([[1, 1]], np.int8), tensor).tolist() == [[0, -1]]
+    one = tensor("uint8", scales=(0.1,), zero_points=(100,))
+    assert tflite_file._centred(np.array([100, 0, 255], np.uint8), one).tolist() == [0, -100, 155]
+    each = tensor("int8", (1, 2), (0.1, 0.2), (1, 2), axis=1)
+    assert tflite_file._centred(np.array([[1, 1]], np.int8), each).tolist() == [[0, -1]]
+
+
+def test_how_integers_stand_for_real_numbers():
+    assert tensor("float32", scales=(0.1,)).quantization is tensor("int8").quantization is None
+    one = tensor("int8", scales=(0.5,), zero_points=()).quantization  # old files leave a zero point of 0 out
+    assert (one.scales.tolist(), one.zero_points.tolist(), one.axis, one.qmin) == ([0.5], [0], None, -128)
+    each = tensor("int4", (1, 2), (0.1, 0.2), (0, 0), axis=1).quantization
+    assert (each.axis, each.qmin, each.qmax, each.per_channel) == (1, -8, 7, True)
+    for bad in (tensor("int8", scales=(0.0,)), tensor("uint8", scales=(1.0,), zero_points=(-1,))):
+        with pytest.raises(ArtifactError, match="'t' is quantized in a way that makes no sense"):
+            _ = bad.quantization
 
 
 @given(values=st.lists(st.integers(-8, 7), min_size=1, max_size=9))
@@ -68,10 +82,9 @@ def test_operators_know_what_they_were_built_with_and_tensors_their_type():
     conv, _, dense = tflite_file.File(as_tflite().content).operators()
     assert (conv.options.strideW, conv.options.dilationHFactor, conv.options.padding) == (1, 1, schema.Padding.VALID)
     assert dense.options.fusedActivationFunction == schema.ActivationFunctionType.NONE
-    assert {tensor.numpy for tensor in conv.inputs} == {np.dtype("float32")}
-    text = tflite_file.Tensor(0, "words", (3,), (3,), "string", 0, None, False, False)
-    with pytest.raises(ArtifactError, match="'words' is of type string"):
-        _ = text.numpy
+    assert {given.numpy for given in conv.inputs} == {np.dtype("float32")}
+    with pytest.raises(ArtifactError, match="'t' is of type string"):
+        _ = tensor("string").numpy
 
 
 def test_the_parameters_of_a_file_are_those_of_its_model():

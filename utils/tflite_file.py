@@ -14,12 +14,13 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
 
 from utils.formats import ArtifactError
+from utils.quantization_parameters import QuantizationParameters
 
 #: numpy's type for each TensorType that numpy has; the sub-byte types are unpacked into int8 or uint8.
 _DTYPES = {
@@ -34,19 +35,6 @@ _PACKED_BITS = {"INT4": 4, "UINT4": 4, "INT2": 2}
 
 
 @dataclass(frozen=True)
-class Quantization:
-    """real value = scale · (stored value − zero point), per tensor or per slice along `axis`."""
-
-    scales: tuple[float, ...]
-    zero_points: tuple[int, ...]
-    axis: int = 0
-
-    @property
-    def per_channel(self) -> bool:
-        return len(self.scales) > 1
-
-
-@dataclass(frozen=True)
 class Tensor:
     """One tensor of the file.
 
@@ -56,7 +44,7 @@ class Tensor:
         signature: as declared; axes of unknown length are -1.
         dtype: the file's name of the type in lower case, "float32", "int8", "int4", …
         bytes: of its constant in the file, 0 for what is computed.
-        quantization: None if it has no scale.
+        scales, zero_points, axis: as stored, () and 0 if it has none; `quantization` is what they mean.
         sparse: True if the constant is stored without (some of) its zeros.
     """
 
@@ -66,7 +54,9 @@ class Tensor:
     signature: tuple[int, ...]
     dtype: str
     bytes: int
-    quantization: Quantization | None
+    scales: tuple[float, ...]
+    zero_points: tuple[int, ...]
+    axis: int
     sparse: bool
     variable: bool
     subgraph: int = 0
@@ -75,6 +65,21 @@ class Tensor:
     @property
     def constant(self) -> bool:
         return self.bytes > 0
+
+    @cached_property
+    def quantization(self) -> QuantizationParameters | None:
+        """How its integers stand for real numbers; None if it has no scale or is of no integer type.
+
+        Raises ArtifactError if the scales are none, such as 0, which some converters write.
+        """
+        if not self.scales or not self.dtype.startswith(("int", "uint")):
+            return None
+        each = len(self.scales) > 1
+        scale, zero = (values if each else values[0] for values in (self.scales, self.zero_points or (0,)))
+        try:
+            return QuantizationParameters.of_type(scale, zero, self.dtype, self.axis if each else None)
+        except (ValueError, TypeError) as error:
+            raise ArtifactError(f"tensor {self.name!r} is quantized in a way that makes no sense: {error}") from error
 
     @property
     def numpy(self) -> np.dtype:
@@ -157,7 +162,7 @@ class File:
         return tuple(self._tensor(graph.Tensors(index), index, number) for index in range(graph.TensorsLength()))
 
     def _tensor(self, raw: Any, index: int, subgraph: int) -> Tensor:
-        shape = _numbers(raw, "Shape")
+        shape, quantization = _numbers(raw, "Shape"), raw.Quantization()
         return Tensor(
             index=index,
             name=(raw.Name() or b"").decode(errors="replace"),
@@ -165,7 +170,9 @@ class File:
             signature=_numbers(raw, "ShapeSignature") or shape,
             dtype=_type_names()[raw.Type()].lower(),
             bytes=len(self._buffer(raw.Buffer())),
-            quantization=_quantization(raw.Quantization()),
+            scales=_numbers(quantization, "Scale", float),
+            zero_points=_numbers(quantization, "ZeroPoint"),
+            axis=int(quantization.QuantizedDimension()) if quantization else 0,
             sparse=raw.Sparsity() is not None,
             variable=bool(raw.IsVariable()),
             subgraph=subgraph,
@@ -339,25 +346,16 @@ def parameters(content: bytes) -> dict[str, np.ndarray]:
 
 
 def _centred(values: np.ndarray, tensor: Tensor) -> np.ndarray:
-    quantization = tensor.quantization
-    if quantization is None or not any(quantization.zero_points):
+    if tensor.quantization is None or not tensor.quantization.zero_point.any():
         return values
-    points = np.asarray(quantization.zero_points, np.int64)
-    if len(points) > 1:
-        points = points.reshape([-1 if axis == quantization.axis else 1 for axis in range(values.ndim)])
-    return values.astype(np.int64) - points
+    return values.astype(np.int64) - tensor.quantization.aligned(values.shape)[1]
 
 
-def _quantization(raw: Any) -> Quantization | None:
-    if raw is None or not raw.ScaleLength():
-        return None
-    points = _numbers(raw, "ZeroPoint") or (0,) * raw.ScaleLength()
-    return Quantization(tuple(map(float, raw.ScaleAsNumpy())), points, int(raw.QuantizedDimension()))
-
-
-def _numbers(table: Any, field: str) -> tuple[int, ...]:
-    """A list of whole numbers in a table; () if it is absent."""
-    return tuple(map(int, getattr(table, f"{field}AsNumpy")())) if getattr(table, f"{field}Length")() else ()
+def _numbers(table: Any, field: str, kind: type = int) -> tuple:
+    """A list of numbers in a table; () if it, or the table, is absent."""
+    if table is None or not getattr(table, f"{field}Length")():
+        return ()
+    return tuple(map(kind, getattr(table, f"{field}AsNumpy")()))
 
 
 def _unpack(data: np.ndarray, dtype: str) -> np.ndarray:

@@ -171,7 +171,7 @@ def test_the_range_covers_every_calibration_input_wherever_it_stands(files):
         x_with = x.copy()
         x_with[place] = 40
         made = recipes.quantize(files["regression"], "static_int8", calibration=x_with)
-        low, high = made.runner.inputs[0].range
+        low, high = made.runner.inputs[0].quantization.range
         assert (low, high) == pytest.approx((0, 40), abs=0.2)
 
 

@@ -1,6 +1,6 @@
 """Inputs and outputs of a .tflite file: what each takes, and the way between real and stored values.
 
-A tensor checks what it is given before any interpreter sees it, so that a wrong array ends in a sentence.
+What a tensor is given is checked before any interpreter sees it, so that a wrong array ends in a sentence.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from utils.artifact import ArtifactError
+from utils.optimize.quantization.grid import dequantize, quantize
+from utils.quantization_parameters import QuantizationParameters
 
 
 @dataclass(frozen=True)
@@ -22,40 +24,20 @@ class IOTensor:
     index: int
     shape: tuple[int, ...]
     dtype: np.dtype
-    scale: float | None
-    zero_point: int
+    quantization: QuantizationParameters | None
 
     @property
     def quantized(self) -> bool:
-        return self.scale is not None
-
-    @property
-    def range(self) -> tuple[float, float]:
-        """Smallest and largest real value that the quantized type can hold."""
-        info = np.iinfo(self.dtype)
-        return self.scale * (info.min - self.zero_point), self.scale * (info.max - self.zero_point)
-
-
-def quantize(x: np.ndarray, scale: float, zero_point: int, dtype: Any) -> np.ndarray:
-    """Real values to stored integers, as TF Lite's Quantize kernel does it.
-
-    q = clip(round(x / scale) + zero_point), divided in float32 and halves rounded away from zero
-    (tensorflow/lite/kernels/internal/reference/quantize.h).  XNNPACK multiplies by 1/scale and rounds halves
-    to even, so it may differ by 1 where x/scale lies half-way.
-    """
-    info = np.iinfo(dtype)
-    ratio = np.asarray(x, np.float32) / np.float32(scale)
-    rounded = np.trunc(ratio + np.copysign(np.float32(0.5), ratio).astype(np.float64))
-    return np.clip(rounded + zero_point, info.min, info.max).astype(dtype)
-
-
-def dequantize(q: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
-    """Stored integers to float32: scale · (q − zero_point)."""
-    return (np.float64(np.float32(scale)) * (q.astype(np.float64) - zero_point)).astype(np.float32)
+        return self.quantization is not None
 
 
 def to_stored(tensor: IOTensor, values: Any) -> np.ndarray:
-    """Real values as the file stores them."""
+    """Real values as the file stores them.
+
+    Quantized as by TF Lite's kernel, with float32 divided by float32 and halves rounded away from zero
+    (tensorflow/lite/kernels/internal/reference/quantize.h).  XNNPACK multiplies by 1/scale and rounds halves to even,
+    so it may differ by 1 where x/scale lies half-way.
+    """
     array = check_shape(tensor, _check_dtype(tensor, np.asarray(values)))
     if array.dtype.kind == "f":
         array = array.astype(np.float32 if tensor.quantized else tensor.dtype, copy=False)
@@ -63,7 +45,7 @@ def to_stored(tensor: IOTensor, values: Any) -> np.ndarray:
             raise ValueError(f"input {tensor.name!r} contains NaN or infinite values; remove or replace them first")
     if tensor.quantized:
         _check_range(tensor, array)
-        return quantize(array, tensor.scale, tensor.zero_point, tensor.dtype)
+        return quantize(array, tensor.quantization)
     if array.dtype != tensor.dtype:
         info = np.iinfo(tensor.dtype)
         if array.min() < info.min or array.max() > info.max:
@@ -110,8 +92,8 @@ def _check_range(tensor: IOTensor, array: np.ndarray) -> None:
     A few values beyond the calibrated range are normal and get clipped.  When most of those that are
     not 0 lie beyond it, the data was scaled otherwise than the calibration set.
     """
-    low, high = tensor.range
-    beyond = np.count_nonzero((array < low - tensor.scale) | (array > high + tensor.scale))
+    (low, high), step = tensor.quantization.range, tensor.quantization.scale
+    beyond = np.count_nonzero((array < low - step) | (array > high + step))
     if beyond > 0.5 * np.count_nonzero(array):
         raise ValueError(
             f"input {tensor.name!r} was calibrated for values from {low:.4g} to {high:.4g}, and the data goes from "
@@ -121,7 +103,7 @@ def _check_range(tensor: IOTensor, array: np.ndarray) -> None:
 
 def to_real(tensor: IOTensor, stored: np.ndarray) -> np.ndarray:
     if tensor.quantized:
-        return dequantize(stored, tensor.scale, tensor.zero_point)
+        return dequantize(stored, tensor.quantization)
     return stored.astype(np.float32, copy=False) if stored.dtype.kind == "f" else stored
 
 
@@ -138,7 +120,7 @@ def part(tensor: IOTensor, values: np.ndarray, start: int, count: int, size: int
 def from_detail(detail: Mapping[str, Any], name: str) -> IOTensor:
     dtype = np.dtype(detail["dtype"])
     if dtype.kind not in "fiub":
-        raise ArtifactError(f"the tensor {name!r} is of type {dtype}: only numbers can be passed in and out")
+        raise ArtifactError(f"the tensor {name!r} is of type {dtype}: only real numbers can be passed in and out")
     scales, points = (detail["quantization_parameters"][key] for key in ("scales", "zero_points"))
     if len(scales) > 1:
         raise ArtifactError(f"the tensor {name!r} is quantized per channel, which inputs and outputs cannot be")
@@ -149,6 +131,5 @@ def from_detail(detail: Mapping[str, Any], name: str) -> IOTensor:
         index=int(detail["index"]),
         shape=tuple(int(size) for size in shape),
         dtype=dtype,
-        scale=float(scales[0]) if quantized else None,
-        zero_point=int(points[0]) if quantized else 0,
+        quantization=QuantizationParameters.of_type(scales[0], points[0], dtype) if quantized else None,
     )

@@ -27,12 +27,12 @@ from utils import artifact, tflite_file
 from utils.artifact import ArtifactError
 from utils.deploy.tflite import comparison, io_tensors
 from utils.deploy.tflite.comparison import Comparison
-from utils.deploy.tflite.io_tensors import IOTensor, dequantize, quantize
+from utils.deploy.tflite.io_tensors import IOTensor
 from utils.deploy.tflite.session import KERNELS, Session, check_kernels, check_threads, content_of
 from utils.deploy.tflite.stream import Stream
 from utils.deploy.tflite.verification import Verdict, verify
 
-__all__ = ["KERNELS", "Comparison", "IOTensor", "Stream", "TFLiteModel", "Verdict", "dequantize", "quantize", "verify"]
+__all__ = ["KERNELS", "Comparison", "IOTensor", "Stream", "TFLiteModel", "Verdict", "verify"]
 
 _CHUNK_BYTES = 4 * 2**20  # of input in one call: large enough that calls cost nothing, small in memory
 _CHUNK = 256
@@ -198,20 +198,18 @@ class TFLiteModel:
         counts = {tensor.name: len(batch[tensor.name]) for tensor in self.inputs if tensor.shape}
         if len(set(counts.values())) > 1:
             raise ValueError(f"the inputs have different numbers of examples: {counts}; pass as many of each")
-        return max(counts.values(), default=1)
+        return max(counts.values())
 
     def _run_checked(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if not self.batched:
             self._check_whole(batch)
             self._forget()
             return self._session.invoke(batch)
-        counts = any(tensor.shape for tensor in self.inputs)
-        count = self._count(batch)
-        parts, start = [], 0
+        count, parts, start = self._count(batch), [], 0
         while start < count:
             parts.append(self._chunk(batch, start, min(count - start, self._chunk_size(batch))))
-            start += len(next(iter(parts[-1].values()))) if counts else 1
-        return {name: np.concatenate([part[name] for part in parts]) if counts else parts[0][name] for name in parts[0]}
+            start += len(next(iter(parts[-1].values())))
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _chunk_size(self, batch: Mapping[str, np.ndarray]) -> int:
         """Examples in one call: the declared number if it is fixed, else what fits into a few megabytes."""
@@ -238,7 +236,7 @@ class TFLiteModel:
             self._resizable = False
             self._session.open()
             return self._chunk(batch, start, 1)
-        return {name: result[:count] if result.ndim else result for name, result in results.items()}
+        return {name: result[:count] for name, result in results.items()}
 
     def _forget(self) -> None:
         """Examples are independent: none starts from the state of the one before."""
@@ -264,8 +262,10 @@ class TFLiteModel:
         """Whether the first axis of inputs and outputs counts examples, so that any number of them can be run.
 
         Not so in files of fixed shape whose outputs have another first axis: one second of sound in, scores out.
-        They take inputs of exactly their shape.
+        They take inputs of exactly their shape.  Nor where no input has an axis: single numbers, or none at all.
         """
+        if not any(tensor.shape for tensor in self.inputs):
+            return False
         firsts = {tensor.shape[0] for tensor in self.inputs if tensor.shape}
         given = {tensor.shape[0] if tensor.shape else None for tensor in self.outputs}
         return not self._fixed or (len(firsts) == 1 and given <= firsts)
@@ -281,7 +281,7 @@ class TFLiteModel:
 
     def _check_counts(self, results: Mapping[str, np.ndarray], size: int) -> None:
         for name, result in results.items():
-            if any(tensor.shape for tensor in self.inputs) and (not result.ndim or len(result) != size):
+            if not result.ndim or len(result) != size:
                 raise ArtifactError(
                     f"output {name!r} has shape {result.shape} for {size} examples: it has no batch axis, "
                     "so it cannot be told which example gave what"
@@ -383,8 +383,9 @@ def _shared_scale(tensor: IOTensor, other: TFLiteModel | None) -> float | None:
     """The scale of an output if the other model's output of that name, or its only one, has the same."""
     if other is None or not tensor.quantized:
         return None
-    found = [p for p in other.outputs if p.name == tensor.name or len(other.outputs) == 1]
-    return tensor.scale if found and found[0].scale == tensor.scale else None
+    found = [t.quantization for t in other.outputs if t.name == tensor.name or len(other.outputs) == 1]
+    scale = tensor.quantization.scale
+    return float(scale) if found and found[0] and found[0].scale == scale else None
 
 
 def _single(results: dict[str, np.ndarray]) -> Any:
