@@ -409,7 +409,11 @@ def test_files_without_any_axis_among_their_inputs_give_all_they_have(numbers):
     specs = [tf.TensorSpec((), tf.float32, name="x")][:numbers]
     call = tf.function(lambda x=1.0: tf.constant([1.0, 2.0, 3.0]) * x).get_concrete_function(*specs)
     model = TFLiteModel(tf.lite.TFLiteConverter.from_concrete_functions([call]).convert())
-    assert model.run({"x": np.float32(2)} if numbers else {}).tolist() == [1 + numbers, 2 + 2 * numbers, 3 + 3 * numbers]
+    assert model.run({"x": np.float32(2)} if numbers else {}).tolist() == [
+        1 + numbers,
+        2 + 2 * numbers,
+        3 + 3 * numbers,
+    ]
 
 
 def test_tensors_of_one_name_are_told_apart():
