@@ -106,6 +106,17 @@ def test_other_files_are_refused(content):
         tflite_file.File(content)
 
 
+def test_a_file_without_a_graph_is_refused():
+    with pytest.raises(ArtifactError, match="it has no graph"):
+        tflite_file.File(tflite_file.pack(schema.ModelT()))
+
+
+def test_what_is_packed_is_what_was_unpacked():
+    content = as_tflite().content
+    again = tflite_file.File(tflite_file.pack(schema.ModelT.InitFromPackedBuf(content)))
+    assert again.all_operators() == tflite_file.File(content).all_operators()
+
+
 def test_any_flipped_bit_ends_in_a_sentence_or_in_a_reading_of_the_same_size():
     content = as_tflite().content
     refused = 0

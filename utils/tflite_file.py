@@ -151,6 +151,8 @@ class File:
         with damage_explained():
             self._model = schema.Model.GetRootAs(content, 0)
             self.subgraphs = [self._model.Subgraphs(number) for number in range(self._model.SubgraphsLength())]
+            if not self.subgraphs:
+                raise ArtifactError("the file's structure is damaged: it has no graph")
             # Each tensor and operator takes four bytes in a list, so a file cannot have more, whatever it announces.
             parts = sum(graph.TensorsLength() + graph.OperatorsLength() for graph in self.subgraphs)
             if 4 * parts > len(content):

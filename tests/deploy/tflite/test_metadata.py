@@ -171,3 +171,20 @@ def test_a_bomb_is_not_unpacked(monkeypatch):
 def test_foreign_files_get_a_sentence():
     with pytest.raises(ArtifactError, match="not a tflite file"):
         metadata.with_labels(b"PK\x03\x04" * 9, NAMES)
+
+
+@pytest.mark.parametrize("cut", [1, 40, 400])
+def test_a_cut_off_file_gets_a_sentence(cut):
+    content = as_tflite().content[:-cut]
+    for change in (lambda c: metadata.with_entry(c, "note", b"x"), lambda c: metadata.with_labels(c, NAMES)):
+        with pytest.raises(ArtifactError, match="damaged"):
+            change(content)
+
+
+@pytest.mark.parametrize("entry", [b"\xff" * 12, b"short"])
+def test_a_damaged_description_gets_a_sentence(entry):
+    content = as_tflite().content
+    with pytest.raises(ArtifactError, match="damaged"):
+        metadata.description(metadata.with_entry(content, metadata.MODEL, entry))
+    with pytest.raises(ArtifactError, match="damaged"):
+        metadata.converted_by(metadata.with_entry(content, "CONVERSION_METADATA", entry))

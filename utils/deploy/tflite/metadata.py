@@ -40,7 +40,8 @@ def minimum_runtime(content: bytes) -> str | None:
 def converted_by(content: bytes) -> str | None:
     """The version of TensorFlow that converted the file; None if it does not say."""
     value = entries(content).get("CONVERSION_METADATA")
-    return _text(_child(_root(value), 0), 0) if value else None
+    with tflite_file.damage_explained():
+        return _text(_child(_root(value), 0), 0) if value else None
 
 
 def description(content: bytes) -> dict[str, str]:
@@ -49,7 +50,8 @@ def description(content: bytes) -> dict[str, str]:
     if not value:
         return {}
     fields = {"name": 0, "description": 1, "version": 2, "author": 4, "license": 5}
-    found = {name: _text(_root(value), slot) for name, slot in fields.items()}
+    with tflite_file.damage_explained():
+        found = {name: _text(_root(value), slot) for name, slot in fields.items()}
     return {name: text for name, text in found.items() if text}
 
 
@@ -68,7 +70,9 @@ def with_entry(content: bytes, name: str, value: bytes) -> bytes:
     """
     from ai_edge_litert import schema_py_generated as schema
 
-    model = schema.ModelT.InitFromPackedBuf(bytes(content))
+    tflite_file.File(content)  # says what is damaged before it is copied
+    with tflite_file.damage_explained():
+        model = schema.ModelT.InitFromPackedBuf(bytes(content))
     if any(buffer.offset > 1 for buffer in model.buffers):
         raise ArtifactError("this file keeps its constants behind the flatbuffer; its metadata cannot be rewritten")
     model.metadata = [entry for entry in model.metadata or [] if entry.name != name.encode()]
