@@ -222,7 +222,7 @@ def test_nothing_is_printed_and_the_file_is_left_alone(files, capfd):
     ],
 )
 def test_bad_requests_are_refused(files, name, arguments, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         recipes.quantize(files[name], **arguments)
 
 

@@ -40,9 +40,13 @@ def to_stored(tensor: IOTensor, values: Any) -> np.ndarray:
     """
     array = check_shape(tensor, _check_dtype(tensor, np.asarray(values)))
     if array.dtype.kind == "f":
-        array = array.astype(np.float32 if tensor.quantized else tensor.dtype, copy=False)
+        dtype = np.dtype(np.float32 if tensor.quantized else tensor.dtype)
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused
+            array = array.astype(dtype, copy=False)
         if not np.isfinite(array).all():
-            raise ValueError(f"input {tensor.name!r} contains NaN or infinite values; remove or replace them first")
+            raise ValueError(
+                f"input {tensor.name!r} contains NaN or infinite values as {dtype}; remove or replace them first"
+            )
     if tensor.quantized:
         _check_range(tensor, array)
         return quantize(array, tensor.quantization)
