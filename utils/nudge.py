@@ -14,17 +14,21 @@ import numpy as np
 from utils import NUDGE
 
 
-def nudged(array: np.ndarray, draw: int = NUDGE) -> np.ndarray:
+def nudged(array: np.ndarray, draw: int | None = None) -> np.ndarray:
     """Each float one place up or down, at random; itself if `draw` is 0.
 
-    array: any shape.  draw: which random directions; the same draw and array give the same result.
+    array: any shape.  draw: which random directions, None for COURSE_NUDGE; draw and array decide the result.
     Zeros, infinities, NaN and whole-number types stay, and nothing leaves the array's own range, so pictures stay in
     [0, 1].
     Returns the array's type and shape.
     """
-    array = np.asarray(array)
-    if not draw or not np.issubdtype(array.dtype, np.floating) or not array.size:
+    array, draw = np.asarray(array), NUDGE if draw is None else draw
+    if not draw or not np.issubdtype(array.dtype, np.floating):
         return array
+    moves = (array != 0) & np.isfinite(array)
+    if not moves.any():
+        return array
+    low, high = array[moves].min(), array[moves].max()
     rng = np.random.default_rng([draw, zlib.crc32(np.ascontiguousarray(array))])
-    goal = np.where(rng.integers(0, 2, array.shape, np.int8), array.max(), array.min())
-    return np.where((array == 0) | ~np.isfinite(array), array, np.nextafter(array, goal))
+    goal = np.where(rng.integers(0, 2, array.shape, np.int8), high, low)
+    return np.where(moves, np.nextafter(array, goal), array)
