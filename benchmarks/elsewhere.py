@@ -55,8 +55,8 @@ def numpy_features() -> str:
 #: The variant that is no notebook: its word for --variants.
 PROCESSOR = "processor"
 
-#: Draws of moved last places (`utils.nudge`).  Each of these three put a number of chapter 04 onto a rounding tie, where
-#: dividing by the scale, instead of multiplying by its reciprocal, gave another integer than the kernel's.
+#: Draws of moved last places (`utils.nudge`).  Each of these three put a number of chapter 04 onto a rounding tie;
+#: dividing by the scale, instead of multiplying by its reciprocal, then gave another integer than the kernel.
 ULP_DRAWS = (14, 18, 22)
 
 
