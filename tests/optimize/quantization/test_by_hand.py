@@ -168,7 +168,8 @@ def test_dynamic_range_runs_by_hand(odd_models):
 
     x = odd_models[-1]
     L = tf_keras.layers
-    model = tf_keras.Sequential([L.Input((5,)), L.Dense(300, activation="relu"), L.Dense(40)])
+    hidden, last = L.Dense(300, "relu", bias_initializer="normal"), L.Dense(40, bias_initializer="normal")
+    model = tf_keras.Sequential([L.Input((5,)), hidden, last])
     content = convert(model, "dynamic").content
     assert sorted(t.dtype for t, _ in File(content).constants()) == ["float32", "float32", "int8", "int8"]
     ours, theirs = by_hand.run(content, x), by_hand.reference_tensors(content, x)[end(content)]
