@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from utils import FRESH, ROOT, SEED, THREADS, checks, data, models
+from utils.nudge import nudged
 
 if TYPE_CHECKING:
     import tf_keras
@@ -408,6 +409,7 @@ def _load_shipped(model: tf_keras.Model, build: Callable, dataset: data.Dataset)
             f"`git checkout -- data/weights`, or train with fresh=True"
         )
     load_weights(model, path)
+    model.set_weights([nudged(weight) for weight in model.get_weights()])
     return True
 
 

@@ -62,6 +62,7 @@ TOOLS: dict[str, tuple[Callable[[], str | None], str]] = {
     ),
     "uv": (_program("uv"), "install uv (pip install uv)"),
     "gcc": (_program("gcc", "cc", "clang"), "install a C compiler (Debian: apt install gcc)"),
+    "qemu-user": (_program("qemu-x86_64"), "install qemu-user (Debian: apt install qemu-user)"),
     "network-namespace": (_network_namespace, "run on Linux, as a user who may call `unshare -n`"),
 }
 

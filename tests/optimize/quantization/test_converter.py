@@ -75,7 +75,7 @@ def test_every_mode_stays_near_the_model_and_says_nothing(small, mode, tolerance
 
 
 def test_the_modes_differ_in_bytes_and_in_what_goes_in_and_out(small):
-    from utils.optimize.quantization.integer_kernels import read_graph
+    from utils.tflite_file import File
 
     model, x = small
     made = {
@@ -85,37 +85,37 @@ def test_the_modes_differ_in_bytes_and_in_what_goes_in_and_out(small):
     size = {mode: len(content) for mode, content in made.items()}
     assert size["int8"] < size["float16"] < size["float32"]
     assert size["dynamic"] < 0.5 * size["float32"]
-    ends = {mode: read_graph(content) for mode, content in made.items()}
-    types = {mode: (g.tensors[g.inputs[0]].dtype.name, g.tensors[g.outputs[0]].dtype.name) for mode, g in ends.items()}
+    ends = {mode: File(content) for mode, content in made.items()}
+    types = {mode: (file.inputs()[0].dtype, file.outputs()[0].dtype) for mode, file in ends.items()}
     assert types.pop("int8") == ("int8", "int8")
     assert set(types.values()) == {("float32", "float32")}
 
 
 def test_per_channel_false_gives_every_weight_one_scale(small):
-    from utils.optimize.quantization.integer_kernels import read_graph
+    from utils.tflite_file import File
 
     model, x = small
 
     def scales(per_channel):
-        graph = read_graph(convert(model, "int8", x, per_channel=per_channel).content)
-        return [t.quantization.scale.size for t in graph.tensors if t.value is not None and t.dtype == np.int8]
+        constants = File(convert(model, "int8", x, per_channel=per_channel).content).constants()
+        return [len(tensor.quantization.scales) for tensor, _ in constants if tensor.dtype == "int8"]
 
     assert sorted(scales(True)) == [3, 16, 32]
     assert scales(False) == [1, 1, 1]
 
 
 def test_our_scales_are_the_converters(small):
-    """The weights' scale and integers come out as the converter's, bit for bit; so does the input's range."""
-    from utils.optimize.quantization.integer_kernels import read_graph
+    """The weights' scale and integers come out as the converter's; so does the input's range."""
+    from utils.tflite_file import File
 
     model, x = small
-    graph = read_graph(convert(model, "int8", x).content)
-    stored = next(t for t in graph.tensors if t.shape == (32, 576))
+    file = File(convert(model, "int8", x).content)
+    stored, values = next((t, values) for t, values in file.constants() if t.shape == (32, 576))
     kernel = model.layers[2].get_weights()[0].T
     ours = q.choose(kernel, symmetric=True, axis=0)
-    assert np.allclose(ours.scale, stored.quantization.scale, rtol=1e-6)
-    assert np.mean(q.quantize(kernel, stored.quantization) != stored.value) < 1e-3
-    source = graph.tensors[graph.inputs[0]].quantization
+    assert np.allclose(ours.scale, stored.quantization.scales, rtol=1e-6)
+    assert np.mean(q.quantize(kernel, stored.quantization) != values) < 1e-3
+    source = file.inputs()[0].quantization
     assert float(source.scale) == pytest.approx(float(q.choose(x).scale), rel=1e-5)
     assert int(source.zero_point) == int(q.choose(x).zero_point)
 

@@ -31,7 +31,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.experimental.d
     default_n_bit_quantize_scheme as scheme_n,
 )
 
-from utils import checks, data, files
+from utils import checks, files
 from utils.optimize.keras_copy import check_arrays, copy_model
 from utils.optimize.quantization.aware_file import float_layers
 from utils.optimize.quantization.aware_layers import Refusal, float_in_file, refusal, refused_at_sight
