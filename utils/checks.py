@@ -32,7 +32,7 @@ def check_keras(model: Any, *, what: str = "model") -> None:
             "(or put `import utils` above `import tensorflow` and use tf.keras), or copy it with "
             "utils.optimize.keras_3.keras_2(model). The converter also takes the folder of model.export(folder)"
         )
-    raise TypeError(f"the {what} is to be a tf_keras model; got {kind}")
+    raise TypeError(f"the {what} is a {kind}, which is no model; pass a tf_keras model")
 
 
 def check_model(model: Any, *, what: str = "model", graph: bool = False) -> None:
@@ -41,6 +41,13 @@ def check_model(model: Any, *, what: str = "model", graph: bool = False) -> None
     what: its name in the sentence.  graph: it must also be Sequential or functional, so that its layers can be walked.
     Raises TypeError for what is no tf_keras model, else ValueError.
     """
+    check_built(model, what=what, graph=graph)
+    _check_dtypes(model, f"the {what} {model.name!r} ({type(model).__name__})")
+    check_finite(model, what=what)
+
+
+def check_built(model: Any, *, what: str = "model", graph: bool = False) -> None:
+    """As `check_model`, but for a model of any dtype and with any weights."""
     check_keras(model, what=what)
     label = f"the {what} {model.name!r} ({type(model).__name__})"
     if graph and not getattr(model, "_nodes_by_depth", None):
@@ -53,8 +60,6 @@ def check_model(model: Any, *, what: str = "model", graph: bool = False) -> None
             f"{label} is not built: it has no known input shape yet. Give a Sequential model an Input layer; call a "
             "subclassed one once on a batch, model(x[:1])"
         )
-    _check_dtypes(model, label)
-    check_finite(model, what=what)
 
 
 def _check_dtypes(model: Any, label: str) -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from utils import FRESH, ROOT, SEED, THREADS, data, models
+from utils.checks import check_keras as check_model
 
 if TYPE_CHECKING:
     import tf_keras
@@ -202,21 +203,6 @@ def load_weights(model: tf_keras.Model, path: Path) -> None:
     if not all(np.isfinite(value).all() for value in values):
         raise ValueError(f"{path} holds weights that are NaN or infinite")
     model.set_weights(values)
-
-
-def check_model(model: object) -> None:
-    """Raise TypeError unless `model` is a tf_keras model (Keras 2)."""
-    import tf_keras
-
-    if isinstance(model, tf_keras.Model):
-        return
-    kind = f"{type(model).__module__}.{type(model).__qualname__}"
-    if any(base.__module__.split(".")[0] == "keras" for base in type(model).__mro__):
-        raise TypeError(
-            f"the model is a {kind}, of Keras 3; the Toolkit needs Keras 2. Build it with tf_keras, or with tf.keras "
-            "after `import utils`"
-        )
-    raise TypeError(f"{model!r:.80} (a {kind}) is no model; pass a tf_keras model, such as models.mlp()")
 
 
 # -- fit ---------------------------------------------------------------------------------------------------------

@@ -19,7 +19,8 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from utils.optimize.keras_graph import input_arrays, rebuild, require_graph, walk
+from utils import checks
+from utils.optimize.keras_graph import rebuild, walk
 from utils.optimize.quantization import grid as qz
 
 #: Layers that can be rescaled: the axis of their kernel that counts inputs, and the one that counts outputs.
@@ -66,7 +67,7 @@ def fold(model: tf_keras.Model) -> tf_keras.Model:
     kernel · f and (bias - mean) · f + beta, f = gamma / sqrt(variance + epsilon) (Jacob et al. 2018, eq. 14): what the
     converter does, so that one sees the weights that are quantized.  The outputs stay as they are, in inference.
     """
-    require_graph(model)
+    checks.check_model(model, graph=True)
     norms = {norm.name: layer for layer, norm in _normalized(model)}
     settings = {layer.name: {"use_bias": True} for layer in norms.values()}
 
@@ -90,7 +91,7 @@ def without_relu6(model: tf_keras.Model) -> tf_keras.Model:
     The outputs change where an activation exceeds that value: measure on data what that costs.  ReLU6 cannot be
     equalized: its limit of 6 would have to be another one in each channel.
     """
-    require_graph(model)
+    checks.check_model(model, graph=True)
     settings: dict[str, dict] = {}
     for layer in model.layers:
         config = layer.get_config()
@@ -111,7 +112,7 @@ def pairs(model: tf_keras.Model) -> list[Pair]:
     average values.  Left out: a tensor that two layers take (branches), layers that are used twice, groups, channels
     that come first, and what follows on another activation.
     """
-    require_graph(model)
+    checks.check_model(model, graph=True)
     return [Pair(first.name, second.name) for first, second, _ in _pairs(model)]
 
 
@@ -237,7 +238,7 @@ def _compare(model, samples, bits: int, per_channel: bool, *, correct: bool):
                 each.set_weights([kernel, bias - moved.numpy()])
         return _Both(layer.activation(before[0]), layer.activation(before[1]))
 
-    arrays = input_arrays(target, samples)
+    arrays = checks.fitting_inputs(target, samples, "samples")
     walk(target, [_Both(tf.constant(x), tf.constant(x)) for x in arrays], call)
     return shifts, target
 
@@ -255,7 +256,7 @@ def _linear(layer: tf_keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
 
 
 def _foldable_pairs(model: tf_keras.Model):
-    require_graph(model)
+    checks.check_model(model, graph=True)
     copy = fold(model)
     found = _pairs(copy)
     if not found:

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from utils.optimize.quantization.converter import MODES, check_model, convert
+from utils.checks import check_model
+from utils.optimize.quantization.converter import MODES, convert
 from utils.quiet import quiet
 
 __all__ = [
