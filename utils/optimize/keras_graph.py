@@ -97,8 +97,7 @@ def _structure(model: tf_keras.Model) -> Any:
 
 def _input(model: tf_keras.Model, number: int, settings: Settings | None) -> Any:
     tensor, name = model.inputs[number], model.input_names[number]
-    layer = next(layer for layer in model.layers if layer.name == name) if callable(settings) else None
-    dtype = settings(layer).get("dtype", tensor.dtype) if layer is not None else tensor.dtype
+    dtype = settings(tensor._keras_history.layer).get("dtype", tensor.dtype) if callable(settings) else tensor.dtype
     return tf_keras.Input(tensor.shape[1:], batch_size=tensor.shape[0], dtype=dtype, name=name)
 
 

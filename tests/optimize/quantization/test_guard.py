@@ -127,31 +127,32 @@ def test_the_share_is_what_arithmetic_gives():
     assert guard.share_of(np.array([1, 2, 4]), np.array([1, 2, 3])) == pytest.approx(1 / 3)
 
 
-def uneven_table():
-    """Three columns on one grid, whose products are of the same size."""
-    model = Sequential([K.Input((3,)), K.Dense(1, name="sum")])
-    model.set_weights([np.float32([[1e-5], [1], [100]]), np.zeros(1)])
-    return model, (rng.random((80, 3)) * [1e5, 1, 0.01]).astype(np.float32)
+@pytest.mark.parametrize(
+    "share, kind", [(guard.BAD, None), (guard.BAD + 0.01, "warn"), (guard.HOPELESS + 0.01, "refuse")]
+)
+def test_a_file_far_from_its_model_is_warned_of_or_refused_with_the_figure(monkeypatch, share, kind):
+    monkeypatch.setattr(guard, "losses", lambda *_: {"good": 0.0, "sum": share})
+    monkeypatch.setattr(guard, "_floats", lambda *_: [])
+    monkeypatch.setattr(guard, "_not_run", lambda *_: [])
+    seen = guard.Seen({"serving_default": {"x": np.arange(4.0)}})
+    if kind == "refuse":
+        with pytest.raises(ValueError, match=r"'sum' of the int8 file is off by 1\.01 of the float model's spread"):
+            guard.complaints(None, seen, None, "int8")
+    else:
+        found = guard.complaints(None, seen, None, "int8")
+        assert [f"off by {share:.2f}" in text for text in found] == ([True] if kind else [])
 
 
-def test_a_file_far_from_its_model_is_warned_of_with_the_figure():
-    model, x = uneven_table()
-    with pytest.warns(guard.ConversionWarning, match=r"output 'sum' .* off by 0\.\d\d .* scale them alike"):
-        made = convert(model, "int8_float_io", x)
-    wanted = model.predict(x, verbose=0)
-    assert np.sqrt(np.mean((made.predict(x) - wanted) ** 2)) > guard.BAD * wanted.std()
-    scale = x.max(axis=0)
-    model.set_weights([model.get_weights()[0] * scale[:, None], np.zeros(1)])
+def test_columns_of_different_sizes_are_noticed_and_the_way_out_works():
+    x = (rng.random((80, 3)) * [1e5, 1, 0.01]).astype(np.float32)
+    normal = K.Normalization()
+    normal.adapt(x)
+    head = Sequential([K.Input((3,)), K.Dense(8, "relu"), K.Dense(1, name="sum")])
+    with pytest.raises(ValueError, match=r"'sum' .* off by \d\.\d\d .* scale them alike"):
+        convert(Sequential([K.Input((3,)), normal, head]), "int8", x)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        convert(model, "int8_float_io", x / scale)
-
-
-def test_a_hopeless_file_is_refused_with_the_figure():
-    model, x = uneven_table()
-    model.set_weights([np.float32([[0], [1], [0]]), np.zeros(1)])
-    with pytest.raises(ValueError, match=r"off by 1\.\d\d of the float model's spread"):
-        convert(model, "int8", x)
+        convert(head, "int8", np.asarray(normal(x)))
 
 
 def test_float_operators_that_remain_are_named():

@@ -184,7 +184,8 @@ def _float_outputs(seen: Seen, model: Any) -> dict[str, dict[str, np.ndarray]]:
 
     from utils import tflite_file
 
-    kinds = {operator.name for operator in tflite_file.File(seen.float_file).all_operators()}
+    operators = tflite_file.File(seen.float_file).all_operators()
+    every = bool({operator.name for operator in operators} & _PARTIAL)
     found: dict[str, dict[str, np.ndarray]] = {}
     with quiet():
         interpreter = tf.lite.Interpreter(
@@ -196,13 +197,26 @@ def _float_outputs(seen: Seen, model: Any) -> dict[str, dict[str, np.ndarray]]:
         run = interpreter.get_signature_runner(signature)
         spread = rows(arrays, seen.size)
         parts = []
-        for row in range(0, _count(arrays), seen.size) if kinds & _PARTIAL else spread:
-            with quiet():
-                outputs = run(**part(arrays, row, seen.size))
-            _refuse_nonfinite(interpreter, run._subgraph_index, model)
+        computed = [
+            tensor
+            for operator in operators
+            for tensor in operator.outputs
+            if operator.subgraph == run._subgraph_index and tensor.dtype == "float32"
+        ]
+        for row in range(0, _count(arrays), seen.size) if every else spread:
+            try:
+                with quiet(tell_on_error=False):
+                    outputs = run(**part(arrays, row, seen.size))
+            except (RuntimeError, ValueError):  # the calibrator, whose interpreter it is, has the last word
+                break
+            for tensor in computed:
+                values = interpreter.get_tensor(tensor.index, run._subgraph_index)
+                if not np.isfinite(values).all():
+                    _nonfinite(tensor.name, values[~np.isfinite(values)][0], model)
             if row in spread:
                 parts.append(outputs)
-        found[signature] = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+        else:
+            found[signature] = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
     return found
 
 
@@ -220,18 +234,6 @@ def rows(arrays: dict[str, np.ndarray], size: int = 1) -> list[int]:
 def part(arrays: dict[str, np.ndarray], row: int, size: int = 1) -> dict[str, np.ndarray]:
     """`size` examples from `row` on; the last one is repeated where there are not enough."""
     return {name: x[np.minimum(np.arange(row, row + size), len(x) - 1)] for name, x in arrays.items()}
-
-
-def _refuse_nonfinite(interpreter: Any, subgraph: int, model: Any) -> None:
-    for detail in interpreter.get_tensor_details(subgraph):
-        if not np.issubdtype(detail["dtype"], np.floating):
-            continue
-        try:
-            values = interpreter.get_tensor(detail["index"], subgraph)
-        except ValueError:  # never computed
-            continue
-        if not np.isfinite(values).all():
-            _nonfinite(detail["name"], values[~np.isfinite(values)][0], model)
 
 
 def _refuse_infinite(calibrated: bytearray, model: Any) -> None:
@@ -304,10 +306,10 @@ def _is_dead(limits: tuple[np.ndarray, np.ndarray] | None) -> bool:
 def complaints(made: Artifact, seen: Seen, model: Any, mode: str) -> list[str]:
     """What to warn of in a file that was calibrated: float operators that remain, outputs far from the float file's.
 
-    A file that cannot be run is not compared: its first `predict` says why.
+    A file that cannot be run is not compared; that is said, too.
     Raises ValueError if an output has nothing to do with the float file's.
     """
-    found = [*_constant(seen), *_floats(made, model, mode)]
+    found = [*_constant(seen), *_floats(made, model, mode), *_not_run(made, mode)]
     for output, share in losses(made, seen).items():
         if share <= BAD:
             continue
@@ -324,7 +326,17 @@ def complaints(made: Artifact, seen: Seen, model: Any, mode: str) -> list[str]:
 
 
 _MILDER = "'int16x8', 'dynamic' or 'float16'"
-_OTHERS = {"int16x8": "'dynamic' or 'float16'"}
+_OTHERS = {"int16x8": "'int8', 'dynamic' or 'float16'"}
+
+
+def _not_run(made: Artifact, mode: str) -> list[str]:
+    from utils.formats import ArtifactError
+
+    try:
+        made.runner  # noqa: B018 (tried in a child process)
+    except ArtifactError as error:
+        return [f"the {mode} file was made, but {error}. Take mode {_OTHERS.get(mode, _MILDER)}, or scale the inputs"]
+    return []
 
 
 def losses(made: Artifact, seen: Seen) -> dict[str, float]:
@@ -341,7 +353,7 @@ def losses(made: Artifact, seen: Seen) -> dict[str, float]:
             one = runner if len(seen.samples) == 1 else runner.signature(signature)
             steps = _steps(one, made.content, signature)
             parts = [one.run(_fed(one, part(arrays, row, seen.size))) for row in rows(arrays, seen.size)]
-            for name, wanted in seen.outputs[signature].items():
+            for name, wanted in seen.outputs.get(signature, {}).items():
                 got = np.concatenate([p[name] if isinstance(p, dict) else p for p in parts])
                 key = name if len(seen.samples) == 1 else f"{signature}/{name}"
                 found[key] = share_of(got, wanted, steps.get(name, 0.0))
