@@ -111,16 +111,21 @@ def _made(converter: Any, mode: str, per_channel: bool, samples: Any, model: Any
 
 
 def _check_constants(made: Artifact, model: Any) -> None:
-    """Refuse a file whose numbers are not finite: float16 ends at 65,504, and a SavedModel may hold NaN."""
+    """Refuse a file whose numbers are not finite, or that the converter cut off at float16's largest, 65,504."""
     from utils import tflite_file
 
     for tensor, values in tflite_file.File(made.content).constants():
-        if values.dtype.kind != "f" or np.isfinite(values).all():
+        if values.dtype.kind != "f":
+            continue
+        bad = ~np.isfinite(values)
+        if tensor.dtype == "float16":
+            bad |= np.abs(values) >= np.finfo(np.float16).max
+        if not bad.any():
             continue
         layers = guard.named({tensor.name}, model)
         where = guard.listed(layers, model) if layers else f"the tensor {tensor.name!r}"
         raise ValueError(
-            f"{int(np.sum(~np.isfinite(values))):,} weights of {where} are NaN or infinite in {tensor.dtype}"
+            f"{int(bad.sum()):,} weights of {where} are NaN, infinite or beyond what {tensor.dtype} holds"
             + (", which ends at 65,504: take mode 'dynamic', or make them smaller" if tensor.dtype == "float16" else "")
         )
 
