@@ -361,6 +361,8 @@ _WAYS_OUT = {
     "model that is shipped, or compute it before or behind the model",
     "NEEDS_CUSTOM_OPS": "neither TensorFlow Lite nor TensorFlow's kernels for it have this operation: leave it out of "
     "the model that is shipped, or compute it before or behind the model",
+    "failed to prepare": "the float file does not run on the calibration data: take mode 'dynamic' or 'float16'",
+    "failed to invoke": "the float file does not run on the calibration data: take mode 'dynamic' or 'float16'",
     "not yet supported for op": "there are no kernels with int16 activations for it: take mode 'int8' (of which "
     "layer_errors.selective keeps single layers in float), 'dynamic' or 'float16'",
 }
@@ -376,8 +378,8 @@ def refused(failure: Exception, model: Any, calibrated: bool) -> ValueError:
 
 def explained(trace: str, model: Any, calibrated: bool = False) -> str:
     """A converter's trace as a sentence: which layer, which operation, what to do."""
-    operations = sorted(set(re.findall(r"'tf\.(\w+)' op|for op: '(\w+)'", trace)))
-    names = [one or other for one, other in operations]
+    operations = sorted(set(re.findall(r"'tf\.(\w+)' op|for op: '(\w+)'|Node number \d+ \((\w+)\)", trace)))
+    names = [next(filter(None, found)) for found in operations]
     what = f" ({', '.join(names[:3])})" if names else ""
     if "TensorList" in trace:
         layers = guard.looping(model)
