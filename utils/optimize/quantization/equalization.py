@@ -231,7 +231,7 @@ def _compare(model, samples, bits: int, per_channel: bool, *, correct: bool):
                 each.set_weights([kernel, bias - moved.numpy()])
         return _Both(layer.activation(before[0]), layer.activation(before[1]))
 
-    arrays = checks.fitting_inputs(target, samples, "the array of samples")
+    arrays = checks.fitting_inputs(target, samples, "samples")
     walk(target, [_Both(tf.constant(x), tf.constant(x)) for x in arrays], call)
     return shifts, target
 
