@@ -32,7 +32,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.experimental.d
 )
 
 from utils import checks, files
-from utils.optimize.keras_copy import check_arrays, copy_model
+from utils.optimize.keras_graph import rebuild
 from utils.optimize.quantization.aware_file import float_layers
 from utils.optimize.quantization.aware_layers import Refusal, float_in_file, refusal, refused_at_sight
 from utils.optimize.quantization.aware_ranges import calibrate, is_quantized
@@ -269,7 +269,7 @@ def _quantize(model, wanted: set[str], refused: set[str], configs: Mapping[str, 
 
 def _annotate(model, wanted: set[str], configs: Mapping[str, object]):
     """A clone with the weights of `model` in which the wanted layers are marked for quantization."""
-    clone = copy_model(model)
+    clone = rebuild(model)
 
     def mark(layer):
         return _keras.quantize_annotate_layer(layer, configs.get(layer.name)) if layer.name in wanted else layer
@@ -301,7 +301,7 @@ def _check_pair(bits: object) -> tuple[int, int]:
 
 
 def _check_model(model: object) -> None:
-    check_arrays(model)
+    checks.check_keras(model)
     if not isinstance(model, tf_keras.Sequential) and not getattr(model, "_is_graph_network", False):
         raise ValueError(
             f"{type(model).__name__} is a subclassed model; the Toolkit rewrites only Sequential and "
