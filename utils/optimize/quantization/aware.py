@@ -212,9 +212,9 @@ def _apply(model, chosen: set[str], configs: Mapping[str, object], scheme: _Sche
                     raise
                 refusals[name] = refusal(model.get_layer(name), "the Toolkit has no rule for it in this place")
                 continue
-            if not scheme.convertible:
+            operators = _float_operators(made) if scheme.convertible else None
+            if operators is None:
                 return made, refusals
-            operators = _float_operators(made)
             more = _left_in_float(model, operators, wanted, kept)
             if set(more) <= kept:
                 refusals |= more
@@ -223,8 +223,11 @@ def _apply(model, chosen: set[str], configs: Mapping[str, object], scheme: _Sche
     return None, refusals
 
 
-def _float_operators(made) -> dict[str, list[str]]:
-    """`float_layers` of a model whose ranges are not measured yet: tried with ranges that are all different."""
+def _float_operators(made) -> dict[str, list[str]] | None:
+    """`float_layers` of a model whose ranges are not measured yet: tried with ranges that are all different.
+
+    None, with a warning, if no file can be made.
+    """
     before, reach = made.get_weights(), itertools.count(100)
     ends = {w.name: w for w in made.weights if re.search(r"_(min|max):0$", w.name)}
     for name in [name for name in ends if "_max:" in name]:
@@ -235,7 +238,7 @@ def _float_operators(made) -> dict[str, list[str]]:
         return float_layers(made)
     except ValueError as error:
         warnings.warn(f"of {made.name!r} no file can be made, it is a simulation: {error}", stacklevel=4)
-        return {}
+        return None
     finally:
         made.set_weights(before)
 

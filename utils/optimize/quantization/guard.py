@@ -202,7 +202,6 @@ def _float_outputs(seen: Seen, model: Any) -> dict[str, dict[str, np.ndarray]]:
             if operator.subgraph == run._subgraph_index and tensor.dtype == "float32"
         ]
         for row in range(0, _count(arrays), seen.size) if every else spread:
-            interpreter.reset_all_variables()  # else a fused LSTM begins with the state of the example before
             try:
                 with quiet(tell_on_error=False):
                     outputs = run(**part(arrays, row, seen.size))
@@ -214,6 +213,7 @@ def _float_outputs(seen: Seen, model: Any) -> dict[str, dict[str, np.ndarray]]:
                     _nonfinite(tensor.name, values[~np.isfinite(values)][0], model)
             if row in spread:
                 parts.append(outputs)
+            interpreter.reset_all_variables()  # else a fused LSTM goes on with the state of this example
         else:
             found[signature] = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
     return found
