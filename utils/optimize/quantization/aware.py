@@ -88,6 +88,8 @@ def quantize_aware(
     if refused not in ("warn", "float", "raise"):
         raise ValueError(f"refused is {refused!r}; pass 'warn', 'float' or 'raise'")
     configs = _check_configs(model, configs)
+    if calibration is not None:
+        calibration = checks.fitting_inputs(model, calibration)
     chosen = _chosen(model, only) | set(configs)
     scheme = _Scheme(weights, activations, per_channel)
     made, refusals = _apply(model, chosen, configs, scheme, kept=set(configs) if only is None else chosen)
