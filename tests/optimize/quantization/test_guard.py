@@ -9,7 +9,6 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from utils.measure import agreement
 from utils.measure.agreement import Agreement
 from utils.optimize.quantization import guard, layer_errors
 from utils.optimize.quantization.converter import convert
@@ -49,14 +48,12 @@ def test_loops_are_refused_before_they_are_calibrated(layer, shape, said):
         convert(loop(layer(), shape), "int8", x)
 
 
-def test_a_fused_lstm_is_compared_with_a_float_file_that_forgets_each_example():
-    x = rng.random((8, 5, 4), np.float32)
-    model = loop(K.LSTM(3))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        made = convert(model, "int8_float_io", x)
-    wanted = np.concatenate([model(x[i : i + 1]) for i in range(8)])
-    assert agreement.compare(wanted, made.predict(x))[""].verdict == "near"
+def test_a_fused_lstm_is_compared_with_a_float_file_that_forgets_each_example(monkeypatch):
+    x, model, seen = rng.random((8, 5, 4), np.float32), loop(K.LSTM(3)), []
+    monkeypatch.setattr(guard, "complaints", lambda made, found, *_: seen.append(found) or [])
+    convert(model, "int8_float_io", x)
+    (outputs,) = seen[0].outputs["serving_default"].values()
+    np.testing.assert_allclose(outputs, np.concatenate([model(x[i : i + 1]) for i in range(8)]), atol=1e-5)
 
 
 def test_the_debugger_is_guarded_too():
