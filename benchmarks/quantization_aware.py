@@ -24,7 +24,7 @@ import utils  # noqa: F401
 from benchmarks._command import start
 from utils import data, recorded, training
 from utils.optimize import pruning, recovery
-from utils.optimize.keras_copy import copy_model
+from utils.optimize.keras_graph import rebuild
 from utils.optimize.quantization import aware_ranges
 from utils.optimize.quantization.aware import quantize_aware
 
@@ -116,7 +116,7 @@ def row_of(network: str, bits, rate: float, columns: dict[str, list[float]], con
 def measure_one(model, before: float, bits, pairs, rate: float, seed: int, dataset: data.Dataset) -> dict[str, float]:
     """Points lost by post-training quantization with two kinds of ranges, and by training with the same quantizers."""
     if bits == "float":  # what the same fine-tuning does without any rounding
-        trained, found = copy_model(model), {"minmax": 0.0, "mse": 0.0}
+        trained, found = rebuild(model), {"minmax": 0.0, "mse": 0.0}
     else:
         trained, found = quantize_aware(model, bits), {}
         for clip in ("minmax", "mse"):  # training starts from the second
