@@ -391,7 +391,10 @@ def _steps(runner: Any, content: bytes, signature: str) -> dict[str, float]:
         for operator in tflite_file.File(content).all_operators()
         if operator.name == "DEQUANTIZE" and operator.subgraph == graph and operator.inputs[0].quantization
     }
-    return {port.name: port.scale if port.quantized else behind.get(port.index, 0.0) for port in runner.outputs}
+    return {
+        port.name: float(port.quantization.scales[0]) if port.quantized else behind.get(port.index, 0.0)
+        for port in runner.outputs
+    }
 
 
 def _constant(seen: Seen) -> list[str]:
