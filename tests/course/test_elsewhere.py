@@ -15,7 +15,7 @@ from benchmarks.elsewhere import Outcome, Variant
 from commands.parts import chapters
 from commands.parts.errors import Problem
 from tests.harness.needs import needs
-from utils import ROOT
+from utils import ROOT, claims
 from utils.optimize.quantization import grid, integer_kernels
 
 
@@ -67,8 +67,9 @@ SEEDED = """import utils
 from utils.claims import claim
 claim("C00-seed", "the seed is a small number", measured=utils.SEED, below=2)
 print("threads", utils.THREADS)"""
+ENTRY = {"id": "C00-seed", "sentence": "the seed is a small number", "figure": "0", "bound": {"below": 2}}
 SAID = [
-    new_output("display_data", data={"text/plain": "✔ C00-seed  the seed is a small number   ⟦0⟧"}),
+    new_output("display_data", data={"text/plain": claims.claim_text(ENTRY), "text/html": claims.claim_html(ENTRY)}),
     new_output("stream", name="stdout", text="threads 1\n"),
 ]
 

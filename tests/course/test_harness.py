@@ -66,8 +66,8 @@ def report(tmp_path_factory) -> dict[str, str]:
         (CLAIM.format(1.5), claimed("1.4")),
         ("import sys; print('W', file=sys.stderr)", [new_output("stream", name="stderr", text="W\n")]),
         (
-            "print(*map(os.environ.get, ('COURSE_STORED', 'TQDM_DISABLE', 'NO_COLOR', 'FORCE_COLOR')))",
-            stdout("1 1 1 None\n"),
+            "print(*map(os.environ.get, ('COURSE_STORED', 'TQDM_DISABLE', 'NO_COLOR', 'PYTHON_COLORS')))",
+            stdout("1 1 1 0\n"),
         ),
     )
     notebook(
