@@ -18,7 +18,10 @@ def masked(text: str) -> str:
 
 
 def visible(cell) -> list[str]:
-    """What a code cell's outputs say, as lines that can be compared; pictures are left out."""
+    """What a code cell's outputs say, as lines that can be compared.
+
+    Pictures are left out, and HTML that stands beside plain text: it says the same.
+    """
     lines: list[str] = []
     for output in merge_streams([type(output)(output) for output in cell.get("outputs", [])]):
         if output.output_type == "stream":
@@ -27,7 +30,7 @@ def visible(cell) -> list[str]:
             lines.append(f"{output.ename}: {masked(output.evalue)}")
         else:
             for kind, content in sorted(output.data.items()):
-                if not kind.startswith(_PICTURES):
+                if not kind.startswith(_PICTURES) and not (kind == "text/html" and "text/plain" in output.data):
                     lines += [f"{kind}: {line}" for line in masked(_text(content)).splitlines()]
     return lines
 
