@@ -84,11 +84,11 @@ def store(path: Path, options: argparse.Namespace) -> bool:
     done = execution.execute(path, seed=0, cell_limit=options.time_limit, variables=variables)
     notebook = normalize(done.notebook, execution.kernel_of(done.notebook))
     _refuse_traces(notebook, path)
-    if chapters.number(path) in _unfinished():
+    left = _placeholders(chapters.number(path))
+    if left:
         write_text(path, nbformat.writes(notebook) + "\n")
-        print(
-            f"✔ {shown(path)}  stored, {done.seconds:.0f} s; it has placeholders, so its claims are not in the ledger"
-        )
+        print(f"✔ {shown(path)}  {done.seconds:.0f} s; its claims stay out of the ledger until")
+        print(f"  the chapter's {len(left)} placeholders are written, from {left[0].file}:{left[0].line} on")
         return True
     book = _updated_ledger(notebook, path)
     write_text(path, nbformat.writes(notebook) + "\n")
@@ -98,11 +98,11 @@ def store(path: Path, options: argparse.Namespace) -> bool:
     return True
 
 
-def _unfinished() -> set[str]:
-    """The chapters that are begun: see docs/decisions/0030-a-chapter-begun.md."""
+def _placeholders(number: str) -> list:
+    """What is still to be written of a chapter that is begun: docs/decisions/0030-a-chapter-begun.md."""
     from utils.study import placeholders
 
-    return placeholders.unfinished(environment.ROOT)
+    return [left for left in placeholders.found(environment.ROOT) if left.chapter == number]
 
 
 def _each(paths: list[Path], work) -> int:

@@ -175,7 +175,7 @@ def test_a_begun_chapter_is_left_out(begun, tmp_path, monkeypatch):
     assert "-->exactly 256<!--" in (tmp_path / "interview/q08.md").read_text()
 
 
-@pytest.mark.parametrize("mark, claims", [("PLACEHOLDER 06", 0), ("written", 1)])
+@pytest.mark.parametrize("mark, claims", [(f"PLACEHOLDER {6:02d}", 0), ("written", 1)])
 def test_run_stores_a_begun_chapter_without_its_claims(tmp_path, monkeypatch, capsys, mark, claims):
     said = {"kind": "claim", "id": "Q8-a", "sentence": mark, "bound": {"equals": 1}, "figure": "1", "measured": 1}
     output = nbformat.v4.new_output("display_data", data={"text/plain": "x"}, metadata={"course": said})

@@ -157,6 +157,14 @@ def test_the_standalone_example_runs_alone():
     assert standalone.run(recipes.cells(new_notebook(cells=cells))) == []
 
 
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_examples_are_laid_out_like_cells(example):
+    settings = f"--config={ROOT / 'notebooks/ruff.toml'}"
+    command = [sys.executable, "-m", "ruff", "format", "-q", settings, "--stdin-filename=cell.py", "-"]
+    done = subprocess.run(command, input=example, capture_output=True, text=True)
+    assert done.stdout == example
+
+
 CALLS = re.findall(r"`((?:r = )?[dr]\.[^`]+)`", WRITING[WRITING.index("| shape") : WRITING.index("## Charts")])
 
 
