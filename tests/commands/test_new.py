@@ -103,8 +103,8 @@ def test_tests_that_are_written_pass(begun, tmp_path):
             if not target.exists() or target.name == "__init__.py":
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(path.read_bytes())
-    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-    command = [sys.executable, "-m", "pytest", "-q", "-n0", "--import-mode=importlib", "-p", "no:cacheprovider"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "--import-mode=importlib", "-p", "no:cacheprovider"]
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     done = subprocess.run(
         [*command, f"--rootdir={tmp_path}", "-c", str(tmp_path / "pytest.ini"), str(tmp_path / "tests")],

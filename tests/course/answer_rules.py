@@ -132,12 +132,14 @@ def said_aloud(text: str) -> list[str]:
     """The figures of both answers can be said aloud: per cent, "a quarter", "three of 10,000"."""
     wrong = []
     for title in WORDS:
-        plain = re.sub(r"`[^`\n]*`|https?:\S+", " ", quotes.plain(section(text, title)))
-        wrong += [
-            f"`{title}` says {match[0]!r}, {why}"
-            for form, why in UNSPEAKABLE.items()
-            for match in re.finditer(form, plain)
-        ]
+        said = section(text, title)
+        sources = {figure: id for id, figure in re.findall(r"<!--([^>/][^>]*)-->([^<]*)<!--/-->", said)}
+        plain = re.sub(r"`[^`\n]*`|https?:\S+", " ", quotes.plain(said))
+        for form, why in UNSPEAKABLE.items():
+            for match in re.finditer(form, plain):
+                quoted = next((id for figure, id in sources.items() if match[0].startswith(figure.split()[0])), None)
+                mend = f"; {quoted} is quoted: measure it so, with unit=" if quoted else ""
+                wrong.append(f"`{title}` says {match[0]!r}, {why}{mend}")
     return wrong
 
 

@@ -201,3 +201,8 @@ def test_each_question_of_a_chapter_has_its_page():
     (complaint,) = answer_rules.answers_there("03", ["q03.md", "q07.md", "questions.md"])
     assert complaint == "write interview/q04.md: chapter 03 answers question 4"
     assert answer_rules.answers_there("00", []) == []
+
+
+def test_a_quoted_figure_is_mended_at_its_claim():
+    page = examples.answer().replace("25.1 %<", "0.251 of the time<")
+    assert any("Q3-bytes is quoted: measure it so" in complaint for complaint in answer_rules.said_aloud(page))
