@@ -68,7 +68,8 @@ def create(number: str, topic: str, helper: str | None = None, root: Path = ROOT
                 raise Problem(f"{there[0]} is there already; nothing was written.{_advice(there[0], topic)}")
             _write_all(content, root)
     except OSError as error:
-        raise Problem(f"Chapter {number} was not begun: {error.filename}: {error.strerror}") from None
+        where = Path(error.filename or root).parent
+        raise Problem(f"Chapter {number} was not begun, in {where}: {error.strerror or error}") from None
     return [root / path for path in content]
 
 

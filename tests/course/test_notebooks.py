@@ -111,7 +111,8 @@ def test_claim_ids_are_unique():
 
 
 def test_the_ledger_has_what_the_notebooks_say():
-    found = ledger_rules.ledger_agrees([ALL[path] for path in FINISHED], ledger.read())
+    kept = [entry for entry in ledger.read() if entry["notebook"].partition("/")[2][:2] not in BEGUN]
+    found = ledger_rules.ledger_agrees([ALL[path] for path in FINISHED], kept)
     assert not found, complaints(found, "data/results/claims.json")
 
 
