@@ -15,6 +15,8 @@ import tempfile
 import time
 import traceback
 
+from commands.parts.short_folder import short_folder
+
 SLOW = (
     "numpy",
     "matplotlib.figure",
@@ -45,7 +47,7 @@ LIMIT = 150  # seconds for one module's tests
 
 def run(tests: list[str], log: str) -> int:
     """pytest's exit code in a forked child; 124 if it took longer than LIMIT."""
-    with tempfile.TemporaryDirectory(prefix="tmo-", dir="/tmp", ignore_cleanup_errors=True) as scratch:
+    with tempfile.TemporaryDirectory(prefix="tmo-", dir=short_folder(), ignore_cleanup_errors=True) as scratch:
         os.environ["COURSE_TEST_SCRATCH"] = scratch  # the child ends without tidying up
         return _code(tests, log)
 

@@ -5,13 +5,18 @@
     python course.py bench elsewhere --all                  every notebook
 
 Stand-ins for another processor: two threads (sums are split elsewhere), oneDNN (sums in another order), numpy without
-its vector kernels; and two other seeds with networks trained anew.  Records data/results/elsewhere-NN.json.
+its vector kernels, weights and pictures moved by one unit in the last place (*ulp*); and two other seeds with networks
+trained anew.  *processor* repeats what a chapter computes by hand on processors that qemu-user emulates.
+Records data/results/elsewhere-NN.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tqdm import tqdm
 
+from benchmarks import _processor
 from commands.parts import chapters, execution, ledger, outputs
 from commands.parts.errors import Problem
 from utils import recorded
@@ -46,12 +52,21 @@ def numpy_features() -> str:
     return " ".join(name for name in __cpu_dispatch__ if __cpu_features__.get(name) and name not in __cpu_baseline__)
 
 
+#: The variant that is no notebook: its word for --variants.
+PROCESSOR = "processor"
+
+#: Draws of moved last places (`utils.nudge`).  Each of these three put a number of chapter 04 onto a rounding tie;
+#: dividing by the scale, instead of multiplying by its reciprocal, then gave another integer than the kernel.
+ULP_DRAWS = (14, 18, 22)
+
+
 def variants() -> list[Variant]:
     """What is tried."""
     return [
         Variant("threads", {"COURSE_THREADS": "2"}),
         Variant("onednn", {"TF_ENABLE_ONEDNN_OPTS": "1"}),
         Variant("numpy", {"NPY_DISABLE_CPU_FEATURES": numpy_features()}),
+        *(Variant(f"ulp {draw}", {"COURSE_NUDGE": str(draw)}) for draw in ULP_DRAWS),
         Variant("seed 1", {}, seed=1),
         Variant("seed 2", {}, seed=2),
     ]
@@ -99,6 +114,43 @@ def try_variant(path: Path, variant: Variant) -> Outcome:
     return Outcome(name, variant.name, held, failed, different, round(done.seconds, 1))
 
 
+def try_processors(path: Path) -> list[Outcome]:
+    """What the chapter at `path` computes by hand, on each emulated processor: the cases stand for claims."""
+    with tempfile.TemporaryDirectory() as folder:
+        _processor.export(Path(folder), chapters.number(path))
+        return [_try_processor(path, Path(folder), processor) for processor in _processor.PROCESSORS]
+
+
+def _try_processor(path: Path, folder: Path, processor: str) -> Outcome:
+    start = time.monotonic()
+    try:
+        found, broken = _processor.replay(folder, processor), ()
+    except (RuntimeError, subprocess.TimeoutExpired) as error:
+        found, broken = {}, (str(error),)
+    differing = {case: sum(tensors.values()) for case, tensors in found.items() if any(tensors.values())}
+    failed = tuple(f"{case}: {count:,} numbers differ" for case, count in differing.items())
+    seconds = round(time.monotonic() - start, 1)
+    return Outcome(chapters.shown(path), processor, len(found) - len(failed), failed, broken, seconds)
+
+
+def with_cases(paths: list[Path]) -> list[Path]:
+    """The chapters that compare something by hand with a kernel; solutions repeat no such claim."""
+    return [path for path in paths if path.parent.name == "notebooks" and chapters.number(path) in _processor.CASES]
+
+
+def emulation_wanted(options: argparse.Namespace) -> bool:
+    """Whether processors are to be emulated; says so if they cannot be, and raises Problem if they have to be."""
+    if options.variants and PROCESSOR not in options.variants:
+        return False
+    if _processor.emulator():
+        return True
+    missing = "qemu-user is missing here, which emulates processors (Debian: apt install qemu-user, on x86-64)"
+    if options.variants or os.environ.get("COURSE_REQUIRE_ALL", "") not in ("", "0"):
+        raise Problem(missing)
+    print(f"– left out: {PROCESSOR}. {missing}", file=sys.stderr)
+    return False
+
+
 def settled(variant: Variant) -> dict[str, str]:
     """All variables of a kernel: this process has imported utils, whose settings must not leak into the variant."""
     threads = variant.variables.get("COURSE_THREADS", "1")
@@ -109,6 +161,7 @@ def settled(variant: Variant) -> dict[str, str]:
             "TF_NUM_INTEROP_THREADS": threads,
             "TF_ENABLE_ONEDNN_OPTS": "0",
             "COURSE_FRESH": "0",
+            "COURSE_NUDGE": "0",
         }
         | variant.variables
         | ({"COURSE_FRESH": "1"} if variant.fresh else {})
@@ -163,7 +216,12 @@ def record(outcomes: list[Outcome]) -> None:
             f"elsewhere-{number}",
             rows,
             command=f"python course.py bench elsewhere {number}",
-            depends=["benchmarks/elsewhere.py", *dict.fromkeys(o.notebook for o in own)],
+            depends=[
+                "benchmarks/elsewhere.py",
+                "benchmarks/_processor.py",
+                "utils/nudge.py",
+                *dict.fromkeys(o.notebook for o in own),
+            ],
             seeds=[0, 1, 2],
         )
 
@@ -172,22 +230,32 @@ def _number(outcome: Outcome) -> str:
     return chapters.number(Path(outcome.notebook))
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
         prog="python course.py bench elsewhere",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("chapters", nargs="*", default=["03"], help="numbers or names (default: 03)")
-    parser.add_argument("--all", action="store_true", help="every notebook")
-    parser.add_argument("--variants", nargs="+", help="only these: the first word of a variant's name is enough")
-    options = parser.parse_args(arguments)
+    made.add_argument("chapters", nargs="*", default=["03"], help="numbers or names (default: 03)")
+    made.add_argument("--all", action="store_true", help="every notebook")
+    made.add_argument("--variants", nargs="+", help="only these: threads, onednn, numpy, ulp, seed, processor")
+    return made
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
     tried = [v for v in variants() if not options.variants or v.name.split()[0] in options.variants]
-    if not tried:
-        raise SystemExit(f"no variant {options.variants}; there are {[v.name for v in variants()]}")
+    if unknown := set(options.variants or ()) - {v.name.split()[0] for v in variants()} - {PROCESSOR}:
+        known = dict.fromkeys([*(v.name.split()[0] for v in variants()), PROCESSOR])
+        raise SystemExit(f"no variant {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    emulated = emulation_wanted(options)
     paths = chapters.find([] if options.all else options.chapters, solutions=True)
     jobs = [(path, variant) for path in paths for variant in tried]
     outcomes = [try_variant(path, variant) for path, variant in tqdm(jobs, desc="elsewhere", unit="run")]
+    if emulated:
+        outcomes += [o for path in tqdm(with_cases(paths), desc="processors") for o in try_processors(path)]
+    if not outcomes:
+        raise Problem(f"nothing to try: chapters {', '.join(_processor.CASES)} compute by hand what a kernel computes")
     good = report(outcomes)
     if not options.variants:
         record(outcomes)

@@ -215,7 +215,7 @@ def print_median(path: str) -> None:
     assert model.delegated(), "XNNPACK is expected, as in the tool"
     rng, port = np.random.default_rng(0), model.inputs[0]
     shape = [1, *port.shape[1:]]
-    x = rng.uniform(-1, 1, shape) if not port.quantized else rng.uniform(*port.range, shape)
+    x = rng.uniform(-1, 1, shape) if not port.quantized else rng.uniform(*port.quantization.range, shape)
     times = timing.latency({"ours": model.prepare(x.astype(np.float32))}, rounds=200, warmup=20, seed=0)
     print(1e3 * times["ours"].median)
 

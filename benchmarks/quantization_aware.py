@@ -24,6 +24,7 @@ import utils  # noqa: F401
 from benchmarks._command import start
 from utils import data, recorded, training
 from utils.optimize import pruning, recovery
+from utils.optimize.keras_copy import copy_model
 from utils.optimize.quantization import aware_ranges
 from utils.optimize.quantization.aware import quantize_aware
 
@@ -55,17 +56,9 @@ def sample(dataset: data.Dataset, seed: int, pictures: int = PICTURES) -> tuple[
     return part.x_train, part.y_train
 
 
-def copy_of(model: tf_keras.Model) -> tf_keras.Model:
-    import tf_keras
-
-    copy = tf_keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
-    return copy
-
-
 def lost(before: float, model: tf_keras.Model, dataset: data.Dataset) -> float:
     """Points of test accuracy below the float network's; negative when better."""
-    return 100 * (before - training.accuracy(model, dataset.x_test, dataset.y_test))
+    return 100 * (before - training.share_correct(model, dataset.x_test, dataset.y_test))
 
 
 def with_interval(values: list[float]) -> dict[str, float]:
@@ -86,7 +79,7 @@ def measure_bits(dataset: data.Dataset) -> list[dict]:
     rows, control = [], []
     for network, widths in NETWORKS.items():
         floats = {seed: training.trained(network, seed=seed, fresh=False) for seed in SEEDS}
-        before = {seed: training.accuracy(model, dataset.x_test, dataset.y_test) for seed, model in floats.items()}
+        before = {seed: training.share_correct(model, dataset.x_test, dataset.y_test) for seed, model in floats.items()}
         gentle = GENTLE.get(network, ())
         for rate, group in ((RATE, ("float", *widths)), (GENTLE_RATE, ("float", *gentle) if gentle else ())):
             for bits in group:
@@ -123,20 +116,20 @@ def row_of(network: str, bits, rate: float, columns: dict[str, list[float]], con
 def measure_one(model, before: float, bits, pairs, rate: float, seed: int, dataset: data.Dataset) -> dict[str, float]:
     """Points lost by post-training quantization with two kinds of ranges, and by training with the same quantizers."""
     if bits == "float":  # what the same fine-tuning does without any rounding
-        aware, found = copy_of(model), {"minmax": 0.0, "mse": 0.0}
+        trained, found = copy_model(model), {"minmax": 0.0, "mse": 0.0}
     else:
-        aware, found = quantize_aware(model, bits), {}
+        trained, found = quantize_aware(model, bits), {}
         for clip in ("minmax", "mse"):  # training starts from the second
-            aware_ranges.calibrate(aware, pairs[0][:300], clip=clip)
-            found[clip] = lost(before, aware, dataset)
-    recovery.recover(aware, pairs, batch_size=BATCH, learning_rate=rate, seed=seed)
-    return found | {"trained": lost(before, aware, dataset)}
+            aware_ranges.calibrate(trained, pairs[0][:300], clip=clip)
+            found[clip] = lost(before, trained, dataset)
+    recovery.recover(trained, pairs, batch_size=BATCH, learning_rate=rate, seed=seed)
+    return found | {"trained": lost(before, trained, dataset)}
 
 
 def measure_recovery(dataset: data.Dataset) -> list[dict]:
     """One row for each recipe: points lost by a 3-bit and by a pruned network after the same number of steps."""
     floats = {seed: training.trained("residual_cnn", seed=seed, fresh=False) for seed in SEEDS}
-    before = {seed: training.accuracy(model, dataset.x_test, dataset.y_test) for seed, model in floats.items()}
+    before = {seed: training.share_correct(model, dataset.x_test, dataset.y_test) for seed, model in floats.items()}
     rows = []
     for recipe, options in {"none": None, **RECIPES}.items():
         found = {

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from commands.parts import environment
 from commands.parts.errors import Problem, unknown
+from commands.parts.files import check_writable
 
 NEEDS_ENVIRONMENT = True
 PASSES_ON = True
-FOLDER = environment.ROOT / "benchmarks"
 EXAMPLES = """
   python course.py bench                 the list, with what each does
   python course.py bench mutants         runs one
@@ -33,8 +33,9 @@ def main(options: argparse.Namespace) -> int:
     name, *rest = options.rest
     if name not in known:
         raise unknown("benchmark", name, known)
-    names = [name, *(word for word in rest if word in known)] if all(word in known for word in rest) else [name]
-    own = [] if len(names) > 1 else rest
+    names, own = ([name, *rest], []) if all(word in known for word in rest) else ([name], rest)
+    if not {"-h", "--help"} & set(own):
+        _refuse_what_cannot_be_stored()
     for each in names:
         print(f"benchmark {each}", file=sys.stderr, flush=True)
         code = subprocess.call([sys.executable, known[each], *own])
@@ -43,9 +44,18 @@ def main(options: argparse.Namespace) -> int:
     return 0
 
 
-def benchmarks(folder: Path = FOLDER) -> dict[str, Path]:
+def _refuse_what_cannot_be_stored() -> None:
+    """Before the work and not after it: some benchmarks take an hour."""
+    try:
+        check_writable(environment.ROOT / "data/results")
+    except OSError as error:
+        raise Problem(f"The benchmark was not started, because its result could not be stored: {error}") from None
+
+
+def benchmarks() -> dict[str, Path]:
     """Every benchmark by name; files with a leading underscore are shared parts."""
-    return {path.stem: path for path in sorted(folder.glob("*.py")) if not path.name.startswith("_")}
+    files = sorted((environment.ROOT / "benchmarks").glob("[!_]*.py"))
+    return {path.stem: path for path in files}
 
 
 def listing(known: dict[str, Path]) -> str:

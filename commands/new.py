@@ -10,9 +10,10 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
+from commands.parts import files
 from commands.parts.environment import ROOT
 from commands.parts.errors import Problem
-from commands.parts.exclusive import Lock
+from commands.parts.locks import Lock
 
 NEEDS_ENVIRONMENT = True
 #: Where helpers live in utils/; without a folder they belong to the ground floor.  study/ is the course's own.
@@ -53,8 +54,6 @@ def create(number: str, topic: str, helper: str | None = None, root: Path = ROOT
     helper: "optimize/clustering" for utils/optimize/clustering.py; None for a chapter without a module of its own.
     Problem for what cannot be begun: no such chapter, one that is there, a bad name, a folder that cannot be written.
     """
-    from utils import files
-
     number = number.zfill(2)
     _check_names(number, topic, helper)
     try:
@@ -198,8 +197,6 @@ def _next_decision(root: Path) -> int:
 
 def _write_all(content: dict[str, str], root: Path) -> None:
     """Write all files; on failure or Ctrl-C remove what was made.  After a kill the next `new` does."""
-    from utils import files
-
     above = {parent.as_posix() for path in content for parent in Path(path).parents}
     plan = {
         "files": {path: _digest(text.encode("utf-8")) for path, text in content.items()},

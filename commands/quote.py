@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from commands.parts.chapters import shown
+from commands.parts import pages
 from commands.parts.errors import Problem
 
 NEEDS_ENVIRONMENT = True
@@ -18,13 +18,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    from utils.study import quotes
-
-    try:
-        changed = quotes.refresh_pages()
-    except (KeyError, FileNotFoundError) as error:
-        raise Problem(f"{error.args[0]}. Run the chapter that makes the claim:  python course.py run NN") from None
-    for page in changed:
-        print(f"✔ {shown(page)}")
-    print(f"{len(changed)} pages changed")
+    pages.remove_leavings()
+    complaints = pages.refresh(unknown_is_wrong=True)
+    if complaints:
+        raise Problem("\n".join(complaints))
+    print("All pages and the ledger say what the stored notebooks say.")
     return 0

@@ -9,15 +9,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from commands.parts import chapters, environment, execution, ledger, machine_checks, outputs, seeds
+from commands.parts import chapters, environment, execution, ledger, machine_checks, outputs, pages, placeholders, seeds
 from commands.parts.chapters import shown
 from commands.parts.errors import Problem
-from commands.parts.exclusive import Lock
-from commands.parts.kernels import write_text
+from commands.parts.files import write_json, write_text
+from commands.parts.locks import Lock
 from commands.parts.normalize import normalize, traces_of_machine
 
 NEEDS_ENVIRONMENT = True
-TIMES = ledger.ROOT / "data/results/run_times.json"
 EXAMPLES = """
   python course.py run                    every chapter; writes outputs, claims.json and run_times.json
   python course.py run 03 04 --solutions  two chapters and the answers to their exercises
@@ -50,15 +49,19 @@ def main(options: argparse.Namespace) -> int:
     if options.seeds:
         return seeds.report(paths, options.seeds, options.time_limit)
     if options.check:
-        return _each(paths, lambda path: check(path, options))
+        return 0 if len(_each(paths, lambda path: check(path, options))) == len(paths) else 1
     if not environment.writable(environment.ROOT):
         raise Problem(f"{environment.ROOT} is read-only: nothing can be stored. `run --check` compares without it.")
     with Lock(environment.ROOT / ".cache/run.lock", "Another `course.py run` is writing the notebooks"):
-        _clear_leavings()
-        result = _each(paths, lambda path: store(path, options))
-    _refresh_pages()
-    _print_times({shown(path) for path in paths})
-    return result
+        pages.remove_leavings()
+        ledger.collected(), ledger.read_json(_times(), [])  # a Problem with them is said before the work
+        done = _each(paths, lambda path: store(path, options))
+        complaints = pages.refresh()
+        pages.remove_leavings()
+    _print_times({shown(path) for path in done})
+    for complaint in complaints:
+        print(f"✘ {complaint}", file=sys.stderr)
+    return 0 if len(done) == len(paths) and not complaints else 1
 
 
 def check(path: Path, options: argparse.Namespace) -> bool:
@@ -84,45 +87,29 @@ def store(path: Path, options: argparse.Namespace) -> bool:
     done = execution.execute(path, seed=0, cell_limit=options.time_limit, variables=variables)
     notebook = normalize(done.notebook, execution.kernel_of(done.notebook))
     _refuse_traces(notebook, path)
-    left = _placeholders(chapters.number(path))
+    book, _ = ledger.collected({path: notebook})
+    write_text(path, nbformat.writes(notebook) + "\n")
+    write_json(ledger.path(), book)
+    left = [place for place in placeholders.found(environment.ROOT) if place.chapter == chapters.number(path)]
     if left:
-        write_text(path, nbformat.writes(notebook) + "\n")
         print(f"✔ {shown(path)}  {done.seconds:.0f} s; its claims stay out of the ledger until")
         print(f"  the chapter's {len(left)} placeholders are written, from {left[0].file}:{left[0].line} on")
         return True
-    book = _updated_ledger(notebook, path)
-    write_text(path, nbformat.writes(notebook) + "\n")
-    ledger.write_json(ledger.PATH, book)
     _store_times(path, done)
     print(f"✔ {shown(path)}  {len(ledger.claims(notebook, shown(path)))} claims, {done.seconds:.0f} s")
     return True
 
 
-def _placeholders(number: str) -> list:
-    """What is still to be written of a chapter that is begun: docs/decisions/0030-a-chapter-begun.md."""
-    from utils.study import placeholders
-
-    return [left for left in placeholders.found(environment.ROOT) if left.chapter == number]
-
-
-def _each(paths: list[Path], work) -> int:
-    """Do `work` for every notebook; a Problem with one does not stop the others."""
-    failed = 0
+def _each(paths: list[Path], work) -> list[Path]:
+    """Do `work` for every notebook and give those where it went well; a Problem with one does not stop the others."""
+    good = []
     for path in paths:
         try:
-            failed += not work(path)
+            good += [path] if work(path) else []
         except Problem as problem:
             print(f"✘ {problem}", file=sys.stderr)
-            failed += 1
         sys.stdout.flush()
-    return 1 if failed else 0
-
-
-def _clear_leavings() -> None:
-    """Remove what a run that was killed while writing left beside the notebooks."""
-    for folder in (chapters.CHAPTERS, chapters.SOLUTIONS, "data/results"):
-        for path in (environment.ROOT / folder).glob(".*.new"):
-            path.unlink()
+    return good
 
 
 def _refuse_contradictions(options: argparse.Namespace) -> None:
@@ -144,10 +131,8 @@ def _refuse_traces(notebook, path: Path) -> None:
         )
 
 
-def _updated_ledger(notebook, path: Path) -> list[dict]:
-    existing = {shown(p) for folder in (chapters.CHAPTERS, chapters.SOLUTIONS) for p in chapters.notebooks(folder)}
-    name = shown(path)
-    return ledger.merged(ledger.read(), ledger.claims(notebook, name), {name}, existing)
+def _times() -> Path:
+    return environment.ROOT / "data/results/run_times.json"
 
 
 def _store_times(path: Path, done: execution.Executed) -> None:
@@ -160,23 +145,13 @@ def _store_times(path: Path, done: execution.Executed) -> None:
         "slowest_seconds": round(done.cell_seconds.get(slowest, 0), 1),
         "cpu": machine_checks.cpu_name(),
     }
-    others = [old for old in ledger.read_json(TIMES, []) if old["notebook"] != row["notebook"]]
+    others = [old for old in ledger.read_json(_times(), []) if old["notebook"] != row["notebook"]]
     others = [old for old in others if (environment.ROOT / old["notebook"]).exists()]
-    ledger.write_json(TIMES, sorted([*others, row], key=lambda entry: entry["notebook"]))
-
-
-def _refresh_pages() -> None:
-    """Renew the figures that pages quote; a page may quote a chapter that has not been run yet."""
-    from utils.study import quotes
-
-    try:
-        quotes.refresh_pages()
-    except KeyError as error:
-        print(f"– {error.args[0]}; its figures were not renewed", file=sys.stderr)
+    write_json(_times(), sorted([*others, row], key=lambda entry: entry["notebook"]))
 
 
 def _print_times(names: set[str]) -> None:
-    rows = [row for row in ledger.read_json(TIMES, []) if row["notebook"] in names]
+    rows = [row for row in ledger.read_json(_times(), []) if row["notebook"] in names]
     if not rows:
         return
     print(f"\n{'seconds':>8}  {'slowest cell':>16}  notebook")

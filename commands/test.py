@@ -15,8 +15,8 @@ NEEDS_ENVIRONMENT = True
 PASSES_ON = True
 EXAMPLES = """
   python course.py test                                   everything, notebooks included
-  python course.py test tests/measure/test_scorecard.py             one file
-  python course.py test notebooks/03_quantization.ipynb   a chapter's stored outputs, compared cell by cell
+  python course.py test tests/measure/test_scorecard.py   one file
+  python course.py test notebooks/12_tensorflow_lite.ipynb        a chapter's stored outputs, compared cell by cell
   python course.py test -k prune -x                       whatever pytest understands is passed on
   python course.py test --with tfx                        also what needs the environment of chapter 17
 """
@@ -42,13 +42,18 @@ def main(options: argparse.Namespace) -> int:
 
 
 def resolve(argument: str) -> str:
-    """A path as pytest needs it: typed relative to where the user is, or to the course's folder."""
+    """A path as pytest needs it: typed relative to where the user is, or to the course's folder.
+
+    The answer is relative to the course, where pytest runs: it takes brackets in the folders above for parameters.
+    """
     path, colons, test = argument.partition("::")
     if argument.startswith("-"):
         return argument
     for base in (Path.cwd(), environment.ROOT):
         if (base / path).exists():
-            return f"{(base / path).resolve()}{colons}{test}"
+            place = (base / path).resolve()
+            inside = place.is_relative_to(environment.ROOT)
+            return f"{place.relative_to(environment.ROOT).as_posix() if inside else place}{colons}{test}"
     if "/" in path or path.endswith((".py", ".ipynb")):
         raise Problem(_no_such_file(path))
     return argument  # the value of an option such as -k

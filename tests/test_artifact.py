@@ -68,8 +68,8 @@ def test_a_failed_save_leaves_the_old_file(doubling, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(artifact.os, "replace", full)
-    with pytest.raises(OSError, match="No space"):
+    monkeypatch.setattr("utils.files.os.replace", full)
+    with pytest.raises(OSError, match="the disk is full"):
         doubling.save(path)
     assert path.read_bytes() == b"DBLold"
     assert len(list(tmp_path.iterdir())) == 1

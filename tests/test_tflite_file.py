@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-
 import flatbuffers
 import numpy as np
 import pytest
@@ -16,12 +14,26 @@ from utils import tflite_file
 from utils.artifact import ArtifactError
 
 
+def tensor(dtype: str, shape=(3,), scales=(), zero_points=(), axis=0) -> tflite_file.Tensor:
+    return tflite_file.Tensor(0, "t", shape, shape, dtype, 3, scales, zero_points, axis, False, False)
+
+
 def test_zero_points_are_subtracted():
-    tensor = tflite_file.Tensor(0, "", (3,), (3,), "uint8", 3, tflite_file.Quantization((0.1,), (100,)), False, False)
-    assert tflite_file._centred(np.array([100, 0, 255], np.uint8), tensor).tolist() == [0, -100, 155]
-    channels = tflite_file.Quantization((0.1, 0.2), (1, 2), axis=1)
-    tensor = tflite_file.Tensor(0, "", (1, 2), (1, 2), "int8", 2, channels, False, False)
-    assert tflite_file._centred(np.array([[1, 1]], np.int8), tensor).tolist() == [[0, -1]]
+    one = tensor("uint8", scales=(0.1,), zero_points=(100,))
+    assert tflite_file._centred(np.array([100, 0, 255], np.uint8), one).tolist() == [0, -100, 155]
+    each = tensor("int8", (1, 2), (0.1, 0.2), (1, 2), axis=1)
+    assert tflite_file._centred(np.array([[1, 1]], np.int8), each).tolist() == [[0, -1]]
+
+
+def test_how_integers_stand_for_real_numbers():
+    assert tensor("float32", scales=(0.1,)).quantization is tensor("int8").quantization is None
+    one = tensor("int8", scales=(0.5,), zero_points=()).quantization  # old files leave a zero point of 0 out
+    assert (one.scales.tolist(), one.zero_points.tolist(), one.axis, one.qmin) == ([0.5], [0], None, -128)
+    each = tensor("int4", (1, 2), (0.1, 0.2), (0, 0), axis=1).quantization
+    assert (each.axis, each.qmin, each.qmax, each.per_channel) == (1, -8, 7, True)
+    for bad in (tensor("int8", scales=(0.0,)), tensor("uint8", scales=(1.0,), zero_points=(-1,))):
+        with pytest.raises(ArtifactError, match="'t' is quantized in a way that makes no sense"):
+            _ = bad.quantization
 
 
 @given(values=st.lists(st.integers(-8, 7), min_size=1, max_size=9))
@@ -61,8 +73,18 @@ def test_operators_have_the_names_of_their_kinds():
 def test_an_optional_input_that_is_absent_is_left_out():
     file = tflite_file.File(as_tflite().content)
     assert file.subgraphs[0].Operators(2).InputsAsNumpy()[2] == -1  # a bias of zeros is not stored
-    shapes = [[tensor.shape for tensor in operator.inputs[1:]] for operator in file.operators()]
-    assert (shapes[0], shapes[2]) == ([(3, 3, 3, 1), (3,)], [(4, 48)])
+    dense = file.operators()[2]
+    assert [tensor.shape for tensor in dense.inputs[1:]] == [(4, 48)]
+    assert [tensor and tensor.shape for tensor in dense.arguments[1:]] == [(4, 48), None]
+
+
+def test_operators_know_what_they_were_built_with_and_tensors_their_type():
+    conv, _, dense = tflite_file.File(as_tflite().content).operators()
+    assert (conv.options.strideW, conv.options.dilationHFactor, conv.options.padding) == (1, 1, schema.Padding.VALID)
+    assert dense.options.fusedActivationFunction == schema.ActivationFunctionType.NONE
+    assert {given.numpy for given in conv.inputs} == {np.dtype("float32")}
+    with pytest.raises(ArtifactError, match="'t' is of type string"):
+        _ = tensor("string").numpy
 
 
 def test_the_parameters_of_a_file_are_those_of_its_model():
@@ -71,11 +93,52 @@ def test_the_parameters_of_a_file_are_those_of_its_model():
     assert any(found.shape == dense.T.shape and np.allclose(found, dense.T) for found in values)
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.9])
 def test_half_a_file_is_not_read_as_a_whole_one(share):
     content = as_tflite().content
-    with pytest.raises(struct.error):  # what reads it checks first, in a child process
+    with pytest.raises(ArtifactError, match="damaged"):
         tflite_file.parameters(content[: int(share * len(content))])
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04zip", bytes(100)])
+def test_other_files_are_refused(content):
+    with pytest.raises(ArtifactError, match="has b'TFL3' at byte 4"):
+        tflite_file.File(content)
+
+
+def test_a_file_without_a_graph_is_refused():
+    with pytest.raises(ArtifactError, match="it has no graph"):
+        tflite_file.File(tflite_file.pack(schema.ModelT()))
+
+
+def test_what_is_packed_is_what_was_unpacked():
+    content = as_tflite().content
+    again = tflite_file.File(tflite_file.pack(schema.ModelT.InitFromPackedBuf(content)))
+    assert again.all_operators() == tflite_file.File(content).all_operators()
+
+
+def test_any_flipped_bit_ends_in_a_sentence_or_in_a_reading_of_the_same_size():
+    content = as_tflite().content
+    refused = 0
+    for at in np.random.default_rng(0).integers(8, len(content), 400):
+        broken = bytearray(content)
+        broken[at] ^= 128
+        try:
+            file = tflite_file.File(bytes(broken))
+            file.all_operators(), file.metadata(), dict(tflite_file.parameters(file.content))
+        except ArtifactError:
+            refused += 1
+    assert refused > 20
+
+
+@pytest.mark.parametrize("announced", [2**28, 2**31 - 1, 2**32 - 1])
+def test_a_file_that_announces_more_than_it_has_is_refused_at_once(announced):
+    content = bytearray(as_tflite().content)
+    graph = tflite_file.File(bytes(content)).subgraphs[0]
+    at = graph._tab.Vector(graph._tab.Offset(4)) - 4  # where the number of tensors stands
+    content[at : at + 4] = announced.to_bytes(4, "little")
+    with pytest.raises(ArtifactError, match="announce"):
+        tflite_file.File(bytes(content))
 
 
 def test_a_sparse_constant_has_its_stored_values_and_then_its_zeros():

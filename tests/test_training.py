@@ -53,7 +53,7 @@ def test_fit_learns_and_returns_one_value_an_epoch(digits):
     assert set(history) == {"loss", "accuracy", "val_loss", "val_accuracy"}
     assert {len(values) for values in history.values()} == {3}
     assert history["loss"][-1] < history["loss"][0]
-    assert training.accuracy(model, digits.x_test, digits.y_test) > 0.6
+    assert training.share_correct(model, digits.x_test, digits.y_test) > 0.6
 
 
 def test_fit_prints_nothing_when_the_bar_is_off(digits, capfd, monkeypatch):
@@ -333,7 +333,7 @@ def test_trained_models_are_independent_and_ready_to_evaluate(digits, fits):
     assert np.abs(two.get_weights()[0]).max() > 0
     loss, share = two.evaluate(digits.x_test, digits.y_test, verbose=0)
     assert np.isfinite(loss)
-    assert share == pytest.approx(training.accuracy(two, digits.x_test, digits.y_test))
+    assert share == pytest.approx(training.share_correct(two, digits.x_test, digits.y_test))
 
 
 def test_a_function_without_arguments_is_accepted(digits, fits):
@@ -369,7 +369,7 @@ def test_a_full_disk_costs_the_cache_but_not_the_network(digits, monkeypatch, ca
     monkeypatch.setattr(data, "write_npz", full)
     with pytest.warns(UserWarning, match="could not be kept .*No space left"):
         model = training.trained(small, digits, epochs=1)
-    assert training.accuracy(model, digits.x_test, digits.y_test) > 0.1
+    assert training.share_correct(model, digits.x_test, digits.y_test) > 0.1
     assert list(cache.glob("*.npz")) == []
 
 
@@ -406,7 +406,7 @@ def test_shipped_weights_are_loaded_and_have_the_recorded_accuracy(row, fits):
     assert fits == []
     assert model.count_params() == row["parameters"]
     part = loaded.subset(1000, 0, split="test")
-    share = training.accuracy(model, part.x_test, part.y_test)
+    share = training.share_correct(model, part.x_test, part.y_test)
     error = (row["test_accuracy"] * (1 - row["test_accuracy"]) / 1000) ** 0.5
     assert abs(share - row["test_accuracy"]) < 4 * error
     assert row["low"] < row["test_accuracy"] < row["high"]
@@ -455,3 +455,27 @@ def test_wilson_agrees_with_a_published_example():
     from benchmarks import weights
 
     assert weights.wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+
+
+def test_the_share_of_correct_answers_by_hand_and_what_is_refused():
+    import tf_keras
+
+    model = tf_keras.Sequential([tf_keras.Input((3,)), tf_keras.layers.Activation("linear")])
+    x = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [2, 1, 0]], np.float32)
+    assert training.share_correct(model, x, np.array([0, 1, 0, 1])) == 0.5
+    for labels in (np.zeros((4, 1), int), np.zeros(3, int), np.eye(4), np.zeros(4)):
+        with pytest.raises(ValueError, match="n whole numbers"):
+            training.share_correct(model, x, labels)
+    with pytest.raises(ValueError, match="NaN for 1 of 4"):
+        training.share_correct(model, np.where(x == 2, np.nan, x), np.zeros(4, int))
+
+
+def test_text_is_refused_with_its_way_out():
+    import tf_keras
+
+    layer = tf_keras.layers.StringLookup(vocabulary=["a"])
+    model = tf_keras.Sequential(
+        [tf_keras.Input((1,), dtype="string"), layer, tf_keras.layers.Embedding(3, 2), tf_keras.layers.Flatten()]
+    )
+    with pytest.raises(ValueError, match=r"are text.*x = layer\(text\)"):
+        training.fit(model, (np.array([["a"], ["b"]]), np.array([0, 1])))

@@ -28,6 +28,9 @@ SEED = _whole_number("COURSE_SEED", 0)
 #: True when networks are to be trained anew instead of read from data/weights or the cache.
 FRESH = os.environ.get("COURSE_FRESH", "") not in ("", "0")
 
+#: Which draw of moved last places `utils.nudge` makes; 0, the default, moves nothing.
+NUDGE = _whole_number("COURSE_NUDGE", 0)
+
 #: Threads that TensorFlow and the interpreters may use.
 THREADS = _whole_number("COURSE_THREADS", 1)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from utils import keras_file
+from utils.files import write_bytes
 from utils.formats import ArtifactError, Format, Runner, format_by_suffix, format_of, register
 
 __all__ = ["Artifact", "ArtifactError", "Runner", "format_of", "from_keras", "load", "register"]
@@ -98,14 +98,13 @@ class Artifact:
 
         Raises:
             ValueError: if the suffix is another format's.
-            OSError: if the folder is missing or cannot be written.
+            OSError: if it cannot be written; a file that was there is as it was.
         """
         path = Path(path)
         suffix = format_of(self.format).suffix
         if not path.name.endswith(suffix):
             raise ValueError(f"{path.name!r} does not end in {suffix!r}, the suffix of the format {self.format!r}")
-        _replace(path, self.content)
-        return path
+        return write_bytes(path, self.content)
 
 
 def load(path: str | os.PathLike[str], format: str | None = None) -> Artifact:
@@ -139,19 +138,6 @@ def _check_content(content: bytes, kind: Format, what: str) -> None:
         raise ArtifactError(
             f"{what} is not a {kind.name} file: at byte {kind.offset} it has {found!r} instead of {kind.magic!r}"
         )
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write beside the target, then rename: a reader sees the old file or the new one, never half."""
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(beside).chmod(0o644)  # mkstemp makes it private
-        os.replace(beside, path)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise
 
 
 def from_keras(model: Any) -> Artifact:

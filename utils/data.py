@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from utils import ROOT, SEED, files
+from utils.nudge import nudged
 
 #: Where the shipped data sets lie.
 FOLDER = ROOT / "data"
@@ -184,7 +185,7 @@ def _load(name: str, folder: Path) -> Dataset:
 
 def _split(name: str, arrays: Mapping[str, np.ndarray], scale: float = 255) -> Dataset:
     """Turn the four arrays of a Keras data set into a `Dataset`; pictures are divided by `scale`."""
-    x, x_test = (arrays[f"{part}_images"].astype(np.float32) / np.float32(scale) for part in ("train", "test"))
+    x, x_test = (nudged(arrays[f"{part}_images"].astype(np.float32) / np.float32(scale)) for part in ("train", "test"))
     y, y_test = (arrays[f"{part}_labels"].astype(np.int32).reshape(-1) for part in ("train", "test"))
     if x.ndim == 3:  # grey pictures are stored without their channel axis
         x, x_test = x[..., np.newaxis], x_test[..., np.newaxis]

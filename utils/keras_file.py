@@ -161,10 +161,9 @@ class Runner:
 
         ordered = [tf.constant(batch[name]) for name in self.inputs]
         outputs = self._call(tf.nest.pack_sequence_as(self.model.input, ordered))
-        if not isinstance(outputs, dict):
-            outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-            outputs = dict(zip(_unique(self.model.output_names), outputs, strict=True))
-        return {name: _float32(value.numpy()) for name, value in outputs.items()}
+        # The names of the layers, as in a converted file, also where the model gives a dictionary with its own keys.
+        names = _unique(self.model.output_names)
+        return {n: _float32(y.numpy()) for n, y in zip(names, tf.nest.flatten(outputs), strict=True)}
 
     def _checked(self, x: Any) -> dict[str, np.ndarray]:
         batch = x if isinstance(x, Mapping) else {next(iter(self.inputs)): x}

@@ -2,19 +2,25 @@
 
 A .tflite file is a flatbuffer: tables that point to each other by offsets.  The generated reader of
 ai_edge_litert follows them; the functions here turn them into plain dataclasses.  Offsets in a damaged file
-point anywhere, so read only files that the interpreter has verified (`tflite.Model` sees to that).
+point anywhere: then this raises ArtifactError, or reads nonsense.  Only a trial run (`TFLiteModel`) tells.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import contextlib
+import io
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
 
 from utils.formats import ArtifactError
+from utils.quantization_parameters import QuantizationParameters
 
 #: numpy's type for each TensorType that numpy has; the sub-byte types are unpacked into int8 or uint8.
 _DTYPES = {
@@ -22,22 +28,10 @@ _DTYPES = {
     "INT8": np.int8, "INT16": np.int16, "INT32": np.int32, "INT64": np.int64,
     "UINT8": np.uint8, "UINT16": np.uint16, "UINT32": np.uint32, "UINT64": np.uint64,
     "BOOL": np.bool_, "INT4": np.int8, "INT2": np.int8, "UINT4": np.uint8,
-    "COMPLEX64": np.complex64, "COMPLEX128": np.complex128,
+    "COMPLEX64": np.complex64, "COMPLEX128": np.complex128, "BFLOAT16": np.float32,
 }  # fmt: skip
+_LARGEST = 2**26  # bytes of the files behind the flatbuffer, unpacked
 _PACKED_BITS = {"INT4": 4, "UINT4": 4, "INT2": 2}
-
-
-@dataclass(frozen=True)
-class Quantization:
-    """real value = scale · (stored value − zero point), per tensor or per slice along `axis`."""
-
-    scales: tuple[float, ...]
-    zero_points: tuple[int, ...]
-    axis: int = 0
-
-    @property
-    def per_channel(self) -> bool:
-        return len(self.scales) > 1
 
 
 @dataclass(frozen=True)
@@ -50,7 +44,7 @@ class Tensor:
         signature: as declared; axes of unknown length are -1.
         dtype: the file's name of the type in lower case, "float32", "int8", "int4", …
         bytes: of its constant in the file, 0 for what is computed.
-        quantization: None if it has no scale.
+        scales, zero_points, axis: as stored, () and 0 if it has none; `quantization` is what they mean.
         sparse: True if the constant is stored without (some of) its zeros.
     """
 
@@ -60,7 +54,9 @@ class Tensor:
     signature: tuple[int, ...]
     dtype: str
     bytes: int
-    quantization: Quantization | None
+    scales: tuple[float, ...]
+    zero_points: tuple[int, ...]
+    axis: int
     sparse: bool
     variable: bool
     subgraph: int = 0
@@ -70,16 +66,54 @@ class Tensor:
     def constant(self) -> bool:
         return self.bytes > 0
 
+    @cached_property
+    def quantization(self) -> QuantizationParameters | None:
+        """How its integers stand for real numbers; None if it has no scale or is of no integer type.
+
+        Raises ArtifactError if the scales are none, such as 0, which some converters write.
+        """
+        if not self.scales or not self.dtype.startswith(("int", "uint")):
+            return None
+        each = len(self.scales) > 1
+        scale, zero = (values if each else values[0] for values in (self.scales, self.zero_points or (0,)))
+        try:
+            return QuantizationParameters.of_type(scale, zero, self.dtype, self.axis if each else None)
+        except (ValueError, TypeError) as error:
+            raise ArtifactError(f"tensor {self.name!r} is quantized in a way that makes no sense: {error}") from error
+
+    @property
+    def numpy(self) -> np.dtype:
+        """The type of its values in numpy: int8 for int4 and int2, float32 for bfloat16.
+
+        Raises ArtifactError if numpy has none.
+        """
+        if self.dtype.upper() not in _DTYPES:
+            raise ArtifactError(f"tensor {self.name!r} is of type {self.dtype}, which numpy has not")
+        return np.dtype(_DTYPES[self.dtype.upper()])
+
 
 @dataclass(frozen=True)
 class Operator:
-    """One operator of the file, in the order of execution; absent optional inputs are left out."""
+    """One operator of the file, in the order of execution.
+
+    Attributes:
+        index: its number in its subgraph.
+        arguments: its inputs by their place; None stands for an optional one that is absent.
+        options: what it was built with, named as in the schema, such as `options.strideW`; None if it has none.
+            Enumerations are numbers: `options.fusedActivationFunction` is one of `ActivationFunctionType`.
+    """
 
     index: int
     name: str
-    inputs: tuple[Tensor, ...]
+    arguments: tuple[Tensor | None, ...]
     outputs: tuple[Tensor, ...]
     subgraph: int = 0
+    options: Any = field(default=None, repr=False, compare=False)
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """Those of its arguments that are there."""
+        return tuple(tensor for tensor in self.arguments if tensor is not None)
 
     @property
     def weight_bytes(self) -> int:
@@ -87,37 +121,60 @@ class Operator:
         return sum(tensor.bytes for tensor in self.inputs)
 
 
-def _present(tensors: tuple[Tensor, ...], numbers: Iterable[int]) -> tuple[Tensor, ...]:
-    """The tensors of these numbers; -1 stands for an optional one that is absent."""
-    return tuple(tensors[number] for number in numbers if number >= 0)
+@contextlib.contextmanager
+def damage_explained() -> Iterator[None]:
+    """What Python raises when it follows an offset to nowhere becomes ArtifactError."""
+    try:
+        yield
+    except ArtifactError:
+        raise
+    except (struct.error, IndexError, ValueError, KeyError, TypeError, OverflowError, AttributeError) as error:
+        raise ArtifactError(f"the file's structure is damaged: {error}") from error
 
 
 class File:
-    """A parsed .tflite file."""
+    """A parsed .tflite file.
+
+    Attributes:
+        subgraphs: the generated reader's objects; the first is run, further ones are signatures and bodies of loops.
+        tensors: for each subgraph, its tensors.
+
+    Raises ArtifactError for bytes that are no .tflite file or a damaged one.
+    """
 
     def __init__(self, content: bytes) -> None:
         from ai_edge_litert import schema_py_generated as schema
 
+        if bytes(content[4:8]) != b"TFL3":
+            raise ArtifactError(f"a .tflite file has b'TFL3' at byte 4; this has {bytes(content[4:8])!r}")
         self.content = content
-        self._model = schema.Model.GetRootAs(content, 0)
-        self.subgraphs = [self._model.Subgraphs(number) for number in range(self._model.SubgraphsLength())]
-        self.tensors = [self._tensors(number) for number in range(len(self.subgraphs))]
+        with damage_explained():
+            self._model = schema.Model.GetRootAs(content, 0)
+            self.subgraphs = [self._model.Subgraphs(number) for number in range(self._model.SubgraphsLength())]
+            if not self.subgraphs:
+                raise ArtifactError("the file's structure is damaged: it has no graph")
+            # Each tensor and operator takes four bytes in a list, so a file cannot have more, whatever it announces.
+            parts = sum(graph.TensorsLength() + graph.OperatorsLength() for graph in self.subgraphs)
+            if 4 * parts > len(content):
+                raise ArtifactError(f"the file's structure is damaged: {len(content):,} bytes announce {parts:,} parts")
+            self.tensors = [self._tensors(number) for number in range(len(self.subgraphs))]
 
     def _tensors(self, number: int) -> tuple[Tensor, ...]:
         graph = self.subgraphs[number]
         return tuple(self._tensor(graph.Tensors(index), index, number) for index in range(graph.TensorsLength()))
 
     def _tensor(self, raw: Any, index: int, subgraph: int) -> Tensor:
-        shape = tuple(int(size) for size in raw.ShapeAsNumpy()) if raw.ShapeLength() else ()
-        signature = tuple(int(size) for size in raw.ShapeSignatureAsNumpy()) if raw.ShapeSignatureLength() else shape
+        shape, quantization = _numbers(raw, "Shape"), raw.Quantization()
         return Tensor(
             index=index,
             name=(raw.Name() or b"").decode(errors="replace"),
             shape=shape,
-            signature=signature,
+            signature=_numbers(raw, "ShapeSignature") or shape,
             dtype=_type_names()[raw.Type()].lower(),
             bytes=len(self._buffer(raw.Buffer())),
-            quantization=_quantization(raw.Quantization()),
+            scales=_numbers(quantization, "Scale", float),
+            zero_points=_numbers(quantization, "ZeroPoint"),
+            axis=int(quantization.QuantizedDimension()) if quantization else 0,
             sparse=raw.Sparsity() is not None,
             variable=bool(raw.IsVariable()),
             subgraph=subgraph,
@@ -133,16 +190,21 @@ class File:
 
     def operators(self, subgraph: int = 0) -> tuple[Operator, ...]:
         """The operators of a subgraph; 0 is the one that is run."""
-        graph, tensors = self.subgraphs[subgraph], self.tensors[subgraph]
-        return tuple(
-            Operator(
-                index=index,
-                name=self._operator_name(operator.OpcodeIndex()),
-                inputs=_present(tensors, operator.InputsAsNumpy() if operator.InputsLength() else ()),
-                outputs=_present(tensors, operator.OutputsAsNumpy() if operator.OutputsLength() else ()),
-                subgraph=subgraph,
-            )
-            for index, operator in ((i, graph.Operators(i)) for i in range(graph.OperatorsLength()))
+        graph = self.subgraphs[subgraph]
+        with damage_explained():
+            return tuple(self._operator(graph.Operators(i), i, subgraph) for i in range(graph.OperatorsLength()))
+
+    def _operator(self, raw: Any, index: int, subgraph: int) -> Operator:
+        from ai_edge_litert import schema_py_generated as schema
+
+        tensors = self.tensors[subgraph]
+        return Operator(
+            index=index,
+            name=self._operator_name(raw.OpcodeIndex()),
+            arguments=tuple(tensors[i] if i >= 0 else None for i in _numbers(raw, "Inputs")),
+            outputs=tuple(tensors[i] for i in _numbers(raw, "Outputs")),
+            subgraph=subgraph,
+            options=schema.BuiltinOptionsCreator(raw.BuiltinOptionsType(), raw.BuiltinOptions()),
         )
 
     def all_operators(self) -> tuple[Operator, ...]:
@@ -157,22 +219,24 @@ class File:
 
     def inputs(self, subgraph: int = 0) -> tuple[Tensor, ...]:
         """The tensors that a subgraph is given."""
-        graph = self.subgraphs[subgraph]
-        return tuple(self.tensors[subgraph][i] for i in graph.InputsAsNumpy()) if graph.InputsLength() else ()
+        with damage_explained():
+            return tuple(self.tensors[subgraph][i] for i in _numbers(self.subgraphs[subgraph], "Inputs"))
 
     def outputs(self, subgraph: int = 0) -> tuple[Tensor, ...]:
         """The tensors that a subgraph returns."""
-        graph = self.subgraphs[subgraph]
-        return tuple(self.tensors[subgraph][i] for i in graph.OutputsAsNumpy()) if graph.OutputsLength() else ()
+        with damage_explained():
+            return tuple(self.tensors[subgraph][i] for i in _numbers(self.subgraphs[subgraph], "Outputs"))
 
     def metadata_buffers(self) -> tuple[tuple[str, int], ...]:
         """(name, number of the buffer) of each metadata entry."""
-        found = [self._model.Metadata(number) for number in range(self._model.MetadataLength())]
-        return tuple(((entry.Name() or b"").decode(errors="replace"), entry.Buffer()) for entry in found)
+        with damage_explained():
+            found = [self._model.Metadata(number) for number in range(self._model.MetadataLength())]
+            return tuple(((entry.Name() or b"").decode(errors="replace"), entry.Buffer()) for entry in found)
 
     def metadata(self) -> dict[str, bytes]:
         """{name: value} of the metadata inside of the flatbuffer; `utils.deploy.tflite.metadata` reads what it says."""
-        return {name: bytes(self._buffer(number)) for name, number in self.metadata_buffers()}
+        with damage_explained():
+            return {name: bytes(self._buffer(number)) for name, number in self.metadata_buffers()}
 
     def values(self, tensor: Tensor) -> np.ndarray:
         """A constant's stored values in its shape, 4 and 2 bit values unpacked, float16 as float16.
@@ -207,6 +271,71 @@ class File:
                 yield tensor, self.values(tensor)
 
 
+def pack(model: Any) -> bytes:
+    """The bytes of a file that was unpacked with `schema.ModelT.InitFromPackedBuf`, and changed."""
+    import flatbuffers
+
+    class Builder(flatbuffers.Builder):
+        """Aligns constants as schema.fbs demands (force_align: 16); the generated Python code forgets it."""
+
+        def CreateNumpyVector(self, x: np.ndarray) -> int:
+            if x.dtype != np.uint8:
+                return super().CreateNumpyVector(x)
+            self.StartVector(1, x.size, 16)
+            self.head = int(self.head - x.size)
+            self.Bytes[self.head : self.head + x.size] = x.tobytes()
+            self.vectorNumElems = x.size
+            return self.EndVector()
+
+    builder = Builder(1024)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
+
+
+def packed(content: bytes) -> dict[str, bytes]:
+    """{name: bytes} of the files, such as labels, that are packed behind the flatbuffer; {} if there are none.
+
+    A flatbuffer is read from the front and a zip archive from the end, so one file is both.
+    Raises ArtifactError if the archive is damaged or its files have more than 64 MiB together.
+    """
+    archive = _archive(content)
+    if archive is None:
+        return {}
+    size = sum(info.file_size for info in archive.infolist())
+    if size > _LARGEST:
+        raise ArtifactError(f"the files behind the flatbuffer have {size:,} bytes; at most {_LARGEST:,} are unpacked")
+    try:
+        return {info.filename: archive.read(info) for info in archive.infolist()}
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError, ValueError, zlib.error) as error:
+        raise ArtifactError(f"the files behind the flatbuffer cannot be read: {error}") from error
+
+
+def with_packed(content: bytes, files: Mapping[str, bytes]) -> bytes:
+    """The file with these files behind it, beside those that are there; equal names are replaced.
+
+    The model itself is not touched: its bytes come first and are the same.
+    """
+    both = packed(content) | dict(files)
+    if not both:
+        return content
+    archive = _archive(content)
+    end = min((info.header_offset for info in archive.infolist()), default=len(content)) if archive else len(content)
+    stream = io.BytesIO(bytes(content[:end]))
+    with zipfile.ZipFile(stream, "a") as archive:
+        for name, value in both.items():
+            archive.writestr(zipfile.ZipInfo(name), value)  # stored, without a time: equal files give equal bytes
+    return stream.getvalue()
+
+
+def _archive(content: bytes) -> zipfile.ZipFile | None:
+    """The zip archive behind the flatbuffer, opened; None if there is none."""
+    stream = io.BytesIO(content)
+    try:
+        return zipfile.ZipFile(stream) if zipfile.is_zipfile(stream) else None
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
+        raise ArtifactError(f"the files behind the flatbuffer cannot be read: {error}") from error
+
+
 def parameters(content: bytes) -> dict[str, np.ndarray]:
     """The parameters of a .tflite file, zero points subtracted so that a stored zero is 0.
 
@@ -219,24 +348,16 @@ def parameters(content: bytes) -> dict[str, np.ndarray]:
 
 
 def _centred(values: np.ndarray, tensor: Tensor) -> np.ndarray:
-    quantization = tensor.quantization
-    if quantization is None or not any(quantization.zero_points):
+    if tensor.quantization is None or not tensor.quantization.zero_point.any():
         return values
-    points = np.asarray(quantization.zero_points, np.int64)
-    if len(points) > 1:
-        points = points.reshape([-1 if axis == quantization.axis else 1 for axis in range(values.ndim)])
-    return values.astype(np.int64) - points
+    return values.astype(np.int64) - tensor.quantization.aligned(values.shape)[1]
 
 
-def _quantization(raw: Any) -> Quantization | None:
-    if raw is None or not raw.ScaleLength():
-        return None
-    points = raw.ZeroPointAsNumpy() if raw.ZeroPointLength() else np.zeros(raw.ScaleLength(), np.int64)
-    return Quantization(
-        tuple(float(scale) for scale in raw.ScaleAsNumpy()),
-        tuple(int(point) for point in points),
-        int(raw.QuantizedDimension()),
-    )
+def _numbers(table: Any, field: str, kind: type = int) -> tuple:
+    """A list of numbers in a table; () if it, or the table, is absent."""
+    if table is None or not getattr(table, f"{field}Length")():
+        return ()
+    return tuple(map(kind, getattr(table, f"{field}AsNumpy")()))
 
 
 def _unpack(data: np.ndarray, dtype: str) -> np.ndarray:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from utils import FRESH, ROOT, SEED, THREADS, data, models
+from utils import FRESH, ROOT, SEED, THREADS, checks, data, models
+from utils.nudge import nudged
 
 if TYPE_CHECKING:
     import tf_keras
@@ -81,11 +82,11 @@ def fit(
     """
     import tf_keras
 
-    check_model(model)
-    _check_settings(epochs, batch_size, learning_rate, seed)
-    pairs = _pairs(dataset)
+    checks.check_keras(model)
+    check_settings(epochs, batch_size, learning_rate, seed)
+    pairs = examples(dataset)
     for part, (x, y) in pairs.items():
-        _check_pictures(model, x, y, part)
+        check_examples(model, x, y, part)
     x, y = pairs["train"]
     steps = -(-len(x) // batch_size)
     rate = tf_keras.optimizers.schedules.CosineDecay(learning_rate, steps * epochs) if decay else learning_rate
@@ -144,7 +145,7 @@ def trained(
         raise ValueError(f"dataset is a {type(dataset).__name__}; pass a data.Dataset or a name for data.load")
     default = epochs is None and (batch_size, learning_rate) == (128, 2e-3)
     epochs = EPOCHS.get(_name(build), OTHER_EPOCHS) if epochs is None else epochs
-    _check_settings(epochs, batch_size, learning_rate, seed)
+    check_settings(epochs, batch_size, learning_rate, seed)
     tf_keras.utils.set_random_seed(seed)  # for functions that take no seed
     model = _build(build, dataset, seed)
     if not (default and seed == SHIPPED_SEED and not fresh and _load_shipped(model, build, dataset)):
@@ -173,9 +174,28 @@ def shifted(pictures: np.ndarray, rng: np.random.Generator, pixels: int = 2) -> 
     return padded[np.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
-def accuracy(model: tf_keras.Model, x: np.ndarray, y: np.ndarray) -> float:
-    """Share of pictures whose largest output is at their label, in [0, 1]."""
-    return float(np.mean(model.predict(x, batch_size=1000, verbose=0).argmax(axis=1) == y))
+def share_correct(model: tf_keras.Model, x: np.ndarray, y: np.ndarray) -> float:
+    """Share of examples whose largest output is at their label, in [0, 1]; `measure.statistics` has its interval.
+
+    Args:
+        model: one output of shape (n, classes).
+        x: its inputs, (n, ...).
+        y: whole numbers of shape (n,), in [0, classes).
+
+    Raises:
+        TypeError: no tf_keras model.
+        ValueError: labels or outputs of another shape (they would be compared all with all), or outputs that are NaN.
+    """
+    checks.check_keras(model)
+    outputs, y = np.asarray(model.predict(x, batch_size=1000, verbose=0)), np.asarray(y)
+    if outputs.ndim != 2 or y.shape != outputs.shape[:1] or y.dtype.kind not in "iu":
+        raise ValueError(
+            f"the outputs have shape {outputs.shape}, the labels {y.shape} of {y.dtype}; pass a classifier with "
+            "outputs (n, classes) and n whole numbers"
+        )
+    if np.isnan(outputs).any():
+        raise ValueError(f"{model.name} gives NaN for {int(np.isnan(outputs).any(axis=1).sum())} of {len(y)} examples")
+    return float(np.mean(outputs.argmax(axis=1) == y))
 
 
 def save_weights(model: tf_keras.Model, path: Path) -> None:
@@ -204,21 +224,6 @@ def load_weights(model: tf_keras.Model, path: Path) -> None:
     model.set_weights(values)
 
 
-def check_model(model: object) -> None:
-    """Raise TypeError unless `model` is a tf_keras model (Keras 2)."""
-    import tf_keras
-
-    if isinstance(model, tf_keras.Model):
-        return
-    kind = f"{type(model).__module__}.{type(model).__qualname__}"
-    if any(base.__module__.split(".")[0] == "keras" for base in type(model).__mro__):
-        raise TypeError(
-            f"the model is a {kind}, of Keras 3; the Toolkit needs Keras 2. Build it with tf_keras, or with tf.keras "
-            "after `import utils`"
-        )
-    raise TypeError(f"{model!r:.80} (a {kind}) is no model; pass a tf_keras model, such as models.mlp()")
-
-
 # -- fit ---------------------------------------------------------------------------------------------------------
 
 
@@ -234,12 +239,16 @@ def _compile(model: tf_keras.Model, learning_rate: object, probabilities: bool) 
 
 def _gives_probabilities(model: tf_keras.Model, x: np.ndarray) -> bool:
     """True when the outputs for a few pictures are distributions: asked of the model, as a wrapper hides a softmax."""
-    outputs = np.asarray(model(x[:8], training=False))
+    return are_probabilities(np.asarray(model(x[:8], training=False)))
+
+
+def are_probabilities(outputs: np.ndarray) -> bool:
+    """Whether each row, along the last axis, is a distribution: at least 0, with the sum 1."""
     return bool((outputs >= 0).all() and np.allclose(outputs.sum(axis=-1), 1, atol=1e-3))
 
 
-def _pairs(dataset: object) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """{"train": (x, y), "val": (x, y)} of a Dataset, only "train" of a pair."""
+def examples(dataset: object) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """{"train": (x, y), "val": (x, y)} of a Dataset, only "train" of a pair; ValueError for anything else."""
     if isinstance(dataset, data.Dataset):
         pairs = {"train": (dataset.x_train, dataset.y_train), "val": (dataset.x_val, dataset.y_val)}
         return pairs if len(dataset.x_val) else {"train": pairs["train"]}
@@ -248,7 +257,8 @@ def _pairs(dataset: object) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     raise ValueError(f"dataset is a {type(dataset).__name__}; pass a data.Dataset, or a pair (pictures, labels)")
 
 
-def _check_settings(epochs: object, batch_size: object, learning_rate: object, seed: object) -> None:
+def check_settings(epochs: object, batch_size: object, learning_rate: object, seed: object) -> None:
+    """Raise ValueError unless these are usable as in `fit`."""
     for name, value in (("epochs", epochs), ("batch_size", batch_size)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
             raise ValueError(f"{name} is {value!r}; pass a whole number of at least 1")
@@ -258,7 +268,7 @@ def _check_settings(epochs: object, batch_size: object, learning_rate: object, s
         raise ValueError(f"seed is {seed!r}; pass a whole number from 0 to 4294967295")
 
 
-def _check_pictures(model: tf_keras.Model, x: np.ndarray, y: np.ndarray, part: str) -> None:
+def check_examples(model: tf_keras.Model, x: np.ndarray, y: np.ndarray, part: str) -> None:
     """Refuse data on which `model` would fail obscurely, or train on nonsense without a word."""
     if len(x) == 0:
         raise ValueError(f"the {part} pictures are empty; pass at least one")
@@ -276,6 +286,11 @@ def _check_inputs(model: tf_keras.Model, x: np.ndarray, part: str) -> None:
         raise ValueError(f"{model.name} has {len(wanted)} inputs; pass a model with one")
     if x.ndim != len(wanted) or any(w not in (None, n) for w, n in zip(wanted[1:], x.shape[1:], strict=True)):
         raise ValueError(f"the {part} pictures have shape {x.shape}; {model.name} takes {wanted}")
+    if x.dtype.kind in "USO":
+        raise ValueError(
+            f"the {part} inputs are text or objects ({x.dtype}); prepare them before, x = layer(text), and pass the "
+            "model that begins behind that layer"
+        )
     if model.inputs and model.inputs[0].dtype.is_integer:  # token numbers, not pictures
         if not np.issubdtype(x.dtype, np.integer):
             raise ValueError(f"the {part} inputs are {x.dtype}; {model.name} takes whole numbers")
@@ -371,7 +386,7 @@ def _build(build: Callable[..., tf_keras.Model], dataset: data.Dataset, seed: in
     parameters = inspect.signature(build).parameters
     anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     model = build(**{name: value for name, value in offered.items() if anything or name in parameters})
-    check_model(model)
+    checks.check_keras(model)
     return model
 
 
@@ -394,6 +409,7 @@ def _load_shipped(model: tf_keras.Model, build: Callable, dataset: data.Dataset)
             f"`git checkout -- data/weights`, or train with fresh=True"
         )
     load_weights(model, path)
+    model.set_weights([nudged(weight) for weight in model.get_weights()])
     return True
 
 

@@ -19,9 +19,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from commands.parts import kernels, lockfile
+from commands.parts import installer, kernels, lockfile
 from commands.parts.errors import Problem, unknown
-from commands.parts.exclusive import Lock
+from commands.parts.files import write_json
+from commands.parts.locks import Lock
 
 ROOT = lockfile.ROOT
 MARKER = "course-environment.json"
@@ -32,8 +33,6 @@ GIGABYTES = {"core": 4, "tfx": 5, "tff": 5}
 #: True when course.py was started by `enter`.  Taken out of the variables, so that it ends here.
 _ENTERED = os.environ.pop("COURSE_ENTERED", None) is not None
 _MACHINES = {"linux": ("x86_64", "aarch64"), "darwin": ("arm64",), "win32": ("amd64",)}
-
-
 _WIDE = sys.maxsize > 2**32
 
 
@@ -115,10 +114,10 @@ def ensure(name: str = "core", *, fresh: bool = False) -> Path:
     place = folder(name)
     if is_complete(place, name) and not fresh:
         return python_of(place)
-    guard = (ROOT / ".cache" if place.parent == ROOT else place.parent) / f"setup-{name}.lock"
-    with Lock(guard, "Another set-up of this environment is under way"):
+    folder_of_lock = ROOT / ".cache" if place.parent == ROOT else place.parent
+    with Lock(folder_of_lock / f"setup-{name}.lock", "Another set-up of this environment is under way") as guard:
         if fresh or not is_complete(place, name):
-            _build(place, name, fresh)
+            _build(place, name, fresh, guard.descriptors)
     return python_of(place)
 
 
@@ -135,7 +134,7 @@ def install_here() -> None:
     _refuse_system_python()
     check_machine()
     (prefix / MARKER).unlink(missing_ok=True)
-    _fill(Path(sys.executable), "core", ["install", "--no-deps", "--break-system-packages"])
+    installer.fill(Path(sys.executable), lock_path(), into_existing=True)
     _finish(prefix, Path(sys.executable), "core")
 
 
@@ -193,11 +192,12 @@ def _stayed(place: Path, marker: dict[str, str]) -> bool:
     return marker.get("folder") == str(place.resolve())
 
 
-def _build(place: Path, name: str, fresh: bool) -> None:
+def _build(place: Path, name: str, fresh: bool, held: tuple[int, ...] = ()) -> None:
+    """Make or update the environment in `place`.  held: see installer.py."""
     check_machine()
     _check_disk(place, name)
+    _refuse_foreign(place)
     marker = _marker(place)
-    _refuse_foreign(place, marker)
     kept = not fresh and name in marker and _stayed(place, marker) and python_of(place).exists()
     print(f"{'Updating' if kept else 'Making'} the environment in {place} (later starts take seconds)", flush=True)
     if kept:
@@ -205,118 +205,32 @@ def _build(place: Path, name: str, fresh: bool) -> None:
         (place / MARKER).unlink()
     else:
         _remove(place)
-        place.mkdir(parents=True)
+        place.mkdir(parents=True, exist_ok=True)
         (place / STARTED).touch()
-        _make_venv(place, base_python(name))
-    _fill(python_of(place), name, ["sync"])
+        installer.make_venv(place, base_python(name), held)
+    installer.fill(python_of(place), lock_path(name), held=held)
     _finish(place, python_of(place), name)
 
 
-def _refuse_foreign(place: Path, marker: dict[str, str]) -> None:
+def is_foreign(place: Path) -> bool:
+    """Whether there is something in `place` that the course did not make."""
+    ours = _marker(place) or (place / STARTED).exists()
+    return place.exists() and not ours and (not place.is_dir() or any(place.iterdir()))
+
+
+def _refuse_foreign(place: Path) -> None:
     """Never delete an environment that the reader, or an editor, made for something else."""
-    ours = marker or (place / STARTED).exists()
-    if place.exists() and any(place.iterdir()) and not ours:
+    if is_foreign(place):
         raise Problem(
-            f"{place} exists, but the course did not make it. Rename or remove that folder and repeat the command; or, "
+            f"{place} exists, but the course did not make it. Rename or remove it and repeat the command; or, "
             "if it is active and you want the course's packages in it:  python course.py setup --here"
         )
 
 
-def _make_venv(place: Path, python: Path) -> None:
-    print(f"[1/3] an empty environment with {python}", flush=True)
-    done = subprocess.run([python, "-m", "venv", place], check=False, cwd=place.parent)
-    if done.returncode:
-        _remove(place)
-        raise Problem(
-            f"{python} could not make a virtual environment (its words are above). On Debian and Ubuntu the "
-            "module is a package of its own:  apt install python3-venv"
-        )
-
-
-def _fill(python: Path, name: str, how: list[str]) -> None:
-    """Install the lock with uv; with pip if this index has no uv."""
-    lock = lock_path(name)
-    outside = _installer_environment(python)
-    print("[2/3] the installer uv", flush=True)
-    with_uv = _install_uv(python, outside)
-    count = len(lockfile.entries(lock.read_text("utf-8")))
-    print(f"[3/3] up to {count} packages of requirements/{lock.name}, each checked against its hash", flush=True)
-    if with_uv:
-        command = [python, "-m", "uv", "pip", *how, "--python", python, "--require-hashes", lock]
-    else:
-        command = [python, "-m", "pip", "install", "--no-deps", "--require-hashes", "-r", lock]
-    if how[0] == "install" and with_uv:
-        command.insert(-1, "-r")
-    if subprocess.run(command, check=False, env=outside, cwd=python.parent).returncode:
-        raise _not_installed(python)
-
-
-def _install_uv(python: Path, outside: dict[str, str]) -> bool:
-    """Install the locked uv with pip.  The core lock has it, so there is one list of hashes."""
-    core = lockfile.entries(lock_path("core").read_text("utf-8"))
-    wanted = next(entry for entry in core if entry.name == "uv")
-    with tempfile.TemporaryDirectory() as scratch:
-        only_uv = Path(scratch) / "uv.txt"
-        only_uv.write_text(wanted.text + "\n", encoding="utf-8")
-        command = [
-            python,
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--retries",
-            "2",
-            "--no-deps",
-            "--only-binary=:all:",
-            "--require-hashes",
-            "-r",
-            only_uv,
-        ]
-        done = subprocess.run(command, check=False, env=outside, cwd=scratch, stderr=subprocess.PIPE)
-    words = done.stderr.decode("utf-8", "replace")
-    if done.returncode:
-        print(words.rstrip(), file=sys.stderr)
-    if done.returncode and "Retrying (" in words:  # no connection: pip alone would not fare better
-        raise _not_installed(python)
-    return done.returncode == 0
-
-
-def _installer_environment(python: Path) -> dict[str, str]:
-    """This process's variables, and pip's settings (mirror, certificates) told to uv, which does not read them."""
-    outside = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "UV_SYSTEM_PYTHON")}
-    answer = subprocess.run([python, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False)
-    for key, value in uv_settings(answer.stdout).items():
-        outside.setdefault(key, value)
-    return outside
-
-
-def uv_settings(pip_config: str) -> dict[str, str]:
-    """uv's variables for the output of `pip config list`: which index, which certificates."""
-    said: dict[str, str] = {}
-    for line in pip_config.splitlines():  # variables (":env:") come first and win over files
-        key, _, value = line.partition("=")
-        scope, _, option = key.rpartition(".")
-        if scope in (":env:", "global", "install", "download"):
-            said.setdefault(option, ast.literal_eval(value))
-    names = {
-        "index-url": "UV_DEFAULT_INDEX",
-        "extra-index-url": "UV_INDEX",
-        "find-links": "UV_FIND_LINKS",
-        "cert": "SSL_CERT_FILE",
-    }
-    settings = {names[option]: " ".join(value.split()) for option, value in said.items() if option in names}
-    if "UV_FIND_LINKS" in settings:
-        settings["UV_FIND_LINKS"] = ",".join(settings["UV_FIND_LINKS"].split())
-    if "UV_INDEX" in settings:  # pip takes the best version of all indexes; the hashes keep that safe
-        settings["UV_INDEX_STRATEGY"] = "unsafe-best-match"
-    return settings
-
-
 def _finish(prefix: Path, python: Path, name: str) -> None:
-    kernels.settle(prefix, python, name, ROOT)
+    kernels.equip(prefix, python, name, ROOT)
     content = {name: lockfile.digest(lock_path(name)), "folder": str(prefix.resolve()), "python": _version_of(python)}
-    kernels.write_text(prefix / MARKER, json.dumps(content, indent=1) + "\n")
+    write_json(prefix / MARKER, content)
     (prefix / STARTED).unlink(missing_ok=True)
     print("The environment is complete.", flush=True)
 
@@ -327,15 +241,22 @@ def _version_of(python: Path) -> str:
 
 
 def _remove(place: Path) -> None:
-    if not place.exists() and not place.is_symlink():
+    """Take an environment away in one step, then remove it: half removed, it would have lost its marks."""
+    for leaving in place.parent.glob(f"{place.name}-removed-*"):  # of a set-up that was killed just here
+        shutil.rmtree(leaving, ignore_errors=True)
+    if place.is_symlink():
+        place.unlink()
+    if not place.exists():
         return
+    aside = place.with_name(f"{place.name}-removed-{os.getpid()}")
     try:
-        place.unlink() if place.is_symlink() else shutil.rmtree(place)
+        place.rename(aside)
     except OSError as error:
         raise Problem(
             f"The old environment {place} cannot be removed ({error.strerror}). Close every JupyterLab and Python that "
             "uses it, or remove the folder by hand; then repeat the command."
         ) from error
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def check_machine() -> None:
@@ -367,29 +288,6 @@ def _refuse_system_python() -> None:
             f"{sys.executable} belongs to the operating system; --here would mix the course's packages with it. "
             "Leave out --here: the course then makes its own .venv."
         )
-
-
-def _not_installed(python: Path) -> Problem:
-    """What to do after the installer failed; why it failed stands above, in its own words."""
-    full = [
-        f"{place}: {shutil.disk_usage(place).free / 1e9:.2f} GB free"
-        for place in (python.parent, _uv_cache())
-        if place.exists() and shutil.disk_usage(place).free < 5e8
-    ]
-    if full:
-        return Problem(f"The disk is full ({'; '.join(dict.fromkeys(full))}). Free about 5 GB and repeat the command.")
-    return Problem(
-        "The packages could not be fetched or installed; the reason stands above.\n"
-        "The first set-up needs a network once (about 1 GB); later everything works without.\n"
-        "  no network      connect, and repeat the command: what was already fetched is kept\n"
-        "  a proxy         set HTTPS_PROXY\n"
-        "  a mirror        set PIP_INDEX_URL (or UV_DEFAULT_INDEX) to it"
-    )
-
-
-def _uv_cache() -> Path:
-    chosen = os.environ.get("UV_CACHE_DIR")
-    return Path(chosen) if chosen else user_cache() / "uv"
 
 
 def with_argument(parser) -> None:

@@ -16,9 +16,13 @@ from typing import BinaryIO
 from commands.parts.chapters import shown
 from commands.parts.environment import EXTRAS
 from commands.parts.errors import Problem
+from commands.parts.short_folder import short_folder
 
 CELL_LIMIT = 300
-_LONGEST_SOCKET = 80  # a Unix socket's path has at most 104 bytes on macOS; the kernel appends to it
+#: Pythons from 3.13 on, and other programs, colour what they say wherever they think that a person looks.
+PLAIN = {"PYTHON_COLORS": "0", "NO_COLOR": "1"}
+#: Variables that would win over PLAIN.
+COLOURING = ("FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -60,9 +64,10 @@ def execute(
         try:
             watch.guard(lambda: client.execute(env=environment, stdout=words, stderr=words), cell_limit, words)
         except Exception:
-            if _interrupted(client):
-                raise KeyboardInterrupt from None
-            raise
+            if not _interrupted(client):
+                raise
+        if _interrupted(client):  # also behind the last cell, where nbclient goes on as if nothing had been
+            raise KeyboardInterrupt
     return Executed(notebook, watch.cell_seconds, time.monotonic() - watch.began)
 
 
@@ -71,9 +76,14 @@ def read(path: Path):
     import nbformat
 
     try:
-        return nbformat.read(path, as_version=4)
-    except (ValueError, AttributeError, nbformat.ValidationError) as error:
-        raise Problem(f"{path} is not a notebook ({error}). Restore it:  git checkout {path}") from None
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+    except (ValueError, TypeError, KeyError, AttributeError, nbformat.ValidationError) as error:
+        reason = str(error).strip().splitlines()[0][:100] if str(error).strip() else type(error).__name__
+        raise Problem(
+            f"{shown(path)} is not a whole notebook ({reason}). Restore it:  git restore {shown(path)}"
+        ) from None
+    return notebook
 
 
 def was_run(notebook) -> bool:
@@ -89,8 +99,8 @@ def kernel_of(notebook) -> str:
 
 
 def kernel_variables(seed: int | None, fresh: bool, scratch: Path) -> dict[str, str]:
-    """The kernel's environment variables: this process's and the seed; no bars, none of the user's start-up files."""
-    variables = dict(os.environ)
+    """The kernel's environment variables: this process's and the seed; no bars, no colours, no start-up files."""
+    variables = {name: value for name, value in os.environ.items() if name not in COLOURING} | PLAIN
     variables.update({"TQDM_DISABLE": "1", "COURSE_STORED": "1", "IPYTHONDIR": str(scratch / "ipython")})
     if seed is not None:
         variables["COURSE_SEED"] = str(seed)
@@ -102,7 +112,7 @@ def kernel_variables(seed: int | None, fresh: bool, scratch: Path) -> dict[str, 
 @contextmanager
 def _scratch() -> Iterator[Path]:
     """A folder for the kernel's socket, its own messages and its settings."""
-    with tempfile.TemporaryDirectory(prefix="course-", ignore_cleanup_errors=True) as name:
+    with tempfile.TemporaryDirectory(prefix="tmo-", dir=short_folder(), ignore_cleanup_errors=True) as name:
         yield Path(name)
 
 
@@ -138,7 +148,7 @@ def _connect(client, scratch: Path) -> None:
         kernel = client.kernel_name
         advice = f"add --with {kernel} to the command" if kernel in EXTRAS else "python course.py setup --fresh"
         raise Problem(f"The kernel {kernel!r} is not there. To make it: {advice}.") from None
-    if os.name != "nt" and len(os.fsencode(scratch)) < _LONGEST_SOCKET:
+    if os.name != "nt":
         manager.transport = "ipc"
         manager.connection_file = str(scratch / "k.json")
 

@@ -1,4 +1,4 @@
-"""Compares the packages of the Python that runs this with a lock:  python -m commands.installed LOCK
+"""Compares the packages of the Python that runs this with a lock:  python -m commands.parts.installed_packages LOCK
 
 Prints a JSON list of [name, locked version, installed version or null] for each that differs.
 """

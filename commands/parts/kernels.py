@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import subprocess
 from pathlib import Path
+
+from commands.parts.files import write_json, write_text
 
 #: The kernel's name in JupyterLab and in every stored notebook, so that saving one changes nothing.
 KERNEL_TITLE = "Model optimization course"
@@ -14,7 +15,7 @@ _EXTRA_TITLES = {"tfx": "Model optimization course: TFX", "tff": "Model optimiza
 _PATH_FILE = "model_optimization_course.pth"
 
 
-def settle(prefix: Path, python: Path, name: str, root: Path) -> None:
+def equip(prefix: Path, python: Path, name: str, root: Path) -> None:
     """Finish the environment in `prefix`, whose packages are installed.  Can be repeated."""
     write_text(_site_packages(python) / _PATH_FILE, path_line(root))
     if name == "core":
@@ -38,18 +39,7 @@ def register_kernel(prefix: Path, name: str, python: Path) -> None:
         "display_name": _EXTRA_TITLES[name],
         "language": "python",
     }
-    write_text(prefix / "share/jupyter/kernels" / name / "kernel.json", json.dumps(spec, indent=1) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write beside, then replace: files of packages may be hard links into the installer's cache."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        beside.write_text(text, encoding="utf-8", newline="\n")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_json(prefix / "share/jupyter/kernels" / name / "kernel.json", spec)
 
 
 def _site_packages(python: Path) -> Path:
@@ -61,7 +51,9 @@ def _site_packages(python: Path) -> Path:
 def _title_own_kernel(prefix: Path) -> None:
     path = prefix / "share/jupyter/kernels/python3/kernel.json"
     spec = json.loads(path.read_text("utf-8"))
-    write_text(path, json.dumps({**spec, "display_name": KERNEL_TITLE}, indent=1) + "\n")
+    if path.is_symlink():  # into the installer's cache (UV_LINK_MODE=symlink), which other environments share
+        path.unlink()
+    write_json(path, {**spec, "display_name": KERNEL_TITLE})
 
 
 def _quiet_jupyter(prefix: Path) -> None:
@@ -74,5 +66,5 @@ def _quiet_jupyter(prefix: Path) -> None:
         }
     }
     page = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
-    write_text(prefix / "etc/jupyter/jupyter_lab_config.json", json.dumps(lab, indent=1) + "\n")
-    write_text(prefix / "etc/jupyter/labconfig/page_config.json", json.dumps(page, indent=1) + "\n")
+    write_json(prefix / "etc/jupyter/jupyter_lab_config.json", lab)
+    write_json(prefix / "etc/jupyter/labconfig/page_config.json", page)

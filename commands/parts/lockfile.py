@@ -45,15 +45,15 @@ def requirements(text: str) -> list[str]:
     return [line for line in lines if line]
 
 
-def sources(name: str, folder: Path = REQUIREMENTS) -> list[Path]:
+def sources(name: str) -> list[Path]:
     """The files that the lock `name` is made of: NAME.in and its overrides (core's are overrides.txt)."""
-    overrides = folder / ("overrides.txt" if name == "core" else f"{name}-overrides.txt")
-    return [folder / f"{name}.in", *([overrides] if overrides.exists() else [])]
+    overrides = REQUIREMENTS / ("overrides.txt" if name == "core" else f"{name}-overrides.txt")
+    return [REQUIREMENTS / f"{name}.in", *([overrides] if overrides.exists() else [])]
 
 
-def sources_digest(name: str, folder: Path = REQUIREMENTS) -> str:
+def sources_digest(name: str) -> str:
     """SHA-256 over what the sources require; comments may change without a new lock."""
-    lines = [f"{path.name}: {line}" for path in sources(name, folder) for line in requirements(path.read_text("utf-8"))]
+    lines = [f"{path.name}: {line}" for path in sources(name) for line in requirements(path.read_text("utf-8"))]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -63,10 +63,10 @@ def stated_digest(lock: str) -> str | None:
     return match[1] if match else None
 
 
-def header(name: str, folder: Path = REQUIREMENTS) -> str:
+def header(name: str) -> str:
     """The first lines of a lock."""
-    made_of = " and ".join(path.name for path in sources(name, folder))
-    return f"# Made of {made_of} by:  python course.py renew {name}\n# sources: sha256:{sources_digest(name, folder)}\n"
+    made_of = " and ".join(path.name for path in sources(name))
+    return f"# Made of {made_of} by:  python course.py renew {name}\n# sources: sha256:{sources_digest(name)}\n"
 
 
 def digest(path: Path) -> str:

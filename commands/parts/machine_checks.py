@@ -18,7 +18,6 @@ from pathlib import Path
 from commands import lab
 from commands.parts import environment
 from commands.parts.errors import Problem
-from commands.parts.lockfile import ROOT
 
 GOOD, MISSING, BAD = "✔", "–", "✘"
 _GIGABYTE = 1e9
@@ -65,15 +64,15 @@ def python() -> Iterator[Finding]:
 
 def disk() -> Iterator[Finding]:
     """Space for the environment, or for work if it is there already."""
-    free = shutil.disk_usage(ROOT).free / _GIGABYTE
+    free = shutil.disk_usage(environment.ROOT).free / _GIGABYTE
     needed = 1 if environment.folder().exists() else environment.GIGABYTES["core"]
     found = f"{free:.1f} GB free, {needed} GB needed"
     yield Finding(GOOD, "disk", found) if free >= needed else Finding(BAD, "disk", found, "free some space")
-    if not environment.writable(ROOT):
+    if not environment.writable(environment.ROOT):
         yield Finding(
             MISSING,
             "clone",
-            f"{ROOT} is read-only",
+            f"{environment.ROOT} is read-only",
             "notebooks run, but cannot be saved: copy the course to a folder of your own",
         )
 
@@ -155,6 +154,10 @@ def packages() -> Iterator[Finding]:
     lock = environment.lock_path()
     place = Path(sys.prefix) if environment.running_inside() else environment.folder()
     interpreter = sys.executable if environment.running_inside() else environment.python_of(place)
+    if environment.is_foreign(place):
+        mend = "rename or remove it, then:  python course.py setup"
+        yield Finding(BAD, "environment", f"{place} exists, but the course did not make it", mend)
+        return
     if not Path(interpreter).exists():
         yield Finding(MISSING, "environment", "not made yet", "python course.py setup   (lab and test also do it)")
         return
@@ -179,22 +182,48 @@ def packages() -> Iterator[Finding]:
 def differing_packages(interpreter: Path, lock: Path) -> list[tuple[str, str, str | None]]:
     """(name, locked version, installed version or None) of what `interpreter` has otherwise than the lock says."""
     command = [interpreter, "-m", "commands.parts.installed_packages", lock]
-    answer = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    answer = subprocess.run(command, cwd=environment.ROOT, capture_output=True, check=True)
     return [tuple(row) for row in json.loads(answer.stdout)]
 
 
 def data() -> Iterator[Finding]:
     """The shipped data sets, by the checksums that utils/data.py verifies on load."""
-    sums = shipped_checksums(ROOT / "utils/data.py")
-    for name, expected in sums.items():
-        path = ROOT / "data" / f"{name}.npz"
-        mend = f"git checkout data/{path.name}   (or clone the course again)"
-        if not path.exists():
-            yield Finding(BAD, "data", f"data/{path.name} is missing", mend)
-        elif hashlib.sha256(path.read_bytes()).hexdigest() != expected:
-            yield Finding(BAD, "data", f"data/{path.name} is damaged: its SHA-256 is not the genuine one", mend)
-        else:
-            yield Finding(GOOD, "data", f"data/{path.name} is genuine")
+    sums = shipped_checksums(environment.ROOT / "utils/data.py")
+    yield from _genuine("data", {f"data/{name}.npz": expected for name, expected in sums.items()})
+
+
+def weights() -> Iterator[Finding]:
+    """The shipped networks, by the checksums beside them: without them a chapter would train for minutes."""
+    sums = environment.ROOT / "data/weights/SHA256SUMS"
+    try:
+        lines = [line.split() for line in sums.read_text("utf-8").splitlines() if line.strip()]
+        expected = {f"data/weights/{name}": digest for digest, name in lines}
+    except (OSError, ValueError) as error:
+        yield Finding(BAD, "weights", f"data/weights/SHA256SUMS cannot be read ({error})", _restore("data/weights"))
+        return
+    for path in sums.parent.glob("*.npz"):
+        expected.setdefault(f"data/weights/{path.name}", "")  # a list that was cut off is noticed
+    yield from _genuine("weights", expected)
+
+
+def _genuine(subject: str, expected: dict[str, str]) -> Iterator[Finding]:
+    """A finding for each file that is not what the course ships; one line if all are."""
+    good = True
+    for name, digest in expected.items():
+        try:
+            found = hashlib.sha256((environment.ROOT / name).read_bytes()).hexdigest()
+        except OSError:
+            found = ""
+        if found != digest:
+            good = False
+            wrong = "is damaged: its SHA-256 is not the genuine one" if found else "is missing, or cannot be read"
+            yield Finding(BAD, subject, f"{name} {wrong}", _restore(name))
+    if good:
+        yield Finding(GOOD, subject, f"{', '.join(Path(name).stem for name in expected)}: genuine")
+
+
+def _restore(name: str) -> str:
+    return f"git restore {name}   (or take it from a fresh copy of the course)"
 
 
 def shipped_checksums(source: Path) -> dict[str, str]:
@@ -213,7 +242,7 @@ def port() -> Iterator[Finding]:
         yield Finding(MISSING, "port", f"{lab.FIRST_PORT} is in use", "nothing: `lab` takes the next free one")
 
 
-CHECKS = (python, disk, memory, cpu, programs, packages, data, port)
+CHECKS = (python, disk, memory, cpu, programs, packages, data, weights, port)
 
 
 def _cpu_lines() -> list[str]:

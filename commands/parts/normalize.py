@@ -8,8 +8,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from commands.parts import environment
 from commands.parts.kernels import KERNEL_TITLE
-from commands.parts.lockfile import ROOT
+from commands.parts.short_folder import short_folder
 
 #: Kept of a cell's metadata; the rest (timings, folding, editors' notes) differs from run to run.
 _CELL_METADATA = ("tags", "course", "editable", "deletable", "slideshow")
@@ -88,9 +89,9 @@ def _as_in_javascript(value):
     return value
 
 
-def traces_of_machine(notebook, root: Path = ROOT) -> list[tuple[int, str]]:
+def traces_of_machine(notebook) -> list[tuple[int, str]]:
     """(execution count, text) wherever an output names a folder of this machine."""
-    folders = {str(root), str(Path.home()), sys.prefix, tempfile.gettempdir()} - {"/", "\\"}
+    folders = {str(environment.ROOT), str(Path.home()), sys.prefix, tempfile.gettempdir(), short_folder()} - {"/", "\\"}
     pattern = re.compile("(?:" + "|".join(map(re.escape, sorted(folders, key=len, reverse=True))) + r")[\\/][^\s'\"<]*")
     found = []
     for cell in notebook.cells:

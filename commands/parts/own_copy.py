@@ -16,8 +16,8 @@ from pathlib import Path
 from commands.parts import chapters
 from commands.parts.carry_over import carry_over, count_notes, count_own, identified, remembered
 from commands.parts.errors import Problem, explain_os_error
-from commands.parts.exclusive import Lock
 from commands.parts.lockfile import ROOT
+from commands.parts.locks import Lock
 
 FOLDER, FORMER = "my", "former"
 RECORD = "course_copy"  #: key in a copy's metadata: {"of": the chapter's file name, "cells": what is `remembered`}

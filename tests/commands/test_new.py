@@ -14,12 +14,12 @@ import nbformat
 import pytest
 
 from commands import new, run
-from commands.parts import execution
+from commands.parts import execution, files, ledger
 from commands.parts.errors import Problem
 from commands.parts.normalize import normalize
 from tests.course import answer_rules, chapter_rules, code_rules, link_rules, output_rules, standalone, style_rules
 from tests.course.notebooks import read
-from utils import ROOT, files
+from utils import ROOT
 from utils.study import checks, exercises, placeholders, questions, quiz, quotes, recipes
 
 HELPER = "optimize/family/sparse"
@@ -184,18 +184,18 @@ def test_run_stores_a_begun_chapter_without_its_claims(tmp_path, monkeypatch, ca
     path.parent.mkdir()
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
     done = execution.Executed(nbformat.read(path, as_version=4), {1: 0.5}, 0.5)
-    for module in (run.environment, run.ledger):
-        monkeypatch.setattr(module, "ROOT", tmp_path)
-    monkeypatch.setattr(run.ledger, "PATH", tmp_path / "claims.json")
-    monkeypatch.setattr(run.ledger.read, "__defaults__", (tmp_path / "claims.json",))
-    monkeypatch.setattr(run, "TIMES", tmp_path / "times.json")
+    monkeypatch.setattr(run.environment, "ROOT", tmp_path)
     monkeypatch.setattr(run, "shown", lambda path: path.relative_to(tmp_path).as_posix())
-    monkeypatch.setattr(run.chapters.notebooks, "__defaults__", ("notebooks", tmp_path))
+    monkeypatch.setattr(ledger, "shown", run.shown)
+    monkeypatch.setattr(
+        run.chapters, "notebooks", lambda folder="notebooks": sorted((tmp_path / folder).glob("*.ipynb"))
+    )
     monkeypatch.setattr(execution, "execute", lambda *_, **__: done)
     before = path.read_bytes()
     assert run.store(path, run_options())
-    assert len(json.loads((tmp_path / "claims.json").read_text()) if claims else []) == claims
-    assert (tmp_path / "claims.json").exists() == (tmp_path / "times.json").exists() == bool(claims)
+    results = tmp_path / "data/results"
+    assert len(json.loads((results / "claims.json").read_text())) == claims
+    assert (results / "run_times.json").exists() is bool(claims)
     assert path.read_bytes() != before and ("placeholders" in capsys.readouterr().out) is not bool(claims)
 
 
@@ -303,11 +303,11 @@ def test_a_read_only_clone_is_named(tmp_path, monkeypatch):
 
 
 def killed(root: Path, after: int) -> None:
-    """A process that begins chapter 06 and dies before it writes the file `after`, counted from 0 and the plan."""
+    """A process that begins chapter 06 and dies while it writes the file `after`, counted from 0."""
     content = new._contents("06", "pruning", HELPER, root)
     code = f"""import json, os, pathlib, sys
 from commands import new
-from utils import files
+from commands.parts import files
 kept, wrote = files.write_text, []
 def dies(path, text):
     wrote.append(path)
@@ -322,10 +322,10 @@ new._write_all(json.load(sys.stdin), pathlib.Path({str(root)!r}))"""
     assert done.returncode == 9
 
 
-@pytest.mark.parametrize("after", [1, 9, 15])
+@pytest.mark.parametrize("after", [0, 9, 14])
 def test_the_half_that_a_kill_left_is_removed_by_the_next_new(tmp_path, after):
     killed(tmp_path, after)
-    assert (tmp_path / new.PLAN).exists() and len(names(tmp_path)) == after - 1 + 2  # and the plan, and half a file
+    assert (tmp_path / new.PLAN).exists() and len(names(tmp_path)) == after + 2  # and the plan, and half a file
     made = new.create("06", "other_topic", None, tmp_path)
     assert names(tmp_path) == {path.relative_to(tmp_path).as_posix() for path in made}
     assert not (tmp_path / "utils/optimize").exists()

@@ -13,10 +13,12 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from commands import run
+from commands import quote, run
 from commands.parts import chapters, environment, execution, ledger, outputs, seeds
 from commands.parts.errors import Problem
+from commands.parts.files import write_json
 from commands.parts.normalize import cell_id, normalize, traces_of_machine
+from utils.study import quotes
 
 WIDGET = "application/vnd.jupyter.widget"
 CLAIM = """
@@ -50,14 +52,9 @@ def course(tmp_path, monkeypatch):
     root = tmp_path / "Übung kurs"
     (root / "notebooks").mkdir(parents=True)
     (root / "solutions").mkdir()
-    for module in (chapters, environment, ledger):
-        monkeypatch.setattr(module, "ROOT", root)
-    monkeypatch.setattr(chapters.notebooks, "__defaults__", (chapters.CHAPTERS, root))
-    monkeypatch.setattr(chapters.find, "__kwdefaults__", {"solutions": False, "root": root})
-    monkeypatch.setattr(chapters.shown, "__defaults__", (root,))
-    monkeypatch.setattr(ledger.read, "__defaults__", (root / "data/results/claims.json",))
-    monkeypatch.setattr(ledger, "PATH", root / "data/results/claims.json")
-    monkeypatch.setattr(run, "TIMES", root / "data/results/run_times.json")
+    (root / "README.md").write_text("It needs {{C00-x}}.\n", encoding="utf-8")
+    monkeypatch.setattr(environment, "ROOT", root)
+    monkeypatch.setattr(quotes, "PICTURES", {})
 
     def add(name: str, *sources: str, folder: str = "notebooks") -> Path:
         path = root / folder / f"{name}.ipynb"
@@ -105,14 +102,20 @@ def test_run_stores_outputs_ledger_and_times(course):
             "cell": 2,
         }
     ]
-    (times,) = json.loads(run.TIMES.read_text("utf-8"))
+    (times,) = json.loads((environment.ROOT / "data/results/run_times.json").read_text("utf-8"))
     assert times["notebook"] == "notebooks/03_small.ipynb" and times["cells"] == 3 and times["seconds"] > 0
     first = path.read_bytes()
-    (path.parent / ".03_small.ipynb.123.new").touch()  # of a run that was killed while writing
+    leavings = [path.parent / ".03_small.ipynb.0a1b2c3d.new", environment.ROOT / "README.123.new"]
+    for leaving in leavings:  # of runs that were killed while they wrote
+        leaving.touch()
+        os.utime(leaving, (0, 0))
+    young = environment.ROOT / ".README.md.00000000.new"
+    young.touch()  # of a process that lives
     assert run.main(options()) == 0
     assert path.read_bytes() == first, "a second run must change nothing"
     assert "execution" not in json.dumps([cell.metadata for cell in notebook.cells])
     assert sorted(p.name for p in path.parent.iterdir()) == [path.name], "no sockets, no half-written files"
+    assert not any(leaving.exists() for leaving in leavings) and young.exists()
 
 
 def test_check_names_what_differs_and_changes_nothing(course, without_kernel, capsys):
@@ -138,12 +141,12 @@ def test_check_wants_a_notebook_that_was_run(course, capsys):
 
 
 def test_seeds_count_how_often_a_claim_held(course):
-    source = "import os\nassert os.environ['COURSE_FRESH'] == '1'\nclaim('Q3-seed', int(os.environ['COURSE_SEED']), 2)"
+    source = "import os\nassert os.environ['COURSE_FRESH'] == '1'\nclaim('Q3-seed', int(os.environ['COURSE_SEED']), 1)"
     path = course("03_small", CLAIM, source, "1 / 0")
     before = path.read_bytes()
-    records, complaints = seeds.try_seeds(path, 3, 60)
-    assert records["Q3-seed"].figures == ["0", "1", "2"] and records["Q3-seed"].failed == [2]
-    assert any("held 2 of 3   0 … 1 … 2   failed with seed 2" in line for line in seeds.table(records, 3))
+    records, complaints = seeds.try_seeds(path, 2, 60)
+    assert records["Q3-seed"].figures == ["0", "1"] and records["Q3-seed"].failed == [1]
+    assert any("held 1 of 2   0 … 1 … 1   failed with seed 1" in line for line in seeds.table(records, 2))
     assert [c for c in complaints if "ZeroDivisionError" in c], "an error that is no claim is no success"
     assert path.read_bytes() == before
 
@@ -172,6 +175,18 @@ def test_the_culprit_is_named_and_the_notebook_stays(course, capsys, source, lim
     assert path.read_bytes() == before
 
 
+def test_ctrl_c_behind_the_last_cell_stops_too(course, monkeypatch):
+    """nbclient takes the signal as a wish to end the kernel, which it is ending anyway, and returns."""
+    client = argparse.Namespace(execute=lambda **_: None, _async_cleanup_kernel_future="made by the signal")
+    monkeypatch.setattr(execution, "_client", lambda *_: client)
+    monkeypatch.setattr(execution, "_connect", lambda *_: None)
+    path = course("03_small", "print('last')")
+    with pytest.raises(KeyboardInterrupt):
+        execution.execute(path)
+    client._async_cleanup_kernel_future = None
+    assert execution.execute(path).seconds >= 0
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no signals for a process of one's own")
 def test_ctrl_c_stops_everything_and_is_no_dead_kernel(course):
     press = "import os, signal, time\nos.kill(os.getppid(), signal.SIGINT)\ntime.sleep(60)"
@@ -180,12 +195,17 @@ def test_ctrl_c_stops_everything_and_is_no_dead_kernel(course):
 
 
 def test_one_failing_chapter_does_not_stop_the_next(course, without_kernel, capsys):
-    bad, good = course("01_bad", "1 / 0"), course("02_good", "print(2)")
+    bad, good = course("01_bad", "print(1)"), course("02_good", "print(2)")
+    assert run.main(options()) == 0
+    bad = course("01_bad", "1 / 0")
     before = bad.read_bytes()
+    capsys.readouterr()
     assert run.main(options()) == 1
     assert bad.read_bytes() == before
     assert nbformat.read(good, as_version=4).cells[1].outputs[0].text == "2\n"
-    assert "notebooks/01_bad.ipynb" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "notebooks/01_bad.ipynb" in said.err
+    assert "notebooks/02_good.ipynb" in said.out and "01_bad" not in said.out, "its seconds are of another run"
 
 
 def test_a_path_of_this_machine_is_not_stored(course, without_kernel, capsys):
@@ -210,11 +230,113 @@ def test_contradictions_are_refused(wrong):
         run.main(options(**wrong))
 
 
-def test_what_is_no_notebook_is_a_sentence(course):
+@pytest.mark.parametrize(
+    "text",
+    ["", "half a noteb", "{}", "[]", "null", '{"cells": 3, "nbformat": 4}', '{"cells": [{}], "nbformat": 4}', "\ud800"],
+)
+def test_what_is_no_notebook_is_a_sentence(course, text):
     path = course("03_small")
-    path.write_text("half a noteb", encoding="utf-8")
-    with pytest.raises(Problem, match="is not a notebook"):
-        execution.execute(path)
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(Problem, match=r"notebooks/03_small\.ipynb is not a whole notebook \(.+\)\. Restore it"):
+        execution.read(path)
+
+
+def test_a_kernel_does_not_colour_what_is_compared(monkeypatch, tmp_path):
+    for name in execution.COLOURING:
+        monkeypatch.setenv(name, "1")
+    variables = execution.kernel_variables(3, True, tmp_path)
+    assert variables["NO_COLOR"] == "1" and variables["PYTHON_COLORS"] == "0"
+    assert not set(execution.COLOURING) & set(variables)
+    assert variables["COURSE_SEED"] == "3" and variables["COURSE_FRESH"] == "1"
+
+
+# ---- damaged files
+
+
+def claiming(id: str, figure: int = 1) -> dict:
+    said = {"kind": "claim", "id": id, "sentence": "It is small", "bound": {"below": 5}, "figure": str(figure)}
+    return new_output("display_data", data={"text/plain": f"✔ {id}"}, metadata={"course": said})
+
+
+@pytest.fixture
+def stored(course):
+    """Two chapters that were run, with a claim each, and their ledger."""
+    paths = []
+    for name, id in (("03_a", "Q3-a"), ("04_b", "Q6-b")):
+        path = course(name, "x = 1")
+        notebook = nbformat.read(path, as_version=4)
+        notebook.cells[1].update(execution_count=1, outputs=[claiming(id)])
+        nbformat.write(normalize(notebook), path)
+        paths.append(path)
+    book, complaints = ledger.collected()
+    assert [entry["id"] for entry in book] == ["Q3-a", "Q6-b"] and complaints == []
+    write_json(ledger.path(), book)
+    return paths
+
+
+def ids() -> list[str]:
+    return [entry["id"] for entry in ledger.read()]
+
+
+@pytest.mark.parametrize("content", [None, "", '[{"id": "Q3-a", "no', "{}", "[1]", "[]", '[{"id": "Q3-a"}]'])
+@pytest.mark.parametrize("verb", ["run", "quote"])
+def test_a_damaged_ledger_is_collected_again(stored, without_kernel, content, verb):
+    ledger.path().unlink() if content is None else ledger.path().write_text(content, encoding="utf-8")
+    (environment.ROOT / "README.md").write_text("no quotes\n", encoding="utf-8")
+    assert quote.main(None) == 0 if verb == "quote" else run.main(options(chapters=["04"])) == 0
+    assert ids() == (["Q3-a", "Q6-b"] if verb == "quote" else ["Q3-a"]), "chapter 04 claims nothing in this kernel"
+
+
+@pytest.mark.parametrize("length", [0, 1, 300])
+def test_a_truncated_notebook_does_not_stop_another(stored, without_kernel, capsys, length):
+    damaged, other = stored
+    damaged.write_bytes(damaged.read_bytes()[:length])
+    assert run.main(options(chapters=["04"])) == 1
+    assert execution.was_run(execution.read(other))
+    assert ids() == ["Q3-a"], "what the damaged one claimed stays"
+    assert "✘ notebooks/03_a.ipynb is not a whole notebook" in capsys.readouterr().err
+    with pytest.raises(Problem, match=r"03_a\.ipynb is not a whole notebook"):
+        quote.main(None)
+
+
+def test_a_truncated_notebook_without_a_ledger_is_said_before_the_work(stored, without_kernel):
+    stored[0].write_text("{", encoding="utf-8")
+    ledger.path().unlink()
+    before = stored[1].read_bytes()
+    with pytest.raises(Problem, match=r"03_a\.ipynb is not a whole notebook"):
+        run.main(options(chapters=["04"]))
+    assert stored[1].read_bytes() == before and not ledger.path().exists()
+
+
+def test_a_chapter_whose_outputs_were_cleared_keeps_its_claims(stored, without_kernel):
+    notebook = execution.read(stored[0])
+    notebook.cells[1].update(execution_count=None, outputs=[])
+    nbformat.write(notebook, stored[0])
+    run.main(options(chapters=["04"]))
+    assert ids() == ["Q3-a"]
+
+
+def test_damaged_run_times_are_said_before_the_work(stored, without_kernel):
+    (environment.ROOT / "data/results/run_times.json").write_text("[", encoding="utf-8")
+    before = stored[1].read_bytes()
+    with pytest.raises(Problem, match=r"run_times\.json is not JSON"):
+        run.main(options(chapters=["04"]))
+    assert stored[1].read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [(KeyError("README.md: the text quotes 'Q9-x'"), "quotes 'Q9-x'"), (ValueError("Expecting value"), "not renewed")],
+)
+def test_pages_that_cannot_be_renewed_are_a_sentence(stored, without_kernel, monkeypatch, capsys, error, sentence):
+    def fail(root):
+        raise error
+
+    monkeypatch.setattr(quotes, "refresh_pages", fail)
+    assert run.main(options(chapters=["04"])) == isinstance(error, ValueError), "a chapter may not have been run yet"
+    assert sentence in capsys.readouterr().err
+    with pytest.raises(Problem, match=sentence):
+        quote.main(None)
 
 
 # ---- without kernels
@@ -237,6 +359,15 @@ def test_an_unknown_chapter_gets_the_nearest(course, name, meant):
     course("03_small")
     with pytest.raises(Problem, match=f"Did you mean {meant}"):
         chapters.find([name])
+
+
+@pytest.mark.parametrize("name", ["6", "06", "06_pruning", "pruning", "notebooks/06_pruning.ipynb"])
+def test_a_planned_chapter_is_called_planned(course, name):
+    course("05_small")
+    with pytest.raises(Problem, match="Chapter 06, “Pruning”, is planned"):
+        chapters.find([name])
+    path = course("06_other_words")
+    assert chapters.find(["06"]) == [path]
 
 
 def test_cell_ids_follow_the_source_and_are_unique():
@@ -270,10 +401,11 @@ def test_normalizing_leaves_nothing_of_the_machine_and_repeats():
     nbformat.validate(notebook)
 
 
-def test_machine_paths_are_found_in_text_and_html():
+def test_machine_paths_are_found_in_text_and_html(monkeypatch):
     cell = new_code_cell("x", execution_count=4)
     cell.outputs = [new_output("display_data", data={"text/html": "<b>/opt/course/data/x.npz</b> /opt/courses"})]
-    assert traces_of_machine(new_notebook(cells=[cell]), Path("/opt/course")) == [(4, "/opt/course/data/x.npz")]
+    monkeypatch.setattr(environment, "ROOT", Path("/opt/course"))
+    assert traces_of_machine(new_notebook(cells=[cell])) == [(4, "/opt/course/data/x.npz")]
 
 
 @pytest.mark.parametrize(
@@ -295,16 +427,22 @@ def test_only_brackets_may_differ(old, new, differ):
     assert bool(outputs.differences(notebook(old), notebook(new))) is differ
 
 
-def test_the_ledger_replaces_what_was_executed_and_keeps_the_rest():
-    def entry(id, notebook, figure="1"):
-        return {"id": id, "notebook": notebook, "cell": 1, "figure": figure}
+def test_an_id_that_is_claimed_twice_is_refused_before_anything_is_stored(stored):
+    notebook = execution.read(stored[1])
+    notebook.cells[1].outputs = [claiming("Q3-a")]
+    with pytest.raises(Problem, match=r"Q3-a is made twice: in notebooks/03_a\.ipynb cell \[1\] and in notebooks/04_b"):
+        ledger.collected({stored[1]: notebook})
 
-    old = [entry("Q2-a", "n/02"), entry("Q2-gone", "n/02"), entry("Q10-b", "n/10"), entry("Q5-x", "n/removed")]
-    new = [entry("Q2-a", "n/02", "2"), entry("C00-z", "n/02")]
-    book = ledger.merged(old, new, {"n/02"}, {"n/02", "n/10"})
-    assert [(e["id"], e["figure"]) for e in book] == [("Q2-a", "2"), ("Q10-b", "1"), ("C00-z", "1")]
-    with pytest.raises(Problem, match="Q10-b is made twice: in n/10"):
-        ledger.merged(old, [entry("Q10-b", "n/02")], {"n/02"}, {"n/02", "n/10"})
+
+def test_the_ledger_is_in_the_order_of_questions(stored):
+    notebook = execution.read(stored[0])
+    notebook.cells[1].outputs = [claiming(id, 2) for id in ("C00-z", "Q10-b", "Q2-a")]
+    book, _ = ledger.collected({stored[0]: notebook})
+    assert [(e["id"], e["figure"]) for e in book] == [("Q2-a", "2"), ("Q6-b", "1"), ("Q10-b", "2"), ("C00-z", "2")]
+
+
+def test_the_ledger_is_what_the_course_stores():
+    assert ledger.collected() == (ledger.read(), [])
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import datetime
+import json
+
 import nbformat
+import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from benchmarks import elsewhere
+from benchmarks import _processor, elsewhere
 from benchmarks.elsewhere import Outcome, Variant
 from commands.parts import chapters
+from commands.parts.errors import Problem
+from tests.harness.needs import needs
+from utils import ROOT
+from utils.optimize.quantization import grid, integer_kernels
 
 
 def test_variants_really_differ_from_the_usual_settings():
@@ -17,7 +25,9 @@ def test_variants_really_differ_from_the_usual_settings():
     assert tried["threads"]["TF_NUM_INTRAOP_THREADS"] == "2" != usual["TF_NUM_INTRAOP_THREADS"]
     assert tried["onednn"]["TF_ENABLE_ONEDNN_OPTS"] == "1" != usual["TF_ENABLE_ONEDNN_OPTS"]
     assert tried["seed 1"]["COURSE_FRESH"] == "1" != usual["COURSE_FRESH"]
-    assert [variant.seed for variant in elsewhere.variants()] == [0, 0, 0, 1, 2]
+    assert [variant.seed for variant in elsewhere.variants()] == [0, 0, 0, 0, 0, 0, 1, 2]
+    moved = {tried[f"ulp {draw}"]["COURSE_NUDGE"] for draw in elsewhere.ULP_DRAWS}
+    assert len(moved) == len(elsewhere.ULP_DRAWS) and usual["COURSE_NUDGE"] == "0" not in moved
 
 
 def test_numpy_takes_the_features_that_are_to_be_switched_off():
@@ -91,10 +101,70 @@ def test_the_report_names_what_failed(capsys):
     assert "✘ Q3-x: 0.4" in text and "✘ code cell 2" in text and "1 of    2" in text
 
 
-def test_one_chapter_on_another_machine():
-    """The cheapest variant that changes floats: numpy without its vector kernels."""
-    [path] = chapters.find(["03"])
-    variant = next(v for v in elsewhere.variants() if v.name == "numpy")
+def test_an_unknown_variant_is_answered_with_those_there_are():
+    with pytest.raises(SystemExit, match="no variant cpu; there are threads, onednn, numpy, ulp, seed, processor"):
+        elsewhere.main(["03", "--variants", "cpu"])
+
+
+def test_without_qemu_the_processors_are_left_out_aloud_or_demanded(monkeypatch, capsys):
+    options = elsewhere.parser().parse_args(["03"])
+    monkeypatch.setattr(_processor, "emulator", lambda: None)
+    monkeypatch.delenv("COURSE_REQUIRE_ALL", raising=False)
+    assert not elsewhere.emulation_wanted(options)
+    assert "left out: processor" in capsys.readouterr().err
+    monkeypatch.setenv("COURSE_REQUIRE_ALL", "1")
+    for demanded in (options, elsewhere.parser().parse_args(["03", "--variants", "processor"])):
+        with pytest.raises(Problem, match="apt install qemu-user"):
+            elsewhere.emulation_wanted(demanded)
+    assert not elsewhere.emulation_wanted(elsewhere.parser().parse_args(["03", "--variants", "ulp"]))
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cases")
+    for chapter in _processor.CASES:
+        _processor.export(folder, chapter, pictures=4)
+    return folder
+
+
+def test_what_is_replayed_is_equal_here_and_stands_for_claims(cases):
+    known = {claim["id"] for claim in json.loads((ROOT / "data/results/claims.json").read_text("utf-8"))}
+    found = dict(_processor.compared(cases))
+    assert {case.split(",")[0] for case in found} <= known and len(found) == 4
+    assert not any(count for tensors in found.values() for count in tensors.values())
+
+
+def test_a_division_where_the_kernel_multiplies_is_found(cases, monkeypatch):
+    def divided(x, *, symmetric):
+        grids = [grid.choose(row) for row in x]
+        rows = np.array([grid.quantize(row, g) for row, g in zip(x, grids, strict=True)])
+        return rows, *(np.array([[getattr(g, name)] for g in grids]) for name in ("scale", "zero_point"))
+
+    monkeypatch.setattr(integer_kernels, "quantize_rows", divided)
+    found = dict(_processor.compared(cases))
+    assert sum(found["Q23-by-hand, ties"].values()) > 0 == sum(found["Q3-bit-for-bit"].values())
+
+
+@pytest.mark.parametrize("processor", _processor.PROCESSORS)
+def test_computations_by_hand_are_the_kernels_on_other_processors(cases, processor):
+    needs("qemu-user")
+    found = _processor.replay(cases, processor)
+    assert len(found) == 4
+    assert not any(count for tensors in found.values() for count in tensors.values()), found
+
+
+def test_a_replay_that_fails_says_why(tmp_path):
+    needs("qemu-user")
+    np.savez(tmp_path / "bad.npz", content=np.zeros(20, np.uint8), x=np.zeros(3))
+    with pytest.raises(RuntimeError, match=r"replay on Nehalem ended with 1.*TFL3"):
+        _processor.replay(tmp_path, "Nehalem")
+
+
+def test_a_chapter_with_other_last_places():
+    """One chapter a day, so that a week sees them all: none may claim what a moved last place changes."""
+    paths = chapters.find([])
+    path = paths[datetime.datetime.now(datetime.UTC).toordinal() % len(paths)]
+    variant = next(v for v in elsewhere.variants() if v.name == f"ulp {elsewhere.ULP_DRAWS[0]}")
     outcome = elsewhere.try_variant(path, variant)
-    assert outcome.good, outcome
+    assert outcome.good, f"python course.py bench elsewhere {chapters.number(path)} --variants ulp: {outcome}"
     assert outcome.held > 0

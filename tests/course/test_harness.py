@@ -12,6 +12,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from tests.harness import budget, clock
+from tests.harness import needs as needs_module
 from tests.harness.needs import find, needs, required
 from utils import ROOT, claims
 from utils.study import questions
@@ -64,7 +65,10 @@ def report(tmp_path_factory) -> dict[str, str]:
         ("x += 1\nx;", []),
         (CLAIM.format(1.5), claimed("1.4")),
         ("import sys; print('W', file=sys.stderr)", [new_output("stream", name="stderr", text="W\n")]),
-        ("print(os.environ['COURSE_STORED'], os.environ['TQDM_DISABLE'])", stdout("1 1\n")),
+        (
+            "print(*map(os.environ.get, ('COURSE_STORED', 'TQDM_DISABLE', 'NO_COLOR', 'FORCE_COLOR')))",
+            stdout("1 1 1 None\n"),
+        ),
     )
     notebook(
         folder / "network.ipynb",
@@ -101,6 +105,7 @@ def report(tmp_path_factory) -> dict[str, str]:
         str(folder),
     ]
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "COURSE_REQUIRE"))}
+    environment["FORCE_COLOR"] = "1"  # as some terminals and services set it
     done = subprocess.run(command, cwd=folder, env=environment, text=True, capture_output=True, timeout=300)
     outcomes = {
         match[2]: match[1]
@@ -166,6 +171,18 @@ def test_a_missing_tool_fails_where_everything_is_required(name, monkeypatch):
     monkeypatch.setenv("COURSE_REQUIRE_ALL", "1")
     with pytest.raises(pytest.fail.Exception, match=f"{name} is missing here; .*nothing may be skipped"):
         needs(name)
+
+
+def test_what_git_does_not_list_is_no_clone(tmp_path, monkeypatch):
+    """A ZIP download, also one that was unpacked within another repository."""
+    monkeypatch.setattr(needs_module, "ROOT", tmp_path)
+    (tmp_path / "course.py").touch()
+    assert find("clone")[0] is None
+    git = [needs("git"), "-C", str(tmp_path)]
+    subprocess.run([*git, "init", "-q"], check=True)
+    assert find("clone")[0] is None
+    subprocess.run([*git, "add", "course.py"], check=True)
+    assert find("clone")[0] == str(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["chrome", "module:", "kernel:", "", "node20"])

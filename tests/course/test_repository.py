@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,6 +14,7 @@ import pytest
 
 from tests.course import answer_rules, code_rules, link_rules
 from tests.course.chapter_rules import AWAITING_REWRITE
+from tests.harness import answers
 from tests.harness.needs import needs
 from utils import ROOT, recorded
 from utils.study import questions, quotes
@@ -61,22 +64,50 @@ def test_links_of_pages(file):
     assert link_rules.broken_links(source(file), ROOT / file, ROOT) == []
 
 
+def tracked() -> list[str]:
+    """The files that git knows; a visible skip where it knows none."""
+    needs("clone")
+    return subprocess.run(["git", "ls-files"], cwd=ROOT, text=True, capture_output=True, check=True).stdout.splitlines()
+
+
+def texts(allowed: tuple[str, ...] = ()) -> dict[str, str]:
+    """{file: text} of what is tracked, without data."""
+    found = {}
+    for file in set(tracked()) - set(allowed):
+        with contextlib.suppress(UnicodeDecodeError, FileNotFoundError):  # data; deleted and not committed yet
+            found[file] = source(file)
+    return found
+
+
 def test_no_file_names_a_machine():
     hosts = tuple(
         host
         for name in ("PIP_INDEX_URL", "UV_INDEX_URL", "UV_DEFAULT_INDEX", "npm_config_registry")
         if (host := urlsplit(os.environ.get(name, "")).hostname)
     )
-    listed = subprocess.run([needs("git"), "ls-files"], cwd=ROOT, text=True, capture_output=True, check=True).stdout
     allowed = ("tests/course/test_rules.py", "tests/course/test_code_rules.py", "tests/course/code_rules.py")
-    wrong = {}
-    for file in set(listed.splitlines()) - set(allowed):
-        try:
-            found = code_rules.no_machine_names(source(file), ROOT, hosts)
-        except (UnicodeDecodeError, FileNotFoundError):
-            continue  # data, or deleted and not committed yet
-        wrong |= {file: found} if found else {}
-    assert wrong == {}
+    found = {file: code_rules.no_machine_names(text, ROOT, hosts) for file, text in texts(allowed).items()}
+    assert {file: names for file, names in found.items() if names} == {}
+
+
+def test_notebooks_that_files_name_are_there():
+    """Notebooks that a file names are there, after a chapter was renamed too."""
+    made_up = re.compile(r"tests/|docs/decisions/|docs/template/|data/results/|commands/new.py")
+    named = {
+        (file, name)
+        for file, text in texts().items()
+        if not made_up.match(file) and not file.endswith(".ipynb")
+        for name in re.findall(r"\b\d\d[a-z]?_\w+\.ipynb", text)
+    }
+    assert {file for file, _ in named} & {"README.md", "commands/lab.py", "commands/test.py"}
+    assert {(file, name) for file, name in named if not (ROOT / "notebooks" / name).is_file()} == set()
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("notebooks/*.ipynb")), ids=lambda path: path.name)
+def test_no_chapter_holds_a_readers_answer(path: Path):
+    """No chapter in `notebooks/` holds a reader's answer to an exercise."""
+    if sentence := answers.found(path):
+        pytest.fail(sentence, pytrace=False)
 
 
 def ledger() -> dict[str, str]:

@@ -18,6 +18,8 @@ from collections.abc import Callable
 
 import pytest
 
+from commands.parts.environment import ROOT
+
 _MAC_APPS = (
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
     "/Applications/Chromium.app/Contents/MacOS/Chromium",
@@ -38,6 +40,13 @@ def _network_namespace() -> str | None:
     return " ".join([tool, *flags]) if allowed else None
 
 
+def _clone() -> str | None:
+    """A clone whose files git lists: not a ZIP download, not the clone of somebody else."""
+    git = shutil.which("git")
+    asked = [git, "-C", str(ROOT), "ls-files", "--error-unmatch", "course.py"]
+    return str(ROOT) if git and subprocess.run(asked, capture_output=True).returncode == 0 else None
+
+
 #: name -> (how to find it, what to do when it is missing)
 TOOLS: dict[str, tuple[Callable[[], str | None], str]] = {
     "chromium": (
@@ -47,8 +56,13 @@ TOOLS: dict[str, tuple[Callable[[], str | None], str]] = {
     "node": (_program("node", "nodejs"), "install Node 20 or newer (Debian: apt install nodejs)"),
     "npm": (_program("npm"), "install npm (Debian: apt install npm)"),
     "git": (_program("git"), "install git"),
+    "clone": (
+        _clone,
+        f"a ZIP download has none; in the clone of another user:  git config --global --add safe.directory '{ROOT}'",
+    ),
     "uv": (_program("uv"), "install uv (pip install uv)"),
     "gcc": (_program("gcc", "cc", "clang"), "install a C compiler (Debian: apt install gcc)"),
+    "qemu-user": (_program("qemu-x86_64"), "install qemu-user (Debian: apt install qemu-user)"),
     "network-namespace": (_network_namespace, "run on Linux, as a user who may call `unshare -n`"),
 }
 

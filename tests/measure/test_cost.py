@@ -17,6 +17,23 @@ def test_energy_is_the_published_table():
     assert small.high == pytest.approx(0.3e-6 + 250 * 100e-12)
 
 
+#: Horowitz, ISSCC 2014, figure 1.1.9, typed from the paper's table: picojoules of (multiplication, addition).
+PUBLISHED = {"float32": (3.7, 0.9), "float16": (1.1, 0.4), "int32": (3.1, 0.1), "int8": (0.2, 0.03)}
+
+
+@pytest.mark.parametrize("dtype", cost.PICOJOULES_PER_MAC)
+def test_each_type_has_the_published_energy(dtype):
+    multiply, add = PUBLISHED[dtype]
+    if dtype == "int8":  # its products are added to a sum of 32 bits
+        add = PUBLISHED["int32"][1]
+    assert cost.energy_per_inference(10**12, 0, dtype).arithmetic == pytest.approx(multiply + add)
+
+
+@pytest.mark.parametrize(("memory", "published"), [("cache", (10, 100)), ("dram", (1300, 2600))])
+def test_each_memory_has_the_published_energy_of_eight_bytes(memory, published):
+    assert cost.energy_per_inference(0, 8 * 10**12, memory=memory).memory == pytest.approx(published)
+
+
 def test_cost_by_hand():
     # 36 ms, 0.05 an hour: a million take 10 hours
     assert cost.cost_per_million(0.036, 0.05) == pytest.approx(0.5)

@@ -6,10 +6,12 @@ import functools
 import gc
 import time
 
+import numpy as np
 import pytest
 
 from tests.little import as_tflite, classifier, examples
-from utils import artifact
+from utils import artifact, formats
+from utils.artifact import Artifact
 from utils.deploy.tflite.tflite_model import TFLiteModel
 from utils.measure import timing
 
@@ -78,6 +80,54 @@ def test_throughput_grows_with_the_batch():
 def test_latency_refuses(sides, options, error, sentence):
     with pytest.raises(error, match=sentence):
         timing.latency(sides, **options)
+
+
+def measured(seconds: dict[str, np.ndarray]) -> timing.Timings:
+    return timing.Timings({name: timing.Timing(name, times, 1, None, 0.0) for name, times in seconds.items()})
+
+
+def test_the_interval_of_a_ratio_has_a_seed_and_a_confidence():
+    rng = np.random.default_rng(0)
+    timings = measured({"a": rng.gamma(2, 1, 50), "b": rng.gamma(2, 2, 50)})
+    first = timings.ratio("a", "b")
+    assert first == timings.ratio("a", "b", seed=0) == timings.ratio("a", "b", confidence=0.95)
+    others = [timings.ratio("a", "b", seed=seed) for seed in range(1, 6)]
+    medians = [np.median(timings[name].seconds) for name in "ab"]
+    assert {one.value for one in others} == {first.value} == {medians[0] / medians[1]}
+    assert len({(one.low, one.high) for one in [first, *others]}) > 3
+    narrow = timings.ratio("a", "b", confidence=0.5)
+    assert first.low < narrow.low <= narrow.high < first.high
+
+
+def test_the_ratio_pairs_the_rounds():
+    """A machine that slows down slows both sides: their ratio stays."""
+    drift = np.linspace(1, 9, 60)
+    ratio = measured({"a": 2 * drift, "b": drift}).ratio("a", "b")
+    assert (ratio.low, ratio.value, ratio.high) == pytest.approx((2, 2, 2))
+
+
+def test_quantiles_of_known_times():
+    one = timing.Timing("a", np.arange(101) / 100, 5, None, 0.0)
+    assert (one.median, one.p90, one.p99, one.mean) == pytest.approx((0.5, 0.9, 0.99, 0.5))
+    assert one.throughput == pytest.approx(10)
+    assert timing.Timings(a=one).rows() == [
+        {"side": "a", "median ms": 500, "p90 ms": 900, "p99 ms": 990, "first ms": 0, "load ms": None}
+    ]
+
+
+def test_throughput_takes_several_inputs():
+    class Runner:
+        def run(self, x):
+            sizes.append((len(x["a"]), len(x["b"])))
+
+    sizes = []
+    artifact.register("sum", suffix=".sum", magic=b"SUM", opener=lambda content, trusted: Runner())
+    try:
+        found = timing.throughput(Artifact(b"SUM", "sum"), {"a": np.ones(9), "b": np.ones(9)}, (2, 9), rounds=2)
+    finally:
+        formats._FORMATS.pop("sum")
+    assert set(found) == {2, 9}
+    assert set(sizes) == {(2, 2), (9, 9)}
 
 
 def test_ratio_of_an_unknown_side():

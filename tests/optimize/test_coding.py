@@ -56,3 +56,17 @@ def test_no_coder_beats_the_entropy_of_independent_values():
 def test_entropy_refuses_what_has_none(values):
     with pytest.raises(ValueError, match="values"):
         coding.entropy(np.array(values))
+
+
+def test_each_method_makes_the_format_of_its_name():
+    import gzip
+    import lzma
+
+    content = b"weights " * 50
+    packed = {method: coding.compress(content, method) for method in coding.METHODS}
+    assert packed["gzip"][:2] == b"\x1f\x8b" and gzip.decompress(packed["gzip"]) == content
+    assert packed["xz"][:6] == b"\xfd7zXZ\x00" and lzma.decompress(packed["xz"], lzma.FORMAT_XZ) == content
+    for made in packed:
+        for read in packed.keys() - {made}:
+            with pytest.raises(ValueError, match=f"no whole {read} stream"):
+                coding.decompress(packed[made], read)

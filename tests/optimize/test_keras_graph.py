@@ -7,7 +7,9 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
+from utils import checks
 from utils.optimize import keras_graph
+from utils.optimize.toolkit.layer_samples import LAYERS
 
 K = tf_keras.layers
 
@@ -94,32 +96,110 @@ def test_a_layer_can_be_left_out_and_set_otherwise():
     np.testing.assert_array_equal(changed.get_layer(name).get_weights()[0], model.get_layer(name).get_weights()[0])
 
 
-def test_what_has_no_graph_is_named():
+def test_flattened_opens_nested_and_subclassed_models():
     class Own(tf_keras.Model):
-        pass
+        def __init__(self):
+            super().__init__()
+            self.dense = K.Dense(3, name="inside")
 
-    with pytest.raises(TypeError, match=r"takes a tf_keras model; got builtins\.str"):
-        keras_graph.require_graph("model")
-    with pytest.raises(ValueError, match="functional interface"):
-        keras_graph.require_graph(Own())
-    with pytest.raises(ValueError, match="Input layer"):
-        keras_graph.require_graph(tf_keras.Sequential([K.Dense(2)]))
+        def call(self, x):
+            return self.dense(x)
 
-
-@pytest.mark.parametrize(
-    "x, said",
-    [
-        (np.zeros((3, 8, 8)), r"shape \(3, 8, 8\); the model takes \(n, 8, 8, 2\)"),
-        (np.zeros((0, 8, 8, 2)), "n at least 1"),
-        (np.full((1, 8, 8, 2), np.nan), "NaN"),
-        ([np.zeros((1, 8, 8, 2))] * 2, "1 inputs, got 2 arrays"),
-    ],
-)
-def test_samples_that_do_not_fit_are_refused_in_a_sentence(x, said):
-    with pytest.raises(ValueError, match=said):
-        keras_graph.input_arrays(sequential(), x)
+    start = tf_keras.Input((4,))
+    inner = tf_keras.Sequential([tf_keras.Input((4,)), K.Dense(4, name="a"), K.ReLU(name="b")])
+    x = K.Add(name="sum")([start, inner(start)])
+    model = tf_keras.Model(start, Own()(x))
+    flat = keras_graph.flatten(model)
+    assert [layer.name for layer in flat.layers[1:]] == ["a", "b", "sum", "inside"]
+    x = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
+    np.testing.assert_array_equal(flat(x), model(x))
 
 
-def test_inputs_need_as_many_samples_each():
-    with pytest.raises(ValueError, match=r"\[2, 3\] many"):
-        keras_graph.input_arrays(two_ends(), [np.zeros((2, 3)), np.zeros((3, 4))])
+def test_example_input_fits_types_and_unknown_sizes():
+    words, picture = tf_keras.Input((None,), dtype="int32"), tf_keras.Input((2, 3))
+    model = tf_keras.Model([words, picture], [K.Embedding(2, 2)(words), picture])
+    first, second = keras_graph.example_input(model, 5)
+    assert first.shape == (5, 8) and first.dtype == np.int32 and set(np.unique(first)) <= {0, 1}
+    assert second.shape == (5, 2, 3) and second.dtype == np.float32
+    with pytest.raises(ValueError, match="at least one"):
+        keras_graph.example_input(model, 0)
+
+
+def test_unrolling_keeps_the_outputs_and_needs_a_loop():
+    model = LAYERS["GRU"]()
+    x = keras_graph.example_input(model, 3)[0]
+    np.testing.assert_allclose(keras_graph.unroll(model)(x), model(x), atol=1e-6)
+    with pytest.raises(ValueError, match=r"no layer of the model .* can be unrolled"):
+        keras_graph.unroll(LAYERS["Dense"]())
+
+
+# ---------------------------------------------------------------- copies that Keras makes badly
+
+
+class WithoutConfig(K.Layer):
+    def __init__(self, units):
+        super().__init__()
+        self.inner = K.Dense(units)
+
+    def call(self, x):
+        return self.inner(x)
+
+
+def test_a_layer_without_get_config_is_copied_by_its_arguments():
+    model, x = tf_keras.Sequential([K.Input((3,)), WithoutConfig(2)]), np.ones((1, 3), np.float32)
+    np.testing.assert_array_equal(keras_graph.rebuild(model)(x), model(x))
+
+
+def louder(x):
+    return 2 * x
+
+
+def adapted():
+    layer = K.Normalization(name="normal")
+    layer.adapt(np.random.default_rng(0).normal(5, 3, (50, 4)))
+    return tf_keras.Sequential([K.Input((4,)), layer, K.Dense(2)])
+
+
+def with_functions():
+    steps = [K.Lambda(lambda x: tf.exp(x)), K.Dense(3, activation=louder)]
+    return tf_keras.Sequential([K.Input((4,)), *steps, tf_keras.Sequential([K.Input((3,)), K.Lambda(louder)])])
+
+
+def dictionary():
+    a, b = tf_keras.Input((4,), name="a"), tf_keras.Input((4,), name="b")
+    return tf_keras.Model({"q": a, "p": b}, {"sum": K.Add()([K.Dense(4)(a), b]), "b": b})
+
+
+@pytest.mark.parametrize("build", [adapted, with_functions, dictionary])
+def test_adapted_layers_own_functions_and_dictionaries_are_copied(build):
+    model, x = build(), np.random.default_rng(1).normal(size=(5, 4)).astype(np.float32)
+    given = {"q": x, "p": 2 * x} if build is dictionary else x
+    copy = keras_graph.rebuild(model)
+    wanted, found = tf.nest.flatten(model(given)), tf.nest.flatten(copy(given))
+    assert all(np.array_equal(a, b) for a, b in zip(found, wanted, strict=True))
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "float16", "mixed_bfloat16", "float64"])
+def test_a_model_of_any_precision_is_rebuilt_in_float32(policy):
+    tf_keras.mixed_precision.set_global_policy(policy)
+    try:
+        inner = tf_keras.Sequential([K.Input((5, 4)), K.Bidirectional(K.GRU(2)), K.Dense(3)])
+        model = tf_keras.Sequential([K.Input((5, 4)), K.TimeDistributed(K.Dense(4)), inner])
+    finally:
+        tf_keras.mixed_precision.set_global_policy("float32")
+    with pytest.raises(ValueError, match=r"computes in .*in_float32"):
+        checks.check_model(model)
+    single = keras_graph.in_float32(model)
+    checks.check_model(single)
+    x = np.random.default_rng(0).normal(size=(3, 5, 4)).astype(np.float32)
+    assert single(x).dtype == tf.float32
+    np.testing.assert_allclose(single(x), tf.cast(model(x), tf.float32), atol=0.05)
+
+
+def test_recurrent_layers_in_wrappers_and_nested_models_are_unrolled():
+    inner = tf_keras.Sequential([K.Input((5, 4)), K.LSTM(3)])
+    model = tf_keras.Sequential([K.Input((5, 2)), K.Bidirectional(K.GRU(2, return_sequences=True)), inner])
+    x = np.random.default_rng(0).normal(size=(3, 5, 2)).astype(np.float32)
+    steps = keras_graph.unroll(model)
+    np.testing.assert_allclose(steps(x), model(x), atol=1e-6)
+    assert all(layer.unroll for layer in checks.all_layers(steps) if isinstance(layer, K.RNN))

@@ -75,6 +75,51 @@ def test_layers_that_cannot_be_pruned_are_named(network):
         pruning.prune_once(network, 0.5, only=[normalization])
 
 
+@pytest.mark.parametrize("target", [0.1, 1 / 3, 0.5, 0.77])
+def test_the_share_is_exact_to_one_weight_of_each_array_and_of_the_model(network, target):
+    sizes = {i: w.size for i, w in enumerate(network.get_weights()) if i in pruning.prunable(network)}
+    by_layer = pruning.prune_once(network, target).get_weights()
+    assert {i: np.count_nonzero(by_layer[i] == 0) for i in sizes} == {i: round(target * n) for i, n in sizes.items()}
+    by_model = pruning.prune_once(network, target, scope="model").get_weights()
+    assert sum(np.count_nonzero(by_model[i] == 0) for i in sizes) == round(target * sum(sizes.values()))
+
+
+L = tf_keras.layers
+ARRAYS = {
+    "Conv2DTranspose": (lambda: L.Conv2DTranspose(3, 2), (5, 5, 2), ["kernel"]),
+    "DepthwiseConv2D": (lambda: L.DepthwiseConv2D(2), (5, 5, 2), []),
+    "SeparableConv2D": (lambda: L.SeparableConv2D(3, 2), (5, 5, 2), ["pointwise_kernel"]),
+    "GRU": (lambda: L.GRU(3), (4, 2), ["kernel", "recurrent_kernel"]),
+    "Bidirectional": (lambda: L.Bidirectional(L.LSTM(3)), (4, 2), ["kernel", "recurrent_kernel"] * 2),
+    "Embedding": (lambda: L.Embedding(7, 3), (4,), ["embeddings"]),
+    "TimeDistributed": (lambda: L.TimeDistributed(L.Dense(3)), (4, 2), ["kernel"]),
+    "PReLU": (lambda: L.PReLU(), (4, 2), []),
+    "LayerNormalization": (lambda: L.LayerNormalization(), (4, 2), []),
+    "EinsumDense": (lambda: L.EinsumDense("abc,cd->abd", (4, 3), bias_axes="bd"), (4, 2), ["kernel"]),
+}
+
+
+@pytest.mark.parametrize("kind", ARRAYS)
+def test_each_array_of_a_layer_counts_by_itself_and_biases_and_slopes_stay(kind):
+    make, shape, wanted = ARRAYS[kind]
+    layer = make()
+    model = tf_keras.Sequential([L.Input(shape), layer, L.Flatten(), L.Dense(2)])
+    model.set_weights([np.random.default_rng(1).normal(size=w.shape) for w in model.weights])
+    found = [model.weights[i].name for i in pruning.prunable(model)]
+    assert [name.split("/")[-1].split(":")[0] for name in found] == [*wanted, "kernel"]
+    pruned = pruning.prune_once(model, 0.4)
+    for weight, value in zip(pruned.weights, pruned.get_weights(), strict=True):
+        expected = round(0.4 * value.size) if weight.name in found else 0
+        assert np.count_nonzero(value == 0) == expected, weight.name
+
+
+def test_shared_layers_are_pruned_once():
+    start, shared = tf_keras.Input((5,)), L.Dense(5, name="shared")
+    pruned = pruning.prune_once(tf_keras.Model(start, shared(shared(start))), 0.4)
+    assert np.count_nonzero(pruned.get_layer("shared").kernel.numpy() == 0) == 10
+    assert pruning.sparsity(pruned) == 0.4
+
+
 def test_equal_magnitudes_are_cut_to_the_exact_number():
     pruned = pruning.zero_smallest(np.array([[1.0, -1.0], [1.0, -1.0]]), 0.5)
     np.testing.assert_array_equal(pruned, [[0, 0], [1, -1]])
@@ -95,10 +140,24 @@ def test_what_cannot_be_pruned_is_said(network):
         pruning.prune_once(network, 0.5, scope="channel")
     with pytest.raises(TypeError, match="tf_keras model"):
         pruning.prune_once("lenet5", 0.5)
-    with pytest.raises(ValueError, match="no weights yet"):
+    with pytest.raises(ValueError, match="no graph of layers"):
         pruning.prune_once(tf_keras.Sequential([tf_keras.layers.Dense(2)]), 0.5)
     with pytest.raises(ValueError, match="no prunable weights"):
         pruning.prune_once(tf_keras.Sequential([tf_keras.layers.ReLU(input_shape=(4,))]), 0.5)
+
+    class Subclassed(tf_keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.inner = L.Dense(2)
+
+        def call(self, x):
+            return self.inner(x)
+
+    subclassed = Subclassed()
+    subclassed(np.zeros((1, 3), np.float32))
+    with pytest.raises(ValueError, match="functional interface"):
+        pruning.prune_once(subclassed, 0.5)
+    assert pruning.sparsity(subclassed) == 0  # it can be looked at
     network.set_weights([w * np.nan for w in network.get_weights()])
     with pytest.raises(ValueError, match="NaN or infinite"):
         pruning.prune_once(network, 0.5)

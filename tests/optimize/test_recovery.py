@@ -5,7 +5,7 @@ import pytest
 import tf_keras
 
 from tests.aware import problem
-from utils import models
+from utils import models, training
 from utils.optimize import recovery
 from utils.optimize.quantization import aware as qa
 from utils.optimize.quantization import aware_ranges
@@ -69,3 +69,61 @@ def test_a_teacher_must_fit(small):
     for option in ({"temperature": 0}, {"soft_share": 1.5}):
         with pytest.raises(ValueError, match=next(iter(option))):
             recovery.recover(qa.quantize_aware(small), problem(50), teacher=small, **option)
+
+
+def mlp(seed, x=None, y=None):
+    """A small classifier, trained if there is something to learn from."""
+    model = models.mlp((8, 8, 3), 3, seed=seed, hidden=(12,))
+    if x is not None:
+        training.fit(model, (x, y), 12, batch_size=16, learning_rate=1e-2, seed=1)
+    return model
+
+
+def test_the_teacher_is_bit_equal_afterwards_and_swapped_roles_are_refused():
+    x, y = problem(300)
+    teacher, student = mlp(0, x, y), mlp(1)
+    before = [teacher.get_weights(), student.get_weights()]
+    with pytest.raises(ValueError, match="are they swapped"):
+        recovery.recover(teacher, (x, y), teacher=student)
+    recovery.recover(student, (x, y), teacher=teacher, seed=1)
+    assert all(np.array_equal(a, b) for a, b in zip(before[0], teacher.get_weights(), strict=True))
+    assert not np.array_equal(before[1][0], student.get_weights()[0])
+
+
+def test_probabilities_in_the_place_of_logits_are_refused_on_both_sides():
+    x, y = problem(60)
+    teacher, student = mlp(0), mlp(1)
+    for role in ("teacher", "model"):
+        given = {"teacher": teacher, "model": student}
+        given[role] = tf_keras.Sequential([given[role], tf_keras.layers.Softmax()])
+        with pytest.raises(ValueError, match=f"the {role} .* gives probabilities"):
+            recovery.recover(given["model"], (x, y), teacher=given["teacher"])
+
+
+def test_a_teacher_that_would_be_trained_and_data_that_do_not_fit():
+    x, y = problem(60)
+    model = mlp(0)
+    with pytest.raises(ValueError, match="shares weights"):
+        recovery.recover(model, (x, y), teacher=model)
+    with pytest.raises(TypeError, match=r"the teacher is a .*pass a tf_keras model"):
+        recovery.recover(model, (x, y), teacher="lenet5")
+    for pair, text in (((x[:, :4], y), "shape"), ((x, y + 9), "labels reach"), ((x, y[:5]), "5 labels")):
+        for teacher in (None, mlp(1)):
+            with pytest.raises(ValueError, match=text):
+                recovery.recover(model, pair, teacher=teacher)
+    with pytest.raises(ValueError, match="pair"):
+        recovery.recover(model, x)
+
+
+def test_only_kernels_zeros_are_kept_and_statistics_inside_models_are_frozen():
+    K = tf_keras.layers
+    inner = tf_keras.Sequential([K.Input((8, 6)), K.BatchNormalization(name="norm")])
+    layers = [K.Input((8, 8, 3)), K.Reshape((8, 24)), K.Dense(6), inner, K.PReLU(), K.GRU(4, name="gru"), K.Dense(3)]
+    model = tf_keras.Sequential(layers)
+    cell = model.get_layer("gru").cell
+    cell.kernel.assign(cell.kernel * (np.random.default_rng(0).random(cell.kernel.shape) < 0.5))
+    zeros, mean = cell.kernel.numpy() == 0, inner.layers[0].moving_mean.numpy()
+    recovery.recover(model, problem(100), keep_zeros=True, freeze_statistics=True, seed=1)
+    assert not cell.kernel.numpy()[zeros].any() and cell.kernel.numpy()[~zeros].any()
+    assert cell.bias.numpy().any() and model.layers[3].get_weights()[0].any()  # they start as zeros and move
+    assert np.array_equal(inner.layers[0].moving_mean.numpy(), mean) and inner.layers[0].trainable

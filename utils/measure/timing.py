@@ -158,7 +158,15 @@ def _prepare(name: str, side: Side) -> tuple[Callable[[], Any], int, float | Non
     load = time.perf_counter() - start
     prepare = getattr(runner, "prepare", None)
     call = prepare(x) if prepare is not None else (lambda: runner.run(x))
-    return call, len(next(iter(x.values())) if isinstance(x, Mapping) else x), load
+    return call, _count(x), load
+
+
+def _count(x: Any) -> int:
+    return len(next(iter(x.values())) if isinstance(x, Mapping) else x)
+
+
+def _first(x: Any, size: int) -> Any:
+    return {name: values[:size] for name, values in x.items()} if isinstance(x, Mapping) else x[:size]
 
 
 def _check_plan(sides: Mapping[str, Side], rounds: int, warmup: int) -> None:
@@ -183,12 +191,12 @@ def throughput(
 
     Args:
         artifact: what is run.
-        x: array (n, …) with at least as many examples as the largest batch.
+        x: array (n, …), or `{name: array}`, with at least as many examples as the largest batch.
     """
     sizes = tuple(batch_sizes)
     if not sizes or any(not isinstance(size, int) or size < 1 for size in sizes):
         raise ValueError(f"batch_sizes={batch_sizes!r}; pass whole numbers from 1")
-    if max(sizes) > len(x):
-        raise ValueError(f"x has {len(x)} examples, fewer than the largest batch size {max(sizes)}")
-    timings = latency({str(size): (artifact, x[:size]) for size in sizes}, rounds=rounds, warmup=3)
+    if max(sizes) > _count(x):
+        raise ValueError(f"x has {_count(x)} examples, fewer than the largest batch size {max(sizes)}")
+    timings = latency({str(size): (artifact, _first(x, size)) for size in sizes}, rounds=rounds, warmup=3)
     return {size: timings[str(size)].throughput for size in sizes}

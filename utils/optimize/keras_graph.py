@@ -1,4 +1,9 @@
-"""Walk through a tf_keras model layer by layer, to record what flows in it or to build it anew with changes.
+"""A tf_keras model as a graph of layers: walked to record what flows in it, or built anew with changes.
+
+    copy = keras_graph.rebuild(model, settings={"dense": {"activation": "relu"}})
+    plain = keras_graph.flatten(model)      # nested and subclassed models opened
+    steps = keras_graph.unroll(model)       # recurrent layers without loops
+    single = keras_graph.in_float32(model)  # out of float16, bfloat16 or float64
 
 Keras keeps a functional model as nodes, one for each call of a layer.  `walk` visits them in order of execution with
 values of any kind: arrays to compute, symbolic tensors to build.
@@ -14,22 +19,12 @@ import tensorflow as tf
 import tf_keras
 
 import utils  # noqa: F401  (settles Keras 2 before TensorFlow is imported)
+from utils import checks
 
-Call = Callable[[tf_keras.layers.Layer, tuple, dict], Any]
-
-
-def require_graph(model: object) -> None:
-    """Raise a sentence unless `model` is a built Sequential or functional tf_keras model, whose nodes can be walked."""
-    if not isinstance(model, tf_keras.Model):
-        raise TypeError(
-            f"this takes a tf_keras model; got {type(model).__module__}.{type(model).__name__}. "
-            "A Keras 3 model has to be rebuilt with tf_keras first"
-        )
-    if not getattr(model, "_nodes_by_depth", None):
-        raise ValueError(
-            f"{type(model).__name__} {model.name!r} has no graph of layers that could be walked: give a "
-            "Sequential model an Input layer, and write a subclassed one with the functional interface"
-        )
+Layer = tf_keras.layers.Layer
+Call = Callable[[Layer, tuple, dict], Any]
+#: What the copies' configurations differ in: {layer: {name: value}}, or a function of the layer that returns it.
+Settings = Mapping[str, Mapping[str, Any]] | Callable[[Layer], Mapping[str, Any]]
 
 
 def walk(model: tf_keras.Model, inputs: list, call: Call) -> Any:
@@ -55,65 +50,177 @@ def walk(model: tf_keras.Model, inputs: list, call: Call) -> Any:
 
 
 def rebuild(
-    model: tf_keras.Model,
-    change: Callable[[Any, tuple, Any], Any] | None = None,
-    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    model: tf_keras.Model, change: Callable[[Any, tuple, Any], Any] | None = None, settings: Settings | None = None
 ) -> tf_keras.Model:
     """A copy of `model` that shares nothing with it.
 
     change: called as change(layer, arguments, apply) for each layer in turn, `apply(layer, *arguments)` being what a
         plain copy does; returns the output.  Leaving `apply` out leaves the layer out.  Before that it is called once
-        for each input, with None for the layer and for apply.
-    settings: {layer: {name: value}} of the layers' configurations that are to differ.
+        for each input, with None for the layer and for apply.  A nested model is one layer.
+    settings: what the layers' configurations are to differ in, those of nested models too.
     Weights are copied where a layer still has the same ones; a changed layer keeps its initial weights.
+    Raises ValueError for a layer that Keras cannot make from its configuration.
     """
-    require_graph(model)
-    copies: dict[int, tf_keras.layers.Layer] = {}
+    checks.check_built(model, graph=True)
+    copies: dict[int, Layer] = {}
 
-    def copy_of(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
+    def copy_of(layer: Layer) -> Layer:
         if id(layer) not in copies:
-            config = {**layer.get_config(), **(settings or {}).get(layer.name, {})}
-            copies[id(layer)] = layer.__class__.from_config(config)
+            copies[id(layer)] = _copied(layer, settings)
         return copies[id(layer)]
 
-    def visit(layer: tf_keras.layers.Layer, arguments: tuple, named: dict) -> Any:
-        def apply(layer: tf_keras.layers.Layer, *values: Any) -> Any:
+    def visit(layer: Layer, arguments: tuple, named: dict) -> Any:
+        def apply(layer: Layer, *values: Any) -> Any:
             return copy_of(layer)(*values, **named)
 
         return apply(layer, *arguments) if change is None else change(layer, arguments, apply)
 
-    inputs = [
-        tf_keras.Input(t.shape[1:], batch_size=t.shape[0], dtype=t.dtype, name=name)
-        for t, name in zip(model.inputs, model.input_names, strict=True)
-    ]
+    inputs = [_input(model, number, settings) for number in range(len(model.inputs))]
     first = [change(None, (x,), None) if change else x for x in inputs]
     outputs = walk(model, first, visit)
-    built = tf_keras.Model(inputs if len(inputs) > 1 else inputs[0], outputs, name=model.name)
+    built = tf_keras.Model(tf.nest.pack_sequence_as(_structure(model), inputs), outputs, name=model.name)
     for layer in model.layers:
         twin = copies.get(id(layer))
         if twin is not None and [w.shape for w in twin.weights] == [w.shape for w in layer.weights]:
-            twin.set_weights(layer.get_weights())
+            _copy_weights(layer, twin)
     return built
 
 
-def input_arrays(model: tf_keras.Model, x: Any) -> list[np.ndarray]:
-    """`x` as one checked array for each input of `model`: shape, whole or real numbers, finite, as many of each."""
-    arrays = [np.asarray(part) for part in (x if isinstance(x, (list, tuple)) else [x])]
-    if len(arrays) != len(model.inputs):
+def _structure(model: tf_keras.Model) -> Any:
+    """The inputs as the model takes them: one, a list or a dictionary."""
+    return (
+        model.inputs[0]
+        if len(model.inputs) == 1 and not isinstance(model._nested_inputs, dict)
+        else (model._nested_inputs)
+    )
+
+
+def _input(model: tf_keras.Model, number: int, settings: Settings | None) -> Any:
+    tensor, name = model.inputs[number], model.input_names[number]
+    dtype = settings(tensor._keras_history.layer).get("dtype", tensor.dtype) if callable(settings) else tensor.dtype
+    return tf_keras.Input(tensor.shape[1:], batch_size=tensor.shape[0], dtype=dtype, name=name)
+
+
+def _copied(layer: Layer, settings: Settings | None) -> Layer:
+    if getattr(
+        layer, "_nodes_by_depth", None
+    ):  # a nested model: its own layers may be of classes that Keras cannot find
+        return rebuild(layer, settings=settings)
+    changed = settings(layer) if callable(settings) else (settings or {}).get(layer.name, {})
+    try:
+        if isinstance(layer, tf_keras.layers.Lambda) and not changed:
+            return _copied_lambda(layer)
+        with tf_keras.utils.custom_object_scope(_own_objects(layer)):
+            return layer.__class__.from_config({**layer.get_config(), **changed})
+    except (KeyError, TypeError, NotImplementedError) as error:
         raise ValueError(
-            f"the model has {len(model.inputs)} inputs, got {len(arrays)} arrays; pass one array, "
-            "or a list of one array for each input"
-        )
-    for array, wanted in zip(arrays, model.inputs, strict=True):
-        shape = tuple(wanted.shape[1:])
-        fits = array.ndim == len(shape) + 1 and all(w in (None, n) for w, n in zip(shape, array.shape[1:], strict=True))
-        if array.size == 0 or not fits:
-            raise ValueError(
-                f"the samples have shape {array.shape}; the model takes (n, "
-                f"{', '.join('any' if size is None else str(size) for size in shape)}), n at least 1"
-            )
-        if array.dtype.kind not in "fiub" or not np.all(np.isfinite(array)):
-            raise ValueError("the samples hold NaN, infinity or no numbers; find out where they come from")
-    if len({len(array) for array in arrays}) > 1:
-        raise ValueError(f"the inputs' samples are {[len(array) for array in arrays]} many; pass as many of each")
-    return [array.astype(wanted.dtype.as_numpy_dtype) for array, wanted in zip(arrays, model.inputs, strict=True)]
+            f"layer {layer.name!r} ({type(layer).__name__}) cannot be made from its configuration ({error!r:.120}): "
+            "give its class a get_config that returns every argument of __init__, and **kwargs for Keras' own"
+        ) from error
+
+
+def _copied_lambda(layer: tf_keras.layers.Lambda) -> Layer:
+    """With the function itself: from the configuration it would come back without the names that it uses."""
+    return tf_keras.layers.Lambda(
+        layer.function,
+        output_shape=layer._output_shape,
+        mask=layer.mask,
+        arguments=layer.arguments,
+        name=layer.name,
+        dtype=layer._dtype_policy,
+    )
+
+
+def _own_objects(layer: Layer) -> dict[str, Any]:
+    """Classes and functions of one's own that a configuration names, of wrapped layers too."""
+    found: dict[str, Any] = {}
+    for part in checks.all_layers(layer):
+        found[type(part).__name__] = type(part)
+        found |= {v.__name__: v for v in vars(part).values() if callable(v) and hasattr(v, "__name__")}
+    return found
+
+
+def _copy_weights(layer: Layer, twin: Layer) -> None:
+    twin.set_weights(layer.get_weights())
+    for part in checks.all_layers(twin):
+        if isinstance(part, tf_keras.layers.Normalization):
+            part.finalize_state()  # it computes with constants, which are made of the weights
+
+
+# ---------------------------------------------------------------- the same network in another form
+
+
+def flatten(model: tf_keras.Model) -> tf_keras.Model:
+    """The same network with nested and subclassed models opened, so that each layer stands alone.
+
+    The Toolkit refuses models inside models.  The new model *shares* its layers and weights with the
+    old one.  A subclassed model must have been called once, and must be written with layers only.
+    """
+    checks.check_built(model)
+    specs = checks.input_specs(model)
+    inputs = [tf_keras.Input(spec.shape[1:], dtype=spec.dtype) for spec in specs]
+    called = getattr(model, "_nested_inputs", None) if hasattr(model, "_nodes_by_depth") else model.save_spec()[0][0]
+    outputs = _open(model, (tf.nest.pack_sequence_as(called, inputs),), {})
+    return tf_keras.Model(inputs, outputs, name=f"{model.name}_flat")
+
+
+def _open(layer: Layer, arguments: tuple, named: dict) -> Any:
+    """Apply a layer to symbolic tensors; a model is applied layer by layer, so it leaves no node of its own."""
+    if not isinstance(layer, tf_keras.Model):
+        return layer(*arguments, **named)
+    if getattr(layer, "_nodes_by_depth", None):
+        return walk(layer, tf.nest.flatten(arguments[0]), _open)
+    return layer.call(*arguments)  # subclassed: its `call` applies its layers one by one
+
+
+def unroll(model: tf_keras.Model) -> tf_keras.Model:
+    """A copy of `model` in which each recurrent layer is written out step by step, so that the file has no loop.
+
+    Inside wrappers (Bidirectional, TimeDistributed) and nested models too.  ConvLSTM layers cannot be written out.
+    Raises ValueError if there is nothing to write out, or a layer takes any number of steps.
+    """
+    checks.check_built(model, graph=True)
+    recurrent = [layer for layer in checks.all_layers(model) if isinstance(layer, tf_keras.layers.RNN)]
+    convolutional = (tf_keras.layers.ConvLSTM1D, tf_keras.layers.ConvLSTM2D, tf_keras.layers.ConvLSTM3D)
+    if not [layer for layer in recurrent if not isinstance(layer, convolutional)]:
+        raise ValueError(f"no layer of the model {model.name!r} can be unrolled")
+    return rebuild(model, settings=lambda layer: _edited(layer.get_config(), "unroll", True, convolutional))
+
+
+def in_float32(model: tf_keras.Model) -> tf_keras.Model:
+    """A copy of a `model` of mixed precision, float16, bfloat16 or float64 that computes in float32."""
+    return rebuild(model, settings=_float32)
+
+
+def _float32(layer: Layer) -> Mapping[str, Any]:
+    if isinstance(layer, tf_keras.layers.InputLayer):
+        return {"dtype": "float32"} if layer.dtype in ("float16", "bfloat16", "float64") else {}
+    return _edited(layer.get_config(), "dtype", "float32")
+
+
+def _edited(config: dict, key: str, value: Any, spared: tuple[type, ...] = ()) -> dict:
+    """A layer's configuration with `key` set wherever it stands, in the configurations of wrapped layers too."""
+    if config.get("class_name") in {kind.__name__ for kind in spared}:
+        return config
+    return {
+        name: value if name == key else _edited(inner, key, value, spared) if isinstance(inner, dict) else inner
+        for name, inner in config.items()
+    }
+
+
+def example_input(model: tf_keras.Model, n: int = 4, seed: int = 0) -> list[np.ndarray]:
+    """Random arrays that fit the model's inputs, one per input: `n` examples each.
+
+    Unknown dimensions become 8.  Whole-number inputs get 0 and 1, which every vocabulary has; float
+    inputs are standard normal, float32.
+    """
+    if n < 1:
+        raise ValueError(f"n is {n}; ask for at least one example")
+    rng = np.random.default_rng(seed)
+    arrays = []
+    for spec in checks.input_specs(model):
+        shape = (n, *(8 if d is None else d for d in spec.shape[1:]))
+        dtype = tf.as_dtype(spec.dtype).as_numpy_dtype
+        whole = np.issubdtype(dtype, np.integer)
+        arrays.append((rng.integers(0, 2, shape) if whole else rng.standard_normal(shape)).astype(dtype))
+    return arrays

@@ -13,8 +13,12 @@ from collections.abc import Sequence
 import numpy as np
 import tf_keras
 
-#: Names of the weights that the Toolkit prunes; biases, normalization and depthwise kernels stay whole.
-PRUNABLE = ("kernel", "pointwise_kernel", "recurrent_kernel", "embeddings")
+from utils import checks
+from utils.optimize import keras_weights
+from utils.optimize.keras_copy import check_arrays, copy_model
+
+#: The roles (see `keras_weights`) of what the Toolkit prunes; biases, normalization and depthwise kernels stay whole.
+PRUNABLE = ("kernel", "recurrent kernel", "embedding")
 
 __all__ = ["PRUNABLE", "prunable", "prune_once", "sparsity", "zero_smallest"]
 
@@ -28,39 +32,38 @@ def prune_once(
 
     Args:
         model: a built Sequential or functional tf_keras model.
-        target: share of zeros, from 0 up to but not including 1.
+        target: share of zeros, from 0 up to but not including 1; exact to the nearest whole number of weights, of each
+            array or of the model.
         only: names of the layers to prune, such as the one that holds most weights; None for all.
-        scope: "layer" gives each weight array the share `target`; "model" ranks all weights of the model
-            together, so that arrays with many small weights lose more (Han et al. 2015, arXiv 1506.02626,
+        scope: "layer" gives each weight array the share `target`, those of one layer too; "model" ranks all weights of
+            the model together, so that arrays with many small weights lose more (Han et al. 2015, arXiv 1506.02626,
             prune by layer; Frankle and Carbin 2019, arXiv 1803.03635, compare both).
 
     Raises:
         TypeError: `model` is no tf_keras model.
-        ValueError: target or scope out of range, no such layer, nothing to prune, or weights that are not finite.
+        ValueError: target or scope out of range, no such layer, nothing to prune, a subclassed model, or weights that
+            are not finite.
     """
-    _check(model)
     if isinstance(target, bool) or not isinstance(target, numbers.Real) or not 0 <= target < 1:
         raise ValueError(f"target is {target!r}; pass the share of zeros, from 0 to below 1, such as 0.8")
     if scope not in ("layer", "model"):
         raise ValueError(f"scope is {scope!r}; pass 'layer' or 'model'")
-    values, where = model.get_weights(), prunable(model, only)
+    copy = copy_model(model)
+    where = prunable(copy, only)
     if not where:
-        place = f"the layers {list(only)}" if only is not None else f"the model {model.name!r}"
-        raise ValueError(f"{place} have no prunable weights, which are those named {', '.join(PRUNABLE)}")
-    chosen = [values[i] for i in where]
-    if not all(np.isfinite(array).all() for array in chosen):
-        raise ValueError(f"the model {model.name!r} has weights that are NaN or infinite; train it again")
-    for i, array in zip(where, _prune(chosen, float(target), scope), strict=True):
-        values[i] = array
-    copy = tf_keras.models.clone_model(model)
-    copy.set_weights(values)
+        place = f"the layers {list(only)} have" if only is not None else f"the model {model.name!r} has"
+        raise ValueError(f"{place} no prunable weights, which are those of the roles {', '.join(PRUNABLE)}")
+    chosen = [copy.weights[i] for i in where]
+    for weight, array in zip(chosen, _prune([w.numpy() for w in chosen], float(target), scope), strict=True):
+        weight.assign(array)
     return copy
 
 
 def zero_smallest(values: np.ndarray, target: float) -> np.ndarray:
-    """A copy of `values` with exactly round(target * size) zeros at the smallest magnitudes.
+    """A copy of `values` with at least round(target * size) zeros, put at the smallest magnitudes.
 
-    Of equal magnitudes the one that stands first goes first, so that the result is the same everywhere.
+    Exactly so many, unless more have been zero before.  Of equal magnitudes the one that stands first goes first, so
+    that the result is the same everywhere.
     """
     flat = np.array(values).reshape(-1)
     smallest = np.argsort(np.abs(flat), kind="stable")[: round(target * flat.size)]
@@ -69,24 +72,23 @@ def zero_smallest(values: np.ndarray, target: float) -> np.ndarray:
 
 
 def sparsity(model: tf_keras.Model) -> float:
-    """Share of zeros among the prunable weights of `model`, from 0 to 1."""
-    _check(model)
-    values = model.get_weights()
-    arrays = [values[i] for i in prunable(model)]
+    """Share of zeros among the prunable weights of `model`, from 0 to 1; NaN if it has none."""
+    arrays = [model.weights[i].numpy() for i in prunable(model)]
     total = sum(array.size for array in arrays)
     return sum(int(np.count_nonzero(array == 0)) for array in arrays) / total if total else math.nan
 
 
 def prunable(model: tf_keras.Model, only: Sequence[str] | None = None) -> list[int]:
-    """Which of `model.get_weights()` pruning may touch, as positions in that list; `only` in these layers."""
+    """Which of `model.weights` pruning may touch, as positions in that list; `only` in these layers."""
     if isinstance(only, str):
         raise ValueError(f"only is {only!r}; pass a list of layer names, such as [{only!r}]")
-    inside = None if only is None else {id(w) for name in only for w in model.get_layer(name).weights}
-    return [
-        i
-        for i, weight in enumerate(model.weights)
-        if weight.name.split("/")[-1].split(":")[0] in PRUNABLE and (inside is None or id(weight) in inside)
-    ]
+    check_arrays(model)
+    checks.check_model(model)
+    layers = [model] if only is None else [model.get_layer(name) for name in only]
+    kernels = {
+        id(w.variable) for layer in layers for w in keras_weights.weights(layer) if w.role in PRUNABLE
+    }  # shared ones once
+    return [i for i, weight in enumerate(model.weights) if id(weight) in kernels]
 
 
 def _prune(arrays: list[np.ndarray], target: float, scope: str) -> list[np.ndarray]:
@@ -95,12 +97,3 @@ def _prune(arrays: list[np.ndarray], target: float, scope: str) -> list[np.ndarr
     joined = zero_smallest(np.concatenate([array.reshape(-1) for array in arrays]), target)
     ends = np.cumsum([array.size for array in arrays])[:-1]
     return [part.reshape(array.shape) for part, array in zip(np.split(joined, ends), arrays, strict=True)]
-
-
-def _check(model: object) -> None:
-    if not isinstance(model, tf_keras.Model):
-        kind = type(model)
-        hint = " (a Keras 3 model: build it with tf_keras)" if kind.__module__.startswith("keras.") else ""
-        raise TypeError(f"model is a {kind.__module__}.{kind.__name__}{hint}; pass a tf_keras model")
-    if not model.built:
-        raise ValueError(f"the model {model.name!r} has no weights yet; give it an input shape, or call it once")

@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from utils import SEED, training
+from utils import SEED, checks, training
+from utils.optimize import keras_weights
 
 __all__ = ["recover"]
 
@@ -38,14 +39,18 @@ def recover(
         teacher: the model before it was optimized, which returns logits of the same shape; its soft targets are
             learnt beside the labels (Hinton et al. 2015, arXiv 1503.02531).
         temperature: divides the logits on both sides; above 0.  soft_share: weight of the soft targets, 0 to 1.
-        freeze_statistics: batch normalization keeps its moving mean and variance and uses them in training too.
-        keep_zeros: weights that are 0 at the start stay 0, so that a pruned model stays pruned.
+        freeze_statistics: batch normalization keeps its moving mean and variance and uses them in training too; Keras
+            ties that to its factor and shift, which stay as well.
+        keep_zeros: kernels' weights that are 0 at the start stay 0, so that a pruned model stays pruned.
 
     Returns the history: one list for each metric, one value for each epoch.
-    Raises ValueError or TypeError for what does not fit, FloatingPointError if the loss is no longer finite.
+    Raises ValueError or TypeError for what does not fit, such as a teacher that gives probabilities or knows less than
+    the model (swapped?); FloatingPointError if the loss is no longer finite.
     """
-    training.check_model(model)
-    x, y = (dataset.x_train, dataset.y_train) if hasattr(dataset, "x_train") else dataset
+    checks.check_keras(model)
+    x, y = training.examples(dataset)["train"]
+    training.check_settings(epochs, batch_size, learning_rate, seed)
+    training.check_examples(model, x, y, "train")
     callbacks = [_KeepZeros(model)] if keep_zeros else []
     with _frozen_statistics(model) if freeze_statistics else contextlib.nullcontext():
         if teacher is None:
@@ -60,8 +65,8 @@ def recover(
                 callbacks=callbacks,
             )
         _check_teacher(model, teacher, temperature, soft_share)
-        loss = _soft_loss(temperature, soft_share)
-        targets = _soft_targets(teacher, np.asarray(x), np.asarray(y))
+        _check_roles(model, teacher, x, y)
+        loss, targets = _soft_loss(temperature, soft_share), _soft_targets(teacher, x, y)
         steps = epochs * -(-len(x) // batch_size)
         rate = tf_keras.optimizers.schedules.CosineDecay(learning_rate, steps) if decay else learning_rate
         model.compile(tf_keras.optimizers.Adam(rate), loss)
@@ -77,7 +82,7 @@ class _KeepZeros(tf_keras.callbacks.Callback):
 
     def __init__(self, model) -> None:
         super().__init__()
-        kernels = [w for w in model.trainable_weights if w.shape.rank >= 2]
+        kernels = [weight.variable for weight in keras_weights.kernels(model)]
         self._masks = [(w, tf.cast(w != 0, w.dtype)) for w in kernels if not np.all(np.asarray(w))]
 
     def on_train_batch_end(self, batch, logs=None) -> None:
@@ -88,8 +93,7 @@ class _KeepZeros(tf_keras.callbacks.Callback):
 @contextlib.contextmanager
 def _frozen_statistics(model) -> Iterator[None]:
     """Batch normalization in inference mode; Keras 2 ties that to `trainable`."""
-    layers = [getattr(layer, "layer", layer) for layer in model.layers]
-    found = [layer for layer in layers if isinstance(layer, tf_keras.layers.BatchNormalization) and layer.trainable]
+    found = [layer for layer in checks.all_layers(model) if hasattr(layer, "moving_variance") and layer.trainable]
     for layer in found:
         layer.trainable = False
     try:
@@ -118,7 +122,9 @@ def _soft_loss(temperature: float, soft_share: float) -> Callable:
 
 
 def _check_teacher(model, teacher, temperature: float, soft_share: float) -> None:
-    training.check_model(teacher)
+    checks.check_keras(teacher, what="teacher")
+    if {id(w) for w in teacher.weights} & {id(w) for w in model.weights}:
+        raise ValueError(f"the teacher {teacher.name!r} shares weights with the model, which are trained; pass a copy")
     if teacher.output_shape != model.output_shape:
         raise ValueError(
             f"the teacher gives {teacher.output_shape}, the model {model.output_shape}; pass a teacher "
@@ -128,3 +134,21 @@ def _check_teacher(model, teacher, temperature: float, soft_share: float) -> Non
         raise ValueError(f"temperature is {temperature!r}; pass a number above 0, such as 2")
     if not 0 <= soft_share <= 1:
         raise ValueError(f"soft_share is {soft_share!r}; pass a number from 0 to 1")
+
+
+def _check_roles(model, teacher, x: np.ndarray, y: np.ndarray) -> None:
+    """Refuse probabilities, of which the loss would take the softmax again, and a teacher that knows clearly less."""
+    some = slice(0, 1000)
+    outputs = [each.predict(x[some], batch_size=500, verbose=0) for each in (teacher, model)]
+    for each, values, role in zip((teacher, model), outputs, ("teacher", "model"), strict=True):
+        if training.are_probabilities(values):
+            raise ValueError(
+                f"the {role} {each.name!r} gives probabilities; pass one that ends in logits, without softmax "
+                "(tf_keras.Model(model.input, model.layers[-2].output) if softmax is a layer of its own)"
+            )
+    right = [float(np.mean(values.argmax(axis=1) == y[some])) for values in outputs]
+    if right[0] < right[1] - 0.05:
+        raise ValueError(
+            f"the teacher {teacher.name!r} is right for {right[0]:.0%} of the first {len(x[some])} examples, the model "
+            f"{model.name!r} for {right[1]:.0%}: are they swapped? The first argument is trained, by teacher="
+        )

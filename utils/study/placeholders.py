@@ -2,7 +2,8 @@
 
 A placeholder is marked with the word that `MARK` finds and the chapter's number, in texts (followed by a colon), in
 comments and in names of code.  Outputs of notebooks are not searched: they follow from the sources.
-docs/decisions/0030-a-chapter-begun.md says what a chapter with placeholders may do.
+docs/decisions/0030-a-chapter-begun.md says what a chapter with placeholders may do.  Standard library only, and nothing
+of `utils`: commands/parts/placeholders.py loads this file by itself.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
-from utils import ROOT
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 _WORD = "PLACEHOLDER"
 MARK = re.compile(_WORD + r"[ _](\d\d)(?!\d)")
@@ -33,8 +34,7 @@ PLACES = (
 )
 
 
-@dataclass(frozen=True)
-class Placeholder:
+class Placeholder(NamedTuple):
     """A line that an author has still to write.
 
     chapter: "06", or "" where the template's words stand without their mark.  file: relative to the course.

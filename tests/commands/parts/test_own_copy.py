@@ -17,7 +17,7 @@ import pytest
 from commands.parts import chapters, own_copy
 from commands.parts.carry_over import CHANGED
 from commands.parts.errors import Problem
-from commands.parts.exclusive import Lock
+from commands.parts.locks import Lock
 from commands.parts.normalize import cell_id
 from commands.parts.own_copy import parse, refresh
 from tests.course import link_rules

@@ -102,9 +102,7 @@ def behind(content: bytes) -> bytes:
         for number, buffer in enumerate(model.buffers):
             if buffer.data is not None and len(buffer.data):
                 buffer.offset, buffer.size, buffer.data = places.get(number, 2**40), len(buffer.data), None
-        builder = metadata._Builder(len(content))
-        builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-        return bytes(builder.Output())
+        return tflite_file.pack(model)
 
     front, places, tail = packed({}), {}, b""
     for number, buffer in enumerate(schema.ModelT.InitFromPackedBuf(content).buffers):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.deploy.test_tflite import converted, fixed_batch, pictures
 
+from tests.deploy.tflite.test_tflite_model import converted, fixed_batch, pictures
 from utils.deploy.tflite import c_program
 from utils.deploy.tflite.tflite_model import TFLiteModel
 
@@ -34,7 +34,7 @@ def test_without_a_compiler_it_says_so(monkeypatch):
     monkeypatch.setattr(c_program.shutil, "which", lambda name: None)
     monkeypatch.setattr(c_program.sys, "platform", "linux")
     assert c_program.missing() == "there is no C compiler: neither cc, gcc nor clang is on the PATH"
-    with pytest.raises(c_program.NativeError, match="there is no C compiler"):
+    with pytest.raises(c_program.CProgramError, match="there is no C compiler"):
         c_program.predict(fixed_batch(1), pictures(1))
     monkeypatch.setattr(c_program.sys, "platform", "win32")
     assert "written for Linux" in c_program.missing()
@@ -42,9 +42,9 @@ def test_without_a_compiler_it_says_so(monkeypatch):
 
 @needs_compiler
 def test_a_program_that_fails_says_how():
-    with pytest.raises(c_program.NativeError, match="ended with"):
+    with pytest.raises(c_program.CProgramError, match="ended with"):
         c_program._run([c_program._compiler(), "none.c"], b"", 20)
-    with pytest.raises(c_program.NativeError, match=r"did not end within 0.2 s"):
+    with pytest.raises(c_program.CProgramError, match=r"did not end within 0.2 s"):
         c_program._run(["sleep", "5"], b"", 0.2)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.deploy.test_tflite import branched, converted, fixed_batch, of_model, pictures, two_by_two
 
+from tests.deploy.tflite.test_tflite_model import branched, converted, fixed_batch, of_model, pictures, two_by_two
 from utils.artifact import ArtifactError
 from utils.deploy.tflite import compiled_model
 from utils.deploy.tflite.tflite_model import TFLiteModel
@@ -45,7 +45,7 @@ def test_tensorflows_own_interpreter_agrees_and_warns(capfd):
     found, warning = compiled_model.predict_by_tensorflow(content, x)
     np.testing.assert_allclose(found, TFLiteModel(content).run(x), rtol=1e-5, atol=1e-6)
     assert "tf.lite.Interpreter is deprecated" in warning
-    assert compiled_model.refused_by_tensorflow(content, x) == ""
-    assert "TensorFlow's interpreter refuses" in compiled_model.refused_by_tensorflow(content, x[..., :1])
+    assert compiled_model.tensorflow_error(content, x) == ""
+    assert "TensorFlow's interpreter refuses" in compiled_model.tensorflow_error(content, x[..., :1])
     captured = capfd.readouterr()
     assert captured.out + captured.err == ""

@@ -39,8 +39,10 @@ def second(x):
 
 
 def test_functions_become_signatures_and_share_their_variables():
-    both = functions.convert({"a": (first, {"x": spec(None, 200)}), "b": (second, {"x": spec(None, 200)})}, module())
-    one = functions.convert({"a": (first, {"x": spec(None, 200)})}, module())
+    both = functions.convert_functions(
+        {"a": (first, {"x": spec(None, 200)}), "b": (second, {"x": spec(None, 200)})}, module()
+    )
+    one = functions.convert_functions({"a": (first, {"x": spec(None, 200)})}, module())
     assert both.size < 1.5 * one.size
     large = [name for name, size in byte_map.by_operator(both.content).items() if size > 2000]
     assert len(large) == 1
@@ -61,31 +63,33 @@ def inverse(x):
 
 def test_an_operation_without_counterpart_is_named_with_its_ways_out(capfd):
     with pytest.raises(functions.ConversionError, match=r"no operator for MatrixInverse: .*select_tf_ops=True"):
-        functions.convert({"f": (inverse, {"x": spec(3, 3)})}, module())
-    flex = functions.convert({"f": (inverse, {"x": spec(3, 3)})}, module(), select_tf_ops=True)
+        functions.convert_functions({"f": (inverse, {"x": spec(3, 3)})}, module())
+    flex = functions.convert_functions({"f": (inverse, {"x": spec(3, 3)})}, module(), select_tf_ops=True)
     assert [operator.name for operator in tflite_file.File(flex.content).operators()] == ["FlexMatrixInverse"]
     assert "Flex delegate" in verify(flex.content).reason
-    assert "Flex delegate" in compiled_model.refused_by_tensorflow(flex.content, np.eye(3, dtype=np.float32))
+    assert "Flex delegate" in compiled_model.tensorflow_error(flex.content, np.eye(3, dtype=np.float32))
     captured = capfd.readouterr()
     assert captured.out + captured.err == ""
-    assert functions.refusal({"f": (inverse, {"x": spec(3, 3)})}, module()).startswith("TensorFlow Lite has no")
-    assert functions.refusal({"f": (first, {"x": spec(1, 200)})}, module()) == ""
+    assert functions.conversion_error({"f": (inverse, {"x": spec(3, 3)})}, module()).startswith(
+        "TensorFlow Lite has no"
+    )
+    assert functions.conversion_error({"f": (first, {"x": spec(1, 200)})}, module()) == ""
     with pytest.raises(ValueError, match="there is no function"):
-        functions.convert({}, module())
+        functions.convert_functions({}, module())
 
 
 def test_errors_explained():
     lists = "error: 'tf.TensorListReserve' op requires element_shape to be static\nERROR_NEEDS_FLEX_OPS"
-    assert "unroll=True" in functions.explained(lists)
+    assert "unroll=True" in functions.error_in_words(lists)
     custom = "error: 'tf.MyOp' op is neither a custom op nor a flex op\nERROR_NEEDS_CUSTOM_OPS"
-    assert functions.explained(custom).startswith("neither TensorFlow Lite nor its Flex delegate has MyOp")
-    assert functions.explained("a\nb\n") == "the converter refuses the function: b"
-    assert "no reason given" in functions.explained("")
+    assert functions.error_in_words(custom).startswith("neither TensorFlow Lite nor its Flex delegate has MyOp")
+    assert functions.error_in_words("a\nb\n") == "the converter refuses the function: b"
+    assert "no reason given" in functions.error_in_words("")
 
 
 def test_mistakes_in_the_function_itself_are_not_hidden():
     with pytest.raises(Exception, match="integer division or modulo by zero"):
-        functions.convert({"f": (lambda x: x / (1 // 0), {"x": spec(3, 3)})}, module())
+        functions.convert_functions({"f": (lambda x: x / (1 // 0), {"x": spec(3, 3)})}, module())
 
 
 def test_mlir_names_the_files_operators():

@@ -1,4 +1,4 @@
-"""What an input takes, which the tests of `tflite` try on real files; here on ports alone."""
+"""What an input takes, which the tests of `tflite` try on real files; here on tensors alone."""
 
 from __future__ import annotations
 
@@ -9,15 +9,11 @@ from hypothesis import strategies as st
 
 from utils.artifact import ArtifactError
 from utils.deploy.tflite import io_tensors
+from utils.quantization_parameters import QuantizationParameters
 
-FLOAT = io_tensors.Port("x", 0, (-1, 3), np.dtype(np.float32), None, 0)
-INT8 = io_tensors.Port("x", 0, (-1, 3), np.dtype(np.int8), 0.5, -128)
-TOKENS = io_tensors.Port("t", 0, (-1, 3), np.dtype(np.int16), None, 0)
-
-
-def test_range_of_a_quantized_port():
-    assert INT8.range == (0.0, 127.5)
-    assert INT8.quantized and not FLOAT.quantized
+FLOAT = io_tensors.IOTensor("x", 0, (-1, 3), np.dtype(np.float32), None)
+INT8 = io_tensors.IOTensor("x", 0, (-1, 3), np.dtype(np.int8), QuantizationParameters.of_type(0.5, -128, "int8"))
+TOKENS = io_tensors.IOTensor("t", 0, (-1, 3), np.dtype(np.int16), None)
 
 
 @given(st.lists(st.floats(0, 127, width=32), min_size=3, max_size=3))
@@ -53,12 +49,12 @@ def detail(dtype=np.int8, scales=(0.5,), shape=(1, 3), signature=(-1, 3)):
     }  # fmt: skip
 
 
-def test_ports_from_the_interpreters_details():
-    port = io_tensors.from_detail(detail(), "x")
-    assert (port.shape, port.scale, port.index) == ((-1, 3), 0.5, 4)
-    assert io_tensors.from_detail(detail(np.float32), "x").scale is None
+def test_inputs_from_the_interpreters_details():
+    tensor = io_tensors.from_detail(detail(), "x")
+    assert (tensor.shape, tensor.quantization.scale, tensor.index) == ((-1, 3), 0.5, 4)
+    assert io_tensors.from_detail(detail(np.float32), "x").quantization is None
     assert io_tensors.from_detail(detail(signature=()), "x").shape == (1, 3)
-    with pytest.raises(ArtifactError, match="only numbers can be passed"):
+    with pytest.raises(ArtifactError, match="only real numbers can be passed"):
         io_tensors.from_detail(detail(np.bytes_), "x")
     with pytest.raises(ArtifactError, match="quantized per channel"):
         io_tensors.from_detail(detail(scales=(0.5, 0.25)), "x")

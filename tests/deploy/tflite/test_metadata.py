@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.deploy.test_layout import files
 
+from tests.deploy.tflite.test_byte_map import files
 from tests.little import as_tflite, examples
 from utils import tflite_file
 from utils.artifact import ArtifactError
@@ -30,7 +30,7 @@ def test_what_the_converter_wrote():
     assert metadata.minimum_runtime(content).split(".")[0] in "12"
     assert set(metadata.entries(content)) == {"min_runtime_version", "CONVERSION_METADATA"}
     assert metadata.labels(content) == ()
-    assert metadata.files(content) == metadata.description(content) == {}
+    assert tflite_file.packed(content) == metadata.description(content) == {}
 
 
 def test_labels_and_description_come_back_and_the_model_computes_the_same():
@@ -69,17 +69,41 @@ def test_labels_are_replaced_not_doubled():
     once = metadata.with_labels(as_tflite().content, NAMES)
     twice = metadata.with_labels(once, NAMES[::-1])
     assert metadata.labels(twice) == tuple(NAMES[::-1])
-    assert list(metadata.files(twice)) == ["labels.txt"]
+    assert list(tflite_file.packed(twice)) == ["labels.txt"]
     assert len(tflite_file.File(twice).metadata_buffers()) == 3
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_names_as_readlines_gives_them(end):
+    labelled = metadata.with_labels(as_tflite().content, [name + end for name in NAMES])
+    assert labelled == metadata.with_labels(as_tflite().content, NAMES)
+
+
+@pytest.mark.parametrize("output", [0, 1])
+def test_the_labels_belong_to_the_output_that_was_said(output):
+    import tensorflow as tf
+
+    two = tf.function(lambda x: (x[:, :2] + 1, x[:, :3] + 2)).get_concrete_function(tf.TensorSpec((1, 4)))
+    content = tf.lite.TFLiteConverter.from_concrete_functions([two]).convert()
+    sizes = [tensor.shape[-1] for tensor in tflite_file.File(content).outputs()]
+    described = metadata.entries(metadata.with_labels(content, NAMES[: sizes[output]], output=output))
+    table = first(metadata._root(described["TFLITE_METADATA"]), 3)
+    start = table.Vector(table.Offset(4 + 2 * 3))
+    outputs = [flatbuffers.table.Table(table.Bytes, table.Indirect(start + 4 * number)) for number in (0, 1)]
+    assert [bool(one.Offset(4 + 2 * 6)) for one in outputs] == [output == 0, output == 1]
+    with pytest.raises(ValueError, match=f"names for output {output}"):
+        metadata.with_labels(content, NAMES, output=output)
+    with pytest.raises(ValueError, match="output=2; the file's outputs are numbered 0 to 1"):
+        metadata.with_labels(content, NAMES, output=2)
+
+
 @settings(max_examples=30)
-@given(names=st.lists(LINE, min_size=4, max_size=4), other=st.binary(max_size=50))
+@given(names=st.lists(LINE, min_size=4, max_size=4, unique=True), other=st.binary(max_size=50))
 def test_any_names_and_further_files(names, other):
-    content = metadata.with_files(as_tflite().content, {"vocab.bin": other})
+    content = tflite_file.with_packed(as_tflite().content, {"vocab.bin": other})
     labelled = metadata.with_labels(content, names)
     assert metadata.labels(labelled) == tuple(names)
-    assert metadata.files(labelled)["vocab.bin"] == other
+    assert tflite_file.packed(labelled)["vocab.bin"] == other
     assert content.startswith(as_tflite().content)
 
 
@@ -114,7 +138,11 @@ def test_constants_are_aligned_to_sixteen_bytes():
 @pytest.mark.parametrize(
     ("names", "sentence"),
     [
-        (NAMES[:3], r"3 names for an output of shape \(-1, 4\)"),
+        (NAMES[:3], r"3 names for output 0 of shape \(-1, 4\)"),
+        ([*NAMES, "sock"], r"5 names for output 0"),
+        ([*NAMES[:3], "shoe"], "'shoe' is the name of several classes"),
+        ([*NAMES[:3], "shoe\n"], "'shoe' is the name of several classes"),
+        ([*NAMES[:3], "\n"], "'' is no name of a class"),
         ([*NAMES[:3], ""], "'' is no name of a class"),
         ([*NAMES[:3], "a\nb"], "is no name of a class"),
         ("abcd", "pass a list with the name of each class"),
@@ -135,11 +163,28 @@ def test_a_damaged_archive_gets_a_sentence():
 
 
 def test_a_bomb_is_not_unpacked(monkeypatch):
-    monkeypatch.setattr(metadata, "_LARGEST", 10)
-    with pytest.raises(ArtifactError, match=r"labels.txt would have 19 bytes; at most 10"):
+    monkeypatch.setattr(tflite_file, "_LARGEST", 18)
+    with pytest.raises(ArtifactError, match=r"have 19 bytes; at most 18"):
         metadata.labels(metadata.with_labels(as_tflite().content, NAMES))
 
 
 def test_foreign_files_get_a_sentence():
     with pytest.raises(ArtifactError, match="not a tflite file"):
         metadata.with_labels(b"PK\x03\x04" * 9, NAMES)
+
+
+@pytest.mark.parametrize("cut", [1, 40, 400])
+def test_a_cut_off_file_gets_a_sentence(cut):
+    content = as_tflite().content[:-cut]
+    for change in (lambda c: metadata.with_entry(c, "note", b"x"), lambda c: metadata.with_labels(c, NAMES)):
+        with pytest.raises(ArtifactError, match="damaged"):
+            change(content)
+
+
+@pytest.mark.parametrize("entry", [b"\xff" * 12, b"short"])
+def test_a_damaged_description_gets_a_sentence(entry):
+    content = as_tflite().content
+    with pytest.raises(ArtifactError, match="damaged"):
+        metadata.description(metadata.with_entry(content, metadata.MODEL, entry))
+    with pytest.raises(ArtifactError, match="damaged"):
+        metadata.converted_by(metadata.with_entry(content, "CONVERSION_METADATA", entry))

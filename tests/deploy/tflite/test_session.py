@@ -16,7 +16,7 @@ def opened(signature: str | None = None) -> session.Session:
 
 def test_the_main_graph_and_its_signature_give_the_same():
     main, named = opened(), opened("serving_default")
-    assert [port.name for port in main.inputs] == [port.name for port in named.inputs]
+    assert [tensor.name for tensor in main.inputs] == [tensor.name for tensor in named.inputs]
     for count in (3, 1, 8):
         values = {main.inputs[0].name: examples(count)}
         for name, result in main.invoke(values).items():

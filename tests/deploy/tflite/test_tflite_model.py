@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from tests import little
 from utils import artifact, tflite_file
 from utils.artifact import Artifact, ArtifactError
-from utils.deploy.tflite import session, tflite_model
+from utils.deploy.tflite import session
 from utils.deploy.tflite.tflite_model import TFLiteModel
 from utils.deploy.tflite.verification import verify
 from utils.optimize.quantization import recipes
 from utils.optimize.quantization.converter import convert
+from utils.optimize.quantization.grid import dequantize, quantize
+from utils.quantization_parameters import QuantizationParameters
 
 pytestmark = pytest.mark.filterwarnings("ignore:Statistics for quantized inputs:UserWarning")
 
@@ -134,12 +136,12 @@ def test_quantized_batch_equals_the_interpreter_bit_for_bit(kind, kernels):
     x = pictures(37)
     model = trusted(converted(kind), kernels)
     if model.inputs[0].quantized:
-        port = model.inputs[0]
-        q = tflite_model.quantize(x, port.scale, port.zero_point, port.dtype)
+        tensor = model.inputs[0]
+        q = quantize(x, tensor.quantization)
         expected = by_hand(converted(kind), q, RESOLVERS[kernels])
         np.testing.assert_array_equal(model.run_raw(q), expected)
-        out = model.outputs[0]
-        real = np.float32(out.scale) * (expected.astype(np.float32) - np.float32(out.zero_point))
+        out = model.outputs[0].quantization
+        real = out.scale * (expected.astype(np.float32) - out.zero_point.astype(np.float32))
         np.testing.assert_array_equal(model.run(x), real)
     else:
         np.testing.assert_array_equal(model.run(x), by_hand(converted(kind), x, RESOLVERS[kernels]))
@@ -163,9 +165,9 @@ def test_float_batch_agrees_with_keras_and_one_by_one():
 @given(sizes=st.lists(st.integers(1, 300), min_size=1, max_size=4))
 def test_any_order_of_batch_sizes(sizes):
     x, model = pictures(300), trusted(converted("int8_io"))
-    expected = by_hand(converted("int8_io"), tflite_model.quantize(x, model.inputs[0].scale, -128, np.int8))
+    expected = by_hand(converted("int8_io"), quantize(x, model.inputs[0].quantization))
     for size in sizes:
-        q = tflite_model.quantize(x[:size], model.inputs[0].scale, model.inputs[0].zero_point, np.int8)
+        q = quantize(x[:size], model.inputs[0].quantization)
         np.testing.assert_array_equal(model.run_raw(q), expected[:size])
 
 
@@ -250,9 +252,7 @@ def test_prepare_runs_the_same():
     model = trusted(converted("int8_io"))
     model.prepare(x)()
     raw = model.interpreter.get_tensor(model.outputs[0].index)
-    np.testing.assert_array_equal(
-        tflite_model.dequantize(raw, model.outputs[0].scale, model.outputs[0].zero_point), model.run(x)
-    )
+    np.testing.assert_array_equal(dequantize(raw, model.outputs[0].quantization), model.run(x))
 
 
 def test_other_threads_are_taken():
@@ -263,22 +263,23 @@ def test_other_threads_are_taken():
 
 
 @functools.cache
-def quantize_kernel() -> tuple[bytes, float, int]:
+def quantize_kernel() -> tuple[bytes, QuantizationParameters]:
     """A file whose first operator is QUANTIZE to int8, and that operator's parameters."""
     content = converted("int8")
     first = tflite_file.File(content).operators()[0]
     assert first.name == "QUANTIZE"
-    stored = first.outputs[0].quantization
-    return content, stored.scales[0], stored.zero_points[0]
+    return content, first.outputs[0].quantization
 
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**31), spread=st.floats(0.5, 8))
 def test_quantize_equals_the_interpreters_kernel(seed, spread):
-    content, scale, zero_point = quantize_kernel()
+    content, parameters = quantize_kernel()
     generator = np.random.default_rng(seed)
     x = (spread * (generator.random((1, 10, 10, 2)) - 0.3)).astype(np.float32)
-    halves = (generator.integers(-200, 200, (1, 10, 10, 1)) + 0.5) * np.float64(scale)  # ties, as near as float32 gets
+    halves = (generator.integers(-200, 200, (1, 10, 10, 1)) + 0.5) * np.float64(
+        parameters.scale
+    )  # ties, as near as float32 gets
     x[..., :1] = halves
     interpreter = Interpreter(
         model_content=content,
@@ -289,20 +290,7 @@ def test_quantize_equals_the_interpreters_kernel(seed, spread):
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
     interpreter.invoke()
     stored = interpreter.get_tensor(tflite_file.File(content).operators()[0].outputs[0].index)
-    np.testing.assert_array_equal(tflite_model.quantize(x, scale, zero_point, np.int8), stored)
-
-
-@settings(max_examples=50, deadline=None)
-@given(scale=st.floats(1e-6, 10), zero_point=st.integers(-128, 127))
-def test_dequantize_inverts_quantize(scale, zero_point):
-    q = np.arange(-128, 128, dtype=np.int8)
-    real = tflite_model.dequantize(q, scale, zero_point)
-    np.testing.assert_array_equal(tflite_model.quantize(real, scale, zero_point, np.int8), q)
-
-
-def test_halves_go_away_from_zero_and_ends_are_clipped():
-    values = np.array([0.5, 1.5, 2.5, -0.5, -1.5, 0.49999997, 1000, -1000], np.float32)
-    assert tflite_model.quantize(values, 1.0, 0, np.int8).tolist() == [1, 2, 3, -1, -2, 0, 127, -128]
+    np.testing.assert_array_equal(quantize(x, parameters), stored)
 
 
 # --- bad input ------------------------------------------------------------------------------------------
@@ -382,12 +370,63 @@ def test_constants_of_a_float_file_are_the_weights():
     assert any(values.shape == dense.T.shape and np.array_equal(values, dense.T) for values in found)
 
 
+# --- names ----------------------------------------------------------------------------------------------
+
+
+def test_outputs_that_are_equal_in_inference_keep_their_names():
+    """y and Dropout(y) are one tensor in the file."""
+    keras()
+    import tf_keras
+
+    given = tf_keras.Input((4,))
+    y = tf_keras.layers.Dense(3, name="logits")(given)
+    model = tf_keras.Model(given, [y, tf_keras.layers.Dropout(0.5, name="dropped")(y)])
+    content = of_model(lambda _: model)
+    x = np.random.default_rng(0).random((5, 4), np.float32)
+    found, expected = trusted(content).run(x), artifact.from_keras(model).predict(x)
+    assert set(found) == {"logits", "dropped"}
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, atol=1e-6)
+
+
+def test_a_dictionary_of_outputs_has_the_same_names_in_both_formats():
+    keras()
+    import tf_keras
+
+    given = tf_keras.Input((4,))
+    dense = {key: tf_keras.layers.Dense(n, name=f"layer_{n}")(given) for key, n in (("zeta", 2), ("alpha", 3))}
+    model = tf_keras.Model(given, dense)
+    x = np.random.default_rng(0).random((5, 4), np.float32)
+    found = trusted(of_model(lambda _: model)).compare(artifact.from_keras(model), x)
+    assert {name: one.shape for name, one in found.items()} == {"layer_2": (5, 2), "layer_3": (5, 3)}
+    assert max(one.largest for one in found.values()) < 1e-6
+
+
+@pytest.mark.parametrize("numbers", [0, 1])
+def test_files_without_any_axis_among_their_inputs_give_all_they_have(numbers):
+    import tensorflow as tf
+
+    specs = [tf.TensorSpec((), tf.float32, name="x")][:numbers]
+    call = tf.function(lambda x=1.0: tf.constant([1.0, 2.0, 3.0]) * x).get_concrete_function(*specs)
+    model = TFLiteModel(tf.lite.TFLiteConverter.from_concrete_functions([call]).convert())
+    assert model.run({"x": np.float32(2)} if numbers else {}).tolist() == [
+        1 + numbers,
+        2 + 2 * numbers,
+        3 + 3 * numbers,
+    ]
+
+
+def test_tensors_of_one_name_are_told_apart():
+    assert session._unused("x", {}) == "x"
+    assert session._unused("x", {"x": 0, "x_1": 0}) == "x_2"
+
+
 # --- comparing ------------------------------------------------------------------------------------------
 
 
 def test_compare_with_models_artifacts_bytes_paths_and_keras(tmp_path):
     x, model = pictures(40), trusted(converted("int8_io"))
-    scale = model.outputs[0].scale
+    scale = model.outputs[0].quantization.scale
     reference = model.compare(trusted(converted("int8_io"), "reference"), x)
     raw = [trusted(converted("int8_io"), kind).run(x) for kind in ("default", "reference")]
     assert reference.steps == round(np.abs(raw[0] - raw[1]).max() / scale)

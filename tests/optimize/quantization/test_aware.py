@@ -88,17 +88,58 @@ def test_models_that_the_toolkit_cannot_rewrite(small, aware):
             return x
 
     cases = [
-        (stacked(small, L.Dense(2)), ValueError, "flattened"),
+        (stacked(small, L.Dense(2)), ValueError, "flatten"),
         (Subclassed(), ValueError, "is a subclassed"),
         (aware, ValueError, "already has fake quantization"),
         ("model", TypeError, "tf_keras"),
-        (tf_keras.Sequential([L.Dense(2)]), ValueError, "no weights yet"),
+        (tf_keras.Sequential([L.Dense(2)]), ValueError, "no graph of layers"),
     ]
     for model, error, text in cases:
         with pytest.raises(error, match=text):
             qa.quantize_aware(model)
         with pytest.raises(error, match=text):
             qa.refused_layers(model)
+
+
+def test_weights_that_are_not_finite_other_precisions_and_text():
+    nan = stacked(L.Dense(2), shape=(3,))
+    nan.set_weights([w * np.nan for w in nan.get_weights()])
+    layer = L.StringLookup(vocabulary=["a"])
+    text = tf_keras.Sequential([L.Input((1,), dtype="string"), layer, L.Embedding(3, 2), L.Flatten(), L.Dense(2)])
+    cases = [(nan, "NaN or infinite"), (text, "prepares text or tables")]
+    cases += [(stacked(L.Dense(2, dtype=kind), shape=(3,)), said) for kind, said in (
+        ("mixed_float16", "computes in float16"), ("float64", "computes in float64"), ("float16", "float16")
+    )]  # fmt: skip
+    for model, said in cases:
+        for call in (qa.quantize_aware, qa.refused_layers):
+            with pytest.raises(ValueError, match=said):
+                call(model)
+
+
+def test_names_with_a_slash_are_found_refused_saved_and_loaded(tmp_path):
+    layers = [
+        L.Conv2D(4, 3, name="conv1/conv"),
+        L.ELU(name="conv1/elu"),
+        L.Flatten(name="flat"),
+        L.Dense(3, name="a/b"),
+    ]
+    model = stacked(*layers)
+    assert list(qa.refused_layers(model)) == ["conv1/elu"]
+    made = qa.quantize_aware(model, only=["conv1/conv", "a/b"], calibration=inputs(model)[0])
+    assert {r["layer"]: r["weights"] for r in aware_ranges.precision(made)}["conv1/conv"] == "8 bits per channel"
+    qa.save(made, tmp_path / "model.h5")
+    x = inputs(model)[0]
+    assert np.array_equal(qa.load(tmp_path / "model.h5").predict(x, verbose=0), made.predict(x, verbose=0))
+
+
+def test_what_cannot_be_saved_or_loaded_is_said(small, tmp_path):
+    with pytest.raises(ValueError, match="no fake quantization"):
+        qa.save(small, tmp_path / "model.h5")
+    with pytest.raises(FileNotFoundError, match="no file"):
+        qa.load(tmp_path / "absent.h5")
+    (tmp_path / "damaged.h5").write_bytes(b"not an HDF5 file")
+    with pytest.raises(ValueError, match=r"damaged\.h5.*cannot be loaded"):
+        qa.load(tmp_path / "damaged.h5")
 
 
 def test_a_configuration_that_quantizes_nothing():
@@ -116,7 +157,7 @@ def test_a_keras_3_model_is_named():
 def test_tensorflow_with_keras_3_came_first():
     code = (
         "import sys, types; sys.modules['tensorflow'] = types.ModuleType('tensorflow'); "
-        "import utils.optimize.quantization_aware"
+        "import utils.optimize.quantization.aware"
     )
     environment = {k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=utils.ROOT, env=environment)

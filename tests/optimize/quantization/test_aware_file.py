@@ -29,12 +29,18 @@ def test_a_stored_dense_kernel_has_its_units_last(aware, file):
         aware_file.stored_kernel(file, 2)
 
 
-def test_a_stored_depthwise_kernel_has_its_channels_last():
-    model = stacked(tf_keras.layers.DepthwiseConv2D(2, name="depthwise"))
-    kernel = np.random.default_rng(6).normal(size=(2, 2, 3, 1)).astype(np.float32)
-    model.set_weights([kernel, np.zeros(3)])
-    stored, scales = aware_file.stored_kernel(convert(model, "int8", inputs(model)[0]))
-    assert np.all(np.abs(stored[0] * scales - kernel[..., 0]) <= 0.51 * scales)
+@pytest.mark.parametrize("per_channel", [True, False])
+@pytest.mark.parametrize("kind", ["DepthwiseConv2D", "Conv2D", "Conv2DTranspose"])
+def test_stored_kernels_have_their_output_channels_last(kind, per_channel):
+    layer = tf_keras.layers.DepthwiseConv2D(2) if kind == "DepthwiseConv2D" else getattr(tf_keras.layers, kind)(4, 2)
+    model = stacked(layer)
+    kernel = np.random.default_rng(6).normal(size=layer.get_weights()[0].shape).astype(np.float32)
+    layer.set_weights([kernel, layer.get_weights()[1]])
+    wanted = {"Conv2D": kernel, "Conv2DTranspose": kernel.swapaxes(2, 3), "DepthwiseConv2D": kernel[None, ..., 0]}[kind]
+    file = convert(model, "int8", inputs(model)[0], per_channel=per_channel)
+    stored, scales = aware_file.stored_kernel(file)
+    assert stored.shape == wanted.shape and scales.size == (wanted.shape[-1] if per_channel else 1)
+    assert np.all(np.abs(stored * scales - wanted) <= 0.51 * scales)
 
 
 def test_agreement_with_the_file(aware, small, file):
@@ -112,3 +118,8 @@ def test_only_classifiers_are_compared(aware, file):
 
     with pytest.raises(ValueError, match=r"both must be \(n, classes\)"):
         aware_file.agreement(aware, Flat(), inputs(aware, 5)[0])
+
+
+def test_a_model_whose_inputs_were_never_measured_has_no_file(small):
+    with pytest.raises(ValueError, match=r"the inputs of 'sequential.*' is still \[0, 0\].*calibration="):
+        aware_file.to_tflite(qa.quantize_aware(small, (4, 8)))

@@ -2,22 +2,81 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras
+from tensorflow_model_optimization.python.core.quantization.keras import quant_ops
 
-from tests.aware import inputs
+from tests.aware import inputs, stacked
 from utils.optimize.quantization import aware as qa
-from utils.optimize.quantization import aware_ranges
+from utils.optimize.quantization import aware_file, aware_ranges, grid
 
 L = tf_keras.layers
 
 
-def test_without_calibration_the_ranges_start_at_six(small):
-    assert aware_ranges.ranges(qa.quantize_aware(small))["relu"] == (-6.0, 6.0)
+def kinds_of_ranges(model) -> dict[str, object]:
+    """One range of each kind: of the inputs, of the convolution's weights (their upper ends), of the ReLU."""
+    ends = next(w for w in model.weights if w.name.endswith("kernel_max:0"))
+    return {
+        "inputs": aware_ranges.input_ranges(model)[0],
+        "weights": tuple(ends.numpy()),
+        "activations": aware_ranges.activation_ranges(model)["relu"],
+    }
+
+
+START = {"inputs": (0.0, 0.0), "weights": (6.0,) * 6, "activations": (-6.0, 6.0)}
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_without_calibration_the_three_kinds_start_where_the_toolkit_starts_them(small, bits):
+    model = qa.quantize_aware(small, bits)
+    assert kinds_of_ranges(model) == START
+    x = inputs(small, 20)[0]
+    assert len(np.unique(model.predict(x, verbose=0), axis=0)) == 1  # every input is rounded to 0
+    model(x, training=True)
+    found, kernel = kinds_of_ranges(model), small.get_layer("conv").kernel.numpy()
+    assert found["inputs"] == (x.min(), x.max())
+    np.testing.assert_allclose(found["weights"], np.abs(kernel).max((0, 1, 2)), rtol=0.01)
+    low, high = found["activations"]
+    assert low == pytest.approx(-6 * 0.999) and 5.9 < high < 6.1  # a thousandth of the way
+
+
+@pytest.mark.parametrize("only", ["inputs", ("weights",), ["activations"], ("inputs", "weights"), aware_ranges.RANGES])
+def test_one_cause_at_a_time(small, aware, only):
+    model, whole = qa.quantize_aware(small), kinds_of_ranges(aware)
+    aware_ranges.calibrate(model, inputs(small)[0], only=only)
+    for kind, found in kinds_of_ranges(model).items():
+        wanted = {only} if isinstance(only, str) else set(only)
+        if kind not in wanted:
+            assert found == START[kind]
+        elif kind != "activations" or len(wanted) == 3:  # activations depend on what was rounded before
+            assert found == pytest.approx(whole[kind])
+        else:
+            assert found != START[kind]
+
+
+@pytest.mark.parametrize("only", [(), "input", ("weights", "bias")])
+def test_unknown_kinds_of_ranges_are_refused(aware, small, only):
+    with pytest.raises(ValueError, match="one or several of 'inputs'"):
+        aware_ranges.calibrate(aware, inputs(small)[0], only=only)
+
+
+def test_a_depthwise_kernel_has_one_scale_in_training_and_the_file_keeps_its_integers():
+    layers = [L.DepthwiseConv2D(3, name="dw"), L.BatchNormalization(), L.ReLU(), L.Flatten(), L.Dense(3, name="dense")]
+    model = stacked(*layers)
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 3, 1)) * [[[[0.01], [1.0], [5.0]]]]
+    model.get_layer("dw").set_weights([kernel, np.zeros(3)])
+    made = qa.quantize_aware(model, calibration=inputs(model)[0])
+    rows = {row["layer"]: row["weights"] for row in aware_ranges.precision(made)}
+    assert rows["dw"] == "8 bits per tensor" and rows["dense"] == "8 bits per tensor"
+    integers, scales = aware_ranges.integer_kernel(made, "dw")
+    assert scales.size == 1 and np.abs(integers[..., 0, 0]).max() <= 1  # a narrow channel is lost
+    stored, stored_scales = aware_file.stored_kernel(aware_file.to_tflite(made))
+    assert np.array_equal(stored[0], integers[..., 0]) and np.ptp(stored_scales) == 0 and stored_scales.size == 3
 
 
 def test_calibration_covers_exactly_what_it_saw(small, aware):
     x = inputs(small)[0]
-    found = aware_ranges.ranges(aware)
+    found = aware_ranges.activation_ranges(aware)
     start = next(name for name in found if name.startswith("quantize_layer"))
     assert found[start] == (x.min(), x.max())
     assert found["relu"][0] == 0.0 < found["relu"][1]
@@ -29,7 +88,7 @@ def test_the_range_of_a_shared_layer_covers_all_its_calls():
     x = [np.full((5, 4), 10.0, np.float32), np.full((5, 4), 0.1, np.float32)]
     shared.set_weights([np.ones((4, 3)), np.zeros(3)])
     for order in (x, x[::-1]):
-        found = aware_ranges.ranges(qa.quantize_aware(model, calibration=order))
+        found = aware_ranges.activation_ranges(qa.quantize_aware(model, calibration=order))
         assert found["shared"] == (0.0, pytest.approx(40, 1e-2))
 
 
@@ -51,7 +110,8 @@ def test_calibration_leaves_the_toolkits_functions_as_they_were(small):
 
 def test_the_mse_range_is_narrower_with_few_bits(small):
     def width(clip):
-        return aware_ranges.ranges(qa.quantize_aware(small, 2, calibration=inputs(small)[0], clip=clip))["relu"][1]
+        made = qa.quantize_aware(small, 2, calibration=inputs(small)[0], clip=clip)
+        return aware_ranges.activation_ranges(made)["relu"][1]
 
     assert width("mse") < width("minmax")
 
@@ -85,7 +145,7 @@ def test_the_integer_kernel_is_the_weights_in_steps(small, aware):
 @pytest.mark.parametrize(
     "x, text",
     [
-        ([], "0 arrays"),
+        ([], "has 0"),
         (np.zeros((0, 8, 8, 3), np.float32), "empty"),
         (np.full((2, 8, 8, 3), np.inf, np.float32), "NaN"),
         (np.zeros((2, 8, 9, 3), np.float32), r"takes \(n, 8, 8, 3\)"),
@@ -102,3 +162,20 @@ def test_a_model_without_quantizers_and_an_unknown_way_to_clip(small, aware):
         aware_ranges.calibrate(small, inputs(small)[0])
     with pytest.raises(ValueError, match="'minmax' or 'mse'"):
         aware_ranges.calibrate(aware, inputs(small)[0], clip="percentile")
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+@pytest.mark.parametrize("clip", ["minmax", "mse"])
+def test_each_way_to_clip_does_its_own_work(small, bits, clip):
+    x = np.random.default_rng(1).laplace(size=(60, 8, 8, 3)).astype(np.float32)
+    found = aware_ranges.input_ranges(qa.quantize_aware(small, bits, calibration=x, clip=clip))[0]
+    best = grid.best_clip(x, bits, candidates=40).range
+    wanted = {"minmax": (x.min(), x.max()), "mse": (float(best[0]), float(best[1]))}
+    assert found == pytest.approx(wanted[clip], rel=1e-6)
+
+
+def test_a_symmetric_quantizer_gets_a_symmetric_range():
+    low, high = tf.Variable(0.0), tf.Variable(0.0)
+    with aware_ranges._observing("minmax", {"activations"}, {}):
+        y = quant_ops.MovingAvgQuantize(tf.constant([-1.0, 3.0]), low, high, symmetric=True, num_bits=8)
+    assert (float(low), float(high)) == (-3.0, 3.0) and y.shape == (2,)

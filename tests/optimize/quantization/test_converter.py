@@ -13,6 +13,7 @@ from utils.artifact import ArtifactError
 from utils.optimize.quantization import converter, layer_errors
 from utils.optimize.quantization import grid as q
 from utils.optimize.quantization.converter import convert
+from utils.quantization_parameters import QuantizationParameters
 from utils.quiet import quiet
 
 
@@ -41,7 +42,7 @@ def run(content: bytes, x: np.ndarray) -> np.ndarray:
     interpreter.resize_tensor_input(detail["index"], x.shape)
     interpreter.allocate_tensors()
     if detail["dtype"] != np.float32:
-        x = q.quantize(x, q.Affine(np.float32(detail["quantization"][0]), int(detail["quantization"][1])))
+        x = q.quantize(x, QuantizationParameters(np.float32(detail["quantization"][0]), int(detail["quantization"][1])))
     interpreter.set_tensor(detail["index"], x)
     interpreter.invoke()
     y = interpreter.get_tensor(result["index"])
@@ -74,7 +75,7 @@ def test_every_mode_stays_near_the_model_and_says_nothing(small, mode, tolerance
 
 
 def test_the_modes_differ_in_bytes_and_in_what_goes_in_and_out(small):
-    from utils.optimize.quantization.integer_kernels import read_graph
+    from utils.tflite_file import File
 
     model, x = small
     made = {
@@ -84,37 +85,37 @@ def test_the_modes_differ_in_bytes_and_in_what_goes_in_and_out(small):
     size = {mode: len(content) for mode, content in made.items()}
     assert size["int8"] < size["float16"] < size["float32"]
     assert size["dynamic"] < 0.5 * size["float32"]
-    ends = {mode: read_graph(content) for mode, content in made.items()}
-    types = {mode: (g.tensors[g.inputs[0]].dtype.name, g.tensors[g.outputs[0]].dtype.name) for mode, g in ends.items()}
+    ends = {mode: File(content) for mode, content in made.items()}
+    types = {mode: (file.inputs()[0].dtype, file.outputs()[0].dtype) for mode, file in ends.items()}
     assert types.pop("int8") == ("int8", "int8")
     assert set(types.values()) == {("float32", "float32")}
 
 
 def test_per_channel_false_gives_every_weight_one_scale(small):
-    from utils.optimize.quantization.integer_kernels import read_graph
+    from utils.tflite_file import File
 
     model, x = small
 
     def scales(per_channel):
-        graph = read_graph(convert(model, "int8", x, per_channel=per_channel).content)
-        return [t.quantization.scale.size for t in graph.tensors if t.value is not None and t.dtype == np.int8]
+        constants = File(convert(model, "int8", x, per_channel=per_channel).content).constants()
+        return [len(tensor.quantization.scales) for tensor, _ in constants if tensor.dtype == "int8"]
 
     assert sorted(scales(True)) == [3, 16, 32]
     assert scales(False) == [1, 1, 1]
 
 
 def test_our_scales_are_the_converters(small):
-    """The weights' scale and integers come out as the converter's, bit for bit; so does the input's range."""
-    from utils.optimize.quantization.integer_kernels import read_graph
+    """The weights' scale and integers come out as the converter's; so does the input's range."""
+    from utils.tflite_file import File
 
     model, x = small
-    graph = read_graph(convert(model, "int8", x).content)
-    stored = next(t for t in graph.tensors if t.shape == (32, 576))
+    file = File(convert(model, "int8", x).content)
+    stored, values = next((t, values) for t, values in file.constants() if t.shape == (32, 576))
     kernel = model.layers[2].get_weights()[0].T
     ours = q.choose(kernel, symmetric=True, axis=0)
-    assert np.allclose(ours.scale, stored.quantization.scale, rtol=1e-6)
-    assert np.mean(q.quantize(kernel, stored.quantization) != stored.value) < 1e-3
-    source = graph.tensors[graph.inputs[0]].quantization
+    assert np.allclose(ours.scale, stored.quantization.scales, rtol=1e-6)
+    assert np.mean(q.quantize(kernel, stored.quantization) != values) < 1e-3
+    source = file.inputs()[0].quantization
     assert float(source.scale) == pytest.approx(float(q.choose(x).scale), rel=1e-5)
     assert int(source.zero_point) == int(q.choose(x).zero_point)
 
@@ -178,6 +179,7 @@ def test_a_subclassed_model_with_two_inputs_is_calibrated_by_order_or_name(keras
         ({"calibration": np.zeros((8, 8, 2))}, "has shape"),
         ({"calibration": [np.zeros((2, 8, 8, 2))] * 2}, "1 inputs, calibration has 2"),
         ({"calibration": np.arange(256).repeat(2).reshape(4, 8, 8, 2)}, "like raw pixels"),
+        ({"calibration": np.linspace(0, 254.7, 512).reshape(4, 8, 8, 2)}, "like raw pixels"),
         ({"calibration": np.full((2, 8, 8, 2), 3.0), "input_range": (0, 1)}, "outside input_range"),
     ],
 )
@@ -191,12 +193,40 @@ def test_raw_pixels_are_accepted_when_they_are_meant(small):
     assert convert(small[0], "int8", raw, input_range=(0, 255)).content[4:8] == b"TFL3"
 
 
+@pytest.mark.parametrize(
+    ("x", "pixels"),
+    [
+        (np.arange(256.0).repeat(3).reshape(4, 8, 8, 3), True),
+        (np.arange(120.0).repeat(8).reshape(5, 8, 8, 3), True),  # dark pictures
+        (np.linspace(0, 254.7, 768).reshape(4, 8, 8, 3), True),  # resized ones
+        (np.arange(256.0).repeat(16).reshape(4, 1024), True),  # flattened ones
+        (np.arange(256.0).repeat(16).reshape(4, 32, 32), True),
+        (np.linspace(0, 1, 768).reshape(4, 8, 8, 3), False),
+        (np.linspace(-1, 200, 768).reshape(4, 8, 8, 3), False),
+        (np.arange(100.0).repeat(8).reshape(100, 8), False),  # a table of percentages
+        (np.arange(256.0).repeat(8).reshape(256, 8), False),
+        (np.arange(100.0).repeat(480).reshape(100, 480), False),
+        (np.arange(256.0).repeat(72).reshape(256, 24, 3), False),  # counts by the hour
+        (np.linspace(0, 254.7, 4096).reshape(4, 1024), False),
+        (np.linspace(0, 100, 4 * 16 * 16 * 40).reshape(4, 16, 16, 40), False),  # features, no colours
+    ],
+)
+def test_raw_pixels_are_told_from_tables(x, pixels):
+    if pixels:
+        with pytest.raises(ValueError, match=r"like raw pixels.*input_range=\(0, 255\)"):
+            converter._check_range(x, False, None)
+        converter._check_range(x, True, None)
+        converter._check_range(x, False, (0, 255))
+    else:
+        converter._check_range(x, False, None)
+
+
 def test_models_of_other_kinds_are_refused():
     import keras
 
     with pytest.raises(TypeError, match=r"Keras 3.*export"):
         convert(keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2)]), "float32")
-    with pytest.raises(TypeError, match="got dict"):
+    with pytest.raises(TypeError, match=r"builtins\.dict"):
         convert({}, "float32")
 
 
@@ -242,7 +272,8 @@ def test_a_file_whose_run_ends_the_process_is_reported_and_the_caller_lives(kera
     L = keras.layers
     model = keras.Sequential([L.Input((8,)), L.Dense(8), L.LayerNormalization(), L.Dense(2)])
     x = np.random.default_rng(0).random((8, 8), dtype=np.float32)
-    made = convert(model, "int16x8", x)
+    with pytest.warns(converter.ConversionWarning, match="the int16x8 file was made, but .* Take mode 'int8'"):
+        made = convert(model, "int16x8", x)
     with pytest.raises(ArtifactError, match=r"ended by SIG|exit code"):
         made.predict(x)
     assert convert(model, "int8_float_io", x).predict(x).shape == (8, 2)
@@ -443,7 +474,7 @@ def test_the_file_is_from_keras_models_but_for_the_byte_that_names_its_source(ke
     x = [rng.random((5, *port.shape[1:]), np.float32) for port in model.inputs] if mode == "int8" else None
     ours = convert(model, mode, x).content
     raw = tf.lite.TFLiteConverter.from_keras_model(model)
-    converter._configure(raw, mode, True, x and (lambda: converter._one_by_one(x, model)))
+    converter._configure(raw, mode, True, x and (lambda: converter._batches(x, model)))
     with quiet():
         theirs = raw.convert()
     assert len(ours) == len(theirs)
@@ -504,3 +535,56 @@ def test_a_model_whose_inference_fails_is_refused_in_a_sentence(keras):
     layer.happy = False
     with pytest.raises(ValueError, match="'moody' cannot be computed in inference: ArithmeticError: not today"):
         convert(model, "float32")
+
+
+@pytest.mark.parametrize("mode", ["float32", "dynamic", "int8"])
+def test_inputs_may_have_any_names(keras, mode):
+    """No function can have such parameters; TensorFlow's own converter takes them and calls them Placeholder."""
+    names = ["class", "größe", "in put", "x:0", "plain"]
+    inputs = [keras.Input((3 + number,), name=name) for number, name in enumerate(names)]
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Concatenate()(inputs)))
+    rng = np.random.default_rng(0)
+    x = {name: rng.random((20, 3 + number), np.float32) for number, name in enumerate(names)}
+    made = convert(model, mode, x if mode == "int8" else None)
+    assert {port.name for port in made.runner.inputs} == set(names)
+    assert np.abs(made.predict(x) - model([*x.values()])).max() < 0.05
+
+
+@pytest.mark.parametrize("mode", ["float32", "float16", "dynamic", "int8"])
+def test_weights_that_are_not_finite_are_refused_in_every_mode(keras, mode, tmp_path):
+    import tensorflow as tf
+
+    model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(3, name="first")])
+    values = model.get_weights()
+    values[0][1, 2] = np.nan
+    model.set_weights(values)
+    x = np.random.default_rng(0).random((5, 4), np.float32) if mode == "int8" else None
+    with pytest.raises(ValueError, match=r"'first' .*NaN or infinite"):
+        convert(model, mode, x)
+    with quiet():
+        tf.saved_model.save(model, str(tmp_path / "saved"))
+    with pytest.raises(ValueError, match="variable 'first/kernel:0' holds NaN"):
+        convert(tmp_path / "saved", mode, x)
+
+
+def test_weights_beyond_float16_are_refused_by_name(keras):
+    model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(30, name="large")])
+    model.set_weights([np.full((4, 30), 1e6), np.zeros(30)])
+    with pytest.raises(
+        ValueError, match=r"120 weights of layer 'large' \(Dense\) are .* beyond what float16 holds.*65,504"
+    ):
+        convert(model, "float16")
+    assert np.isfinite(convert(model, "dynamic").predict(np.ones((1, 4), np.float32))).all()
+
+
+def test_the_way_out_of_a_loop_depends_on_the_mode(keras):
+    L = keras.layers
+    model = keras.Sequential([L.Input((4, 2)), L.LSTM(3, name="memory"), L.Dense(2)])
+    with pytest.raises(ValueError, match="batch_size=1"):
+        convert(model, "dynamic")
+    x = np.random.default_rng(0).random((10, 4, 2), np.float32)
+    with pytest.raises(ValueError, match=r"'memory' \(LSTM\).*keras_graph\.unroll\(model\)"):
+        convert(model, "int8", x)
+    from utils.optimize import keras_graph
+
+    assert np.abs(convert(keras_graph.unroll(model), "int8", x).predict(x) - model(x)).max() < 0.05

@@ -205,6 +205,104 @@ def test_bad_input_is_answered_in_a_sentence(call, said):
         call(tf_keras.Sequential([K.Input((5,)), K.Dense(4, "relu"), K.Dense(3)]))
 
 
+# ---------------------------------------------------------------- what lets a positive factor through
+
+FACTOR = np.array([0.25, 3.0, 1.0, 40.0], np.float32)
+
+
+def is_homogeneous(layer, shape) -> bool:
+    """Whether a factor of each of four channels that go in comes out, for inputs of both signs."""
+    x = np.random.default_rng(8).normal(size=(3, *shape)).astype(np.float32)
+    y, z = (np.asarray(layer(a, training=False)) for a in (x, x * FACTOR))
+    if y.size % 4:
+        return False
+    want = y.reshape(-1, 4) * FACTOR
+    return z.shape == y.shape and np.allclose(z.reshape(-1, 4), want, rtol=1e-4, atol=1e-5)
+
+
+def made(kind, shape):
+    """A layer with default arguments, one number where it needs one, on this shape; None if it takes none such."""
+    for arguments in ((), (2,), (0.5,)):
+        try:
+            layer = kind(*arguments)
+            layer(np.zeros((1, *shape), np.float32))
+            return layer
+        except Exception:  # other arguments or shapes
+            continue
+    return None
+
+
+@pytest.mark.parametrize("kind", eq._LETS_THROUGH, ids=lambda kind: kind.__name__)
+def test_each_layer_of_the_list_lets_a_factor_through(kind):
+    shapes = [shape for shape in ((6, 4), (6, 6, 4)) if made(kind, shape)]
+    assert shapes
+    for shape in shapes:
+        assert eq._passes(made(kind, shape)) and is_homogeneous(made(kind, shape), shape)
+
+
+def test_no_other_layer_of_keras_passes_unless_it_is_homogeneous():
+    kinds = {k for k in vars(K).values() if isinstance(k, type) and issubclass(k, K.Layer)} - set(eq._LETS_THROUGH)
+    tried, passing = set(), set()
+    for kind in kinds:
+        for shape in ((6, 4), (6, 6, 4)):
+            if (layer := made(kind, shape)) is not None:
+                tried.add(kind.__name__)
+                passing |= {kind} if eq._passes(layer) else set()
+    assert {"LayerNormalization", "BatchNormalization", "Softmax", "ELU", "PReLU"} <= tried
+    assert passing == {K.ReLU}
+
+
+@pytest.mark.parametrize(
+    "layer, homogeneous",
+    [
+        (lambda: K.LayerNormalization(), False),
+        (lambda: K.UnitNormalization(), False),
+        (lambda: K.Softmax(), False),
+        (lambda: K.ELU(), False),
+        (lambda: K.ThresholdedReLU(), False),
+        (lambda: K.ReLU(6.0), False),
+        (lambda: K.ReLU(threshold=0.5), False),
+        (lambda: K.Rescaling(1.0, 0.5), False),
+        (lambda: K.Flatten(data_format="channels_first"), False),
+        (lambda: K.ReLU(negative_slope=0.3), True),
+        (lambda: K.ReLU(), True),
+    ],
+)
+def test_what_stands_between_two_layers_decides_whether_they_are_a_pair(layer, homogeneous):
+    assert is_homogeneous(layer(), (6, 6, 4)) == homogeneous
+    end = [] if isinstance(layer(), K.Flatten) else [K.Flatten()]
+    model = tf_keras.Sequential([K.Input((6, 6, 3)), K.Conv2D(4, 1), layer(), *end, K.Dense(2)])
+    assert bool(eq.pairs(model)) == homogeneous
+
+
+NAMES = sorted({n for n, f in vars(tf_keras.activations).items() if callable(f)} - {"deserialize", "get", "serialize"})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_of_the_activations_only_those_that_let_a_factor_through_pass(name):
+    layer = K.Activation(name)
+    assert eq._passes(layer) == eq._is_homogeneous(K.Dense(4, name)) == (name in ("linear", "relu"))
+    assert is_homogeneous(layer, (6, 4)) == (name in ("linear", "relu", "leaky_relu"))  # the last is left out
+
+
+@pytest.mark.parametrize("call", [eq.fold, eq.pairs, eq.equalize, eq.unbalance, eq.without_relu6])
+def test_models_that_cannot_be_rewritten_are_refused_in_a_sentence(call):
+    def dense(dtype=None):
+        return tf_keras.Sequential([K.Input((4,)), K.Dense(3, "relu", dtype=dtype), K.Dense(2, dtype=dtype)])
+
+    class Subclassed(tf_keras.Model):
+        def call(self, x):
+            return x
+
+    nan = dense()
+    nan.set_weights([w * np.nan for w in nan.get_weights()])
+    for model, said in ((nan, "NaN or infinite"), (Subclassed(), "no graph of layers"), (dense("float64"), "float64")):
+        with pytest.raises(ValueError, match=said):
+            call(model)
+    with pytest.raises(TypeError, match="tf_keras"):
+        call("model")
+
+
 # ---------------------------------------------------------------- bias correction
 
 
@@ -237,7 +335,7 @@ def test_shifts_are_what_a_dense_layer_by_hand_gives():
     model = scramble(tf_keras.Sequential([K.Input((6,)), K.Dense(3, use_bias=False, name="only")]), 6)
     x = np.random.default_rng(6).random((50, 6), np.float32)
     kernel = model.get_weights()[0]
-    error = qz.fake_quantize(kernel, qz.choose(kernel, 3, symmetric=True, axis=1)) - kernel
+    error = qz.round_trip(kernel, qz.choose(kernel, 3, symmetric=True, axis=1)) - kernel
     np.testing.assert_allclose(eq.output_shift(model, x, 3)["only"], x.mean(0) @ error, rtol=1e-3, atol=1e-6)
 
 

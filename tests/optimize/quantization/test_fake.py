@@ -31,6 +31,37 @@ def test_fake_quantize_equals_tensorflows_forwards_and_backwards(bits, low, high
         assert np.allclose(ours, tensorflows, rtol=1e-4, atol=1e-6 + 0.01 * step * (np.ndim(ours) > 0))
 
 
+@pytest.mark.parametrize("narrow", [True, False])
+@pytest.mark.parametrize("bits", [2, 3, 8, 16])
+@pytest.mark.parametrize("low, high", [(-1.0, 1.0), (-1.3, 2.1), (0.0, 3.0), (-2.5, 0.0), (-0.0071, 40.0)])
+def test_gradients_equal_tensorflows_on_the_ends_and_beside_them(low, high, bits, narrow):
+    theirs = tf.quantization.fake_quant_with_min_max_vars
+    ends = theirs([-1e9, 1e9, 0.0], low, high, bits, narrow).numpy()  # where it clamps to, and 0
+    x = np.concatenate([ends, [low, high], np.linspace(2 * low - 1, 2 * high + 1, 41)]).astype(np.float32)
+    x = np.concatenate([np.nextafter(x, np.float32(-np.inf)), x, np.nextafter(x, np.float32(np.inf))])
+    upstream = np.arange(1.0, len(x) + 1).astype(np.float32)  # whole numbers: their sums have no rounding
+    _, *ours = fq.value_and_gradients(lambda *a: fq.fake_quantize(*a, narrow=narrow), x, low, high, bits, upstream)
+    _, *tensorflows = fq.value_and_gradients(lambda *a: theirs(*a, narrow_range=narrow), x, low, high, bits, upstream)
+    for a, b in zip(ours, tensorflows, strict=True):
+        np.testing.assert_array_equal(a, b)
+    on_the_ends = np.isin(x, ends)
+    assert np.array_equal(ours[0][on_the_ends], upstream[on_the_ends])  # an end counts as inside
+    assert ours[1] > 0 and ours[2] > 0
+
+
+@pytest.mark.parametrize("narrow", [True, False])
+@pytest.mark.parametrize("bits", [2, 3, 8])
+def test_beside_a_tie_x_goes_to_the_nearer_step_and_zero_stays_zero(bits, narrow):
+    steps = np.arange(-2 if narrow else -3, 2) + 0.5
+    step = 2.0 / (2**bits - 1 - narrow)
+    zero = fq.fake_quantize(0.0, -1.0, 1.0, bits, narrow=narrow)
+    assert float(zero) == 0.0
+    for side in (-1, 1):
+        x = np.clip((steps + side * 0.01) * step, -1 + step, 1 - step)
+        y = fq.fake_quantize(x, -1.0, 1.0, bits, narrow=narrow).numpy()
+        assert np.all(np.abs(y - x) <= 0.501 * step)
+
+
 def test_the_range_gradients_are_sums_over_what_was_clipped():
     low, high = tf.constant(-1.0), tf.constant(1.0)
     with tf.GradientTape() as tape:

@@ -65,10 +65,10 @@ def test_the_error_of_one_layer_is_what_arithmetic_by_hand_gives(keras):
     x = np.random.default_rng(3).normal(size=(32, 6)).astype(np.float32)
     (error,) = layer_errors.layer_errors(model, x)
     kernel = model.get_weights()[0]
-    seen = grid.fake_quantize(x, grid.choose(x))
+    seen = grid.round_trip(x, grid.choose(x))
     real = x @ kernel
-    weights = grid.fake_quantize(kernel, grid.choose(kernel, symmetric=True, axis=1))
-    ours = grid.fake_quantize(seen @ weights, grid.choose(real))
+    weights = grid.round_trip(kernel, grid.choose(kernel, symmetric=True, axis=1))
+    ours = grid.round_trip(seen @ weights, grid.choose(real))
     assert error.rmse == pytest.approx(np.sqrt(np.mean((ours - real) ** 2)), rel=0.1)
     assert error.sqnr_db == pytest.approx(grid.sqnr_db(real, ours), abs=1)
 
@@ -148,7 +148,7 @@ def test_bad_data_and_models_are_refused_as_by_convert(dense, keras):
         layer_errors.layer_errors(model, np.full_like(x, np.nan))
     with pytest.raises(ValueError, match="has shape"):
         layer_errors.selective(model, x[:, :5], worst=1)
-    with pytest.raises(TypeError, match="got str"):
+    with pytest.raises(TypeError, match=r"builtins\.str"):
         layer_errors.layer_errors("model.h5", x)
     nothing = keras.Sequential([keras.layers.Input((3,)), keras.layers.Flatten()])
     with pytest.raises(ValueError, match="no operator"):
@@ -168,3 +168,19 @@ def test_a_fully_convolutional_network_is_measured_on_its_pictures(keras):
     errors = layer_errors.layer_errors(model, np.random.default_rng(0).random((10, 24, 20, 3), np.float32))
     assert [e.operator for e in errors] == ["CONV_2D", "CONV_2D"]
     assert all(25 < e.sqnr_db < 70 for e in errors)
+
+
+def test_an_error_that_is_no_number_is_the_worst():
+    pair = layer_errors._Twins("net/a/MatMul", "FULLY_CONNECTED", 0, 1, 0.1, 0)
+    errors = [layer_errors._error(pair, "a", 1.0, noise) for noise in (0.01, np.nan, 0.1, np.inf)]
+    assert [e.sqnr_db for e in errors] == pytest.approx([20, -np.inf, 10, -np.inf])
+
+
+def test_layers_with_slashes_in_their_names_can_be_kept_in_float(keras):
+    L = keras.layers
+    layers = [L.Input((6,)), L.Dense(5, "relu", name="block/first"), L.Dense(4, name="block/second"), L.Dense(2)]
+    x = np.random.default_rng(0).random((20, 6), np.float32)
+    kept = layer_errors.selective(keras.Sequential(layers), x, keep_float=["block/first"])
+    assert {t.shape: t.dtype for t in kept.runner.tensors() if t.constant and len(t.shape) == 2} == {
+        (5, 6): "float32", (4, 5): "int8", (2, 4): "int8",
+    }  # fmt: skip

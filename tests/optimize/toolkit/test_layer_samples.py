@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tf_keras
 
-from utils.optimize.keras_variants import example_input
+from utils.optimize.keras_graph import example_input
 from utils.optimize.toolkit.layer_samples import LAYERS
 
 

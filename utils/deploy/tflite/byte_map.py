@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from utils import plots, tflite_file
-from utils.artifact import ArtifactError
 
 #: What a region holds; `Region.kind` is one of these.
 KINDS = (
@@ -95,13 +94,9 @@ def regions(content: bytes) -> tuple[Region, ...]:
 
     Raises ArtifactError for bytes that are no .tflite file or a damaged one.
     """
-    if content[4:8] != b"TFL3":
-        raise ArtifactError(f"a .tflite file has b'TFL3' at byte 4; this has {content[4:8]!r}")
     walk = _Walk(content)
-    try:
+    with tflite_file.damage_explained():
         walk.all()
-    except (struct.error, IndexError, ValueError, KeyError, TypeError, OverflowError) as error:
-        raise ArtifactError(f"the file's structure is damaged: {error}") from error
     return tuple(_partition(content, walk.claims))
 
 
@@ -159,6 +154,7 @@ class _Walk:
 
     def __init__(self, content: bytes) -> None:
         self.content = content
+        self.file = tflite_file.File(content)
         self.claims: list[tuple[int, int, str, str]] = []
         self._seen: set[tuple[int, str]] = set()
         self._base = np.frombuffer(content, np.uint8).ctypes.data
@@ -236,8 +232,7 @@ class _Walk:
 
     def buffers(self) -> None:
         """The data of each buffer, in the flatbuffer or, in large files, behind it."""
-        file = tflite_file.File(self.content)
-        owners = dict(_owners(file))
+        owners = dict(_owners(self.file))
         vector = self.target(self.field(self.target(0), 4))
         for index in range(self.number("I", vector)):
             table = self.target(vector + 4 + 4 * index)
@@ -254,8 +249,7 @@ class _Walk:
 
 def _owners(file: tflite_file.File) -> Iterator[tuple[int, tuple[str, str]]]:
     """(buffer, (kind, owner)); the first of several users comes last, so that a dict keeps it."""
-    graphs = range(len(file.subgraphs))
-    for operator in reversed([operator for number in graphs for operator in file.operators(number)]):
+    for operator in reversed(file.all_operators()):
         yield from ((tensor.buffer, ("weights", _label(operator))) for tensor in operator.inputs if tensor.constant)
     yield from ((buffer, ("metadata", name)) for name, buffer in file.metadata_buffers())
 

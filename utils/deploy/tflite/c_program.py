@@ -16,14 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.deploy.tflite.io_tensors import Port
+from utils.deploy.tflite.io_tensors import IOTensor
 from utils.deploy.tflite.session import Session, content_of
 from utils.deploy.tflite.verification import verify
 
 SOURCE = Path(__file__).with_name("predict.c")
 
 
-class NativeError(RuntimeError):
+class CProgramError(RuntimeError):
     """The C program could not be compiled, or it failed; the message has what it said."""
 
 
@@ -53,15 +53,15 @@ def predict(source: bytes | str | os.PathLike[str], x: np.ndarray, timeout: floa
     Returns (n, …) in the file's own type.
 
     Raises:
-        NativeError: where there is no compiler, or the program fails.
+        CProgramError: where there is no compiler, or the program fails.
         ValueError: if the file or x does not fit.
     """
     if reason := missing():
-        raise NativeError(reason)
+        raise CProgramError(reason)
     content = content_of(source)
     verdict = verify(content)
     if not verdict.ok:
-        raise NativeError(f"the file cannot be run: {verdict.reason}")
+        raise CProgramError(f"the file cannot be run: {verdict.reason}")
     session = Session(content, "default", 1)
     given, wanted = _only_fixed(session.inputs, "input"), _only_fixed(session.outputs, "output")
     if x.dtype != given.dtype or x.shape[1:] != given.shape[1:] or len(x) % given.shape[0]:
@@ -78,11 +78,11 @@ def predict(source: bytes | str | os.PathLike[str], x: np.ndarray, timeout: floa
     return np.frombuffer(raw, wanted.dtype).reshape(-1, *wanted.shape[1:])
 
 
-def _only_fixed(ports: tuple[Port, ...], side: str) -> Port:
-    if len(ports) != 1 or not ports[0].shape or min(ports[0].shape) < 1:
-        shapes = [port.shape for port in ports]
+def _only_fixed(tensors: tuple[IOTensor, ...], side: str) -> IOTensor:
+    if len(tensors) != 1 or not tensors[0].shape or min(tensors[0].shape) < 1:
+        shapes = [tensor.shape for tensor in tensors]
         raise ValueError(f"the program needs one {side} of fixed shape; the file has {shapes} (-1 is not fixed)")
-    return ports[0]
+    return tensors[0]
 
 
 def _compiler() -> str | None:
@@ -99,8 +99,9 @@ def _run(command: list[str], given: bytes, timeout: float) -> bytes:
     try:
         done = subprocess.run(command, input=given, capture_output=True, timeout=timeout)
     except subprocess.TimeoutExpired:
-        raise NativeError(f"{Path(command[0]).name} did not end within {timeout:g} s") from None
+        raise CProgramError(f"{Path(command[0]).name} did not end within {timeout:g} s") from None
     if done.returncode:
-        said = [line for line in done.stderr.decode(errors="replace").splitlines() if not line.startswith("INFO")]
-        raise NativeError(f"{Path(command[0]).name} ended with {done.returncode}: {said[-1] if said else 'no message'}")
+        lines = done.stderr.decode(errors="replace").splitlines()
+        said = "".join([line for line in lines if not line.startswith("INFO")][-1:])
+        raise CProgramError(f"{Path(command[0]).name} ended with {done.returncode}: {said or 'no message'}")
     return done.stdout

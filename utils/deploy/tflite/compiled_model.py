@@ -14,7 +14,7 @@ import numpy as np
 
 from utils.artifact import ArtifactError
 from utils.deploy.tflite.io_tensors import check_shape
-from utils.deploy.tflite.session import Session, content_of, refusals, stderr_kept
+from utils.deploy.tflite.session import Session, content_of, interpreter_errors, stderr_kept
 from utils.deploy.tflite.verification import verify
 
 
@@ -43,7 +43,7 @@ def predict(source: bytes | str | os.PathLike[str], x: np.ndarray) -> np.ndarray
     check_shape(session.inputs[0], x)
     expected = next(iter(session.invoke({session.inputs[0].name: x}).values()))
     # it announces every accelerator that it looks for, and warns of those that it does not find
-    with stderr_kept(b"WARNING:", "└".encode()), refusals("the compiled model failed"):
+    with stderr_kept(b"WARNING:", "└".encode()), interpreter_errors("the compiled model failed"):
         result = _run(content, x, expected.shape, expected.dtype, resize=-1 in session.inputs[0].shape)
         gc.collect()  # model and accelerators say goodbye here and not later
     return result
@@ -59,7 +59,7 @@ def predict_by_tensorflow(source: bytes | str | os.PathLike[str], x: np.ndarray)
     import tensorflow as tf
 
     content = content_of(source)
-    with stderr_kept(), warnings.catch_warnings(record=True) as said, refusals("TensorFlow's interpreter refuses"):
+    with stderr_kept(), warnings.catch_warnings(record=True) as said, interpreter_errors("TensorFlow failed"):
         warnings.simplefilter("always")
         interpreter = tf.lite.Interpreter(model_content=content)
         given, wanted = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
@@ -71,7 +71,7 @@ def predict_by_tensorflow(source: bytes | str | os.PathLike[str], x: np.ndarray)
     return result, " ".join(" ".join(str(one.message).split()) for one in said)
 
 
-def refused_by_tensorflow(source: bytes | str | os.PathLike[str], x: np.ndarray) -> str:
+def tensorflow_error(source: bytes | str | os.PathLike[str], x: np.ndarray) -> str:
     """Why TensorFlow's own interpreter does not run this file on x, as a sentence; "" if it does."""
     try:
         predict_by_tensorflow(source, x)

@@ -20,10 +20,10 @@ from utils.quiet import quiet
 
 
 class ConversionError(ValueError):
-    """The converter refuses a function; the message says which operation and what to do."""
+    """The converter cannot convert a function; the message says which operation and what to do."""
 
 
-def convert(
+def convert_functions(
     functions: Mapping[str, tuple[Callable, Mapping[str, Any]]], owner: Any, *, select_tf_ops: bool = False
 ) -> Artifact:
     """Functions as the signatures of one .tflite file; variables that several of them use are stored once.
@@ -47,7 +47,7 @@ def convert(
         tracked.kept = list(owner.variables)
     else:
         tracked.kept = owner
-    with refusals_explained(), tempfile.TemporaryDirectory() as folder:
+    with errors_explained(), tempfile.TemporaryDirectory() as folder:
         concrete = {name: _traced(function, specs) for name, (function, specs) in functions.items()}
         tf.saved_model.save(tracked, folder, signatures=concrete)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(concrete))
@@ -56,10 +56,10 @@ def convert(
         return Artifact(converter.convert(), "tflite")
 
 
-def refusal(functions: Mapping[str, tuple[Callable, Mapping[str, Any]]], owner: Any) -> str:
-    """Why `convert` refuses these functions, as a sentence; "" if it does not."""
+def conversion_error(functions: Mapping[str, tuple[Callable, Mapping[str, Any]]], owner: Any) -> str:
+    """Why `convert_functions` cannot convert these functions, as a sentence; "" if it can."""
     try:
-        convert(functions, owner)
+        convert_functions(functions, owner)
     except ConversionError as error:
         return str(error)
     return ""
@@ -88,7 +88,7 @@ def streaming(cell: Any, features: int) -> Artifact:
     for variable in memory.state:
         variable.assign(tf.zeros_like(variable))
     memory.weights = list(cell.weights)
-    return convert({"step": (step, {"row": tf.TensorSpec((1, features), tf.float32)})}, memory)
+    return convert_functions({"step": (step, {"row": tf.TensorSpec((1, features), tf.float32)})}, memory)
 
 
 def _traced(function: Callable, specs: Mapping[str, Any]) -> Any:
@@ -118,21 +118,21 @@ def operations(text: str) -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def refusals_explained() -> Iterator[None]:
+def errors_explained() -> Iterator[None]:
     """Nothing is printed, and the converter's pages of trace become one sentence."""
-    refusal = None
+    found = None
     with quiet():
         try:
             yield
         except Exception as error:  # the converter's own class of errors is not public
             if type(error).__name__ != "ConverterError":
                 raise
-            refusal = error
-    if refusal is not None:
-        raise ConversionError(explained(str(refusal)))
+            found = error
+    if found is not None:
+        raise ConversionError(error_in_words(str(found)))
 
 
-def explained(trace: str) -> str:
+def error_in_words(trace: str) -> str:
     """The converter's error as a sentence that says which operation is in the way and what to do."""
     names = sorted(set(re.findall(r"'tf\.(\w+)' op", trace)))
     if any(name.startswith("TensorList") for name in names):

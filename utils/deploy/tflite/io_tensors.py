@@ -1,6 +1,6 @@
 """Inputs and outputs of a .tflite file: what each takes, and the way between real and stored values.
 
-A port checks what it is given before any interpreter sees it, so that a wrong array ends in a sentence.
+What a tensor is given is checked before any interpreter sees it, so that a wrong array ends in a sentence.
 """
 
 from __future__ import annotations
@@ -12,122 +12,108 @@ from typing import Any
 import numpy as np
 
 from utils.artifact import ArtifactError
+from utils.optimize.quantization.grid import dequantize, quantize
+from utils.quantization_parameters import QuantizationParameters
 
 
 @dataclass(frozen=True)
-class Port:
+class IOTensor:
     """One input or output of a model, as the file declares it (axes of unknown length are -1)."""
 
     name: str
     index: int
     shape: tuple[int, ...]
     dtype: np.dtype
-    scale: float | None
-    zero_point: int
+    quantization: QuantizationParameters | None
 
     @property
     def quantized(self) -> bool:
-        return self.scale is not None
-
-    @property
-    def range(self) -> tuple[float, float]:
-        """Smallest and largest real value that the quantized type can hold."""
-        info = np.iinfo(self.dtype)
-        return self.scale * (info.min - self.zero_point), self.scale * (info.max - self.zero_point)
+        return self.quantization is not None
 
 
-def quantize(x: np.ndarray, scale: float, zero_point: int, dtype: Any) -> np.ndarray:
-    """Real values to stored integers, as TF Lite's Quantize kernel does it.
+def to_stored(tensor: IOTensor, values: Any) -> np.ndarray:
+    """Real values as the file stores them.
 
-    q = clip(round(x / scale) + zero_point), divided in float32 and halves rounded away from zero
-    (tensorflow/lite/kernels/internal/reference/quantize.h).  XNNPACK multiplies by 1/scale and rounds halves
-    to even, so it may differ by 1 where x/scale lies half-way.
+    Quantized as by TF Lite's kernel, with float32 divided by float32 and halves rounded away from zero
+    (tensorflow/lite/kernels/internal/reference/quantize.h).  XNNPACK multiplies by 1/scale and rounds halves to even,
+    so it may differ by 1 where x/scale lies half-way.
     """
-    info = np.iinfo(dtype)
-    ratio = np.asarray(x, np.float32) / np.float32(scale)
-    rounded = np.trunc(ratio + np.copysign(np.float32(0.5), ratio).astype(np.float64))
-    return np.clip(rounded + zero_point, info.min, info.max).astype(dtype)
-
-
-def dequantize(q: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
-    """Stored integers to float32: scale · (q − zero_point)."""
-    return (np.float64(np.float32(scale)) * (q.astype(np.float64) - zero_point)).astype(np.float32)
-
-
-def to_stored(port: Port, values: Any) -> np.ndarray:
-    """Real values as the file stores them."""
-    array = check_shape(port, _check_dtype(port, np.asarray(values)))
+    array = check_shape(tensor, _check_dtype(tensor, np.asarray(values)))
     if array.dtype.kind == "f":
-        array = array.astype(np.float32 if port.quantized else port.dtype, copy=False)
+        dtype = np.dtype(np.float32 if tensor.quantized else tensor.dtype)
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused
+            array = array.astype(dtype, copy=False)
         if not np.isfinite(array).all():
-            raise ValueError(f"input {port.name!r} contains NaN or infinite values; remove or replace them first")
-    if port.quantized:
-        _check_range(port, array)
-        return quantize(array, port.scale, port.zero_point, port.dtype)
-    if array.dtype != port.dtype:
-        info = np.iinfo(port.dtype)
+            raise ValueError(
+                f"input {tensor.name!r} contains NaN or infinite values as {dtype}; remove or replace them first"
+            )
+    if tensor.quantized:
+        _check_range(tensor, array)
+        return quantize(array, tensor.quantization)
+    if array.dtype != tensor.dtype:
+        info = np.iinfo(tensor.dtype)
         if array.min() < info.min or array.max() > info.max:
-            raise ValueError(f"input {port.name!r} has values outside {port.dtype}'s range {info.min} … {info.max}")
-    return array.astype(port.dtype, copy=False)
+            raise ValueError(f"input {tensor.name!r} has values outside {tensor.dtype}'s range {info.min} … {info.max}")
+    return array.astype(tensor.dtype, copy=False)
 
 
-def _check_dtype(port: Port, array: np.ndarray) -> np.ndarray:
-    if port.quantized or port.dtype.kind == "f":
+def _check_dtype(tensor: IOTensor, array: np.ndarray) -> np.ndarray:
+    if tensor.quantized or tensor.dtype.kind == "f":
         if array.dtype.kind != "f":
             raise TypeError(
-                f"input {port.name!r} takes real values, got {array.dtype}; scale the data as for the training "
-                "and pass float32" + ("; integers that are already quantized go to run_raw" if port.quantized else "")
+                f"input {tensor.name!r} takes real values, got {array.dtype}; scale the data as for the training "
+                "and pass float32" + ("; integers that are already quantized go to run_raw" if tensor.quantized else "")
             )
-    elif port.dtype.kind in "iu":
+    elif tensor.dtype.kind in "iu":
         if array.dtype.kind not in "iu":
-            raise TypeError(f"input {port.name!r} takes whole numbers ({port.dtype}), got {array.dtype}")
-    elif array.dtype != port.dtype:
-        raise TypeError(f"input {port.name!r} takes {port.dtype}, got {array.dtype}")
+            raise TypeError(f"input {tensor.name!r} takes whole numbers ({tensor.dtype}), got {array.dtype}")
+    elif array.dtype != tensor.dtype:
+        raise TypeError(f"input {tensor.name!r} takes {tensor.dtype}, got {array.dtype}")
     return array
 
 
-def check_shape(port: Port, array: np.ndarray) -> np.ndarray:
-    if not port.shape:
+def check_shape(tensor: IOTensor, array: np.ndarray) -> np.ndarray:
+    if not tensor.shape:
         if array.ndim:
-            raise ValueError(f"input {port.name!r} is a single number, got shape {array.shape}")
+            raise ValueError(f"input {tensor.name!r} is a single number, got shape {array.shape}")
         return array
-    wanted = "(" + ", ".join(["n", *("any" if size < 0 else str(size) for size in port.shape[1:])]) + ")"
-    fits = array.ndim == len(port.shape) and all(
-        declared in (-1, size) for declared, size in zip(port.shape[1:], array.shape[1:], strict=True)
+    wanted = "(" + ", ".join(["n", *("any" if size < 0 else str(size) for size in tensor.shape[1:])]) + ")"
+    fits = array.ndim == len(tensor.shape) and all(
+        declared in (-1, size) for declared, size in zip(tensor.shape[1:], array.shape[1:], strict=True)
     )
     if not fits:
         raise ValueError(
-            f"input {port.name!r} takes shape {wanted}, n examples along the first axis; got {array.shape}"
+            f"input {tensor.name!r} takes shape {wanted}, n examples along the first axis; got {array.shape}"
         )
     if array.size == 0:
-        raise ValueError(f"input {port.name!r} is empty, shape {array.shape}; pass at least one example")
+        raise ValueError(f"input {tensor.name!r} is empty, shape {array.shape}; pass at least one example")
     return array
 
 
-def _check_range(port: Port, array: np.ndarray) -> None:
+def _check_range(tensor: IOTensor, array: np.ndarray) -> None:
     """Refuse data on another scale, such as pixels 0–255 for a model calibrated on 0–1.
 
     A few values beyond the calibrated range are normal and get clipped.  When most of those that are
     not 0 lie beyond it, the data was scaled otherwise than the calibration set.
     """
-    low, high = port.range
-    beyond = np.count_nonzero((array < low - port.scale) | (array > high + port.scale))
+    (low, high), step = tensor.quantization.range, tensor.quantization.scale
+    beyond = np.count_nonzero((array < low - step) | (array > high + step))
     if beyond > 0.5 * np.count_nonzero(array):
         raise ValueError(
-            f"input {port.name!r} was calibrated for values from {low:.4g} to {high:.4g}, and the data goes from "
+            f"input {tensor.name!r} was calibrated for values from {low:.4g} to {high:.4g}, and the data goes from "
             f"{array.min():.4g} to {array.max():.4g}: scale it as the calibration set was (divide by 255?)"
         )
 
 
-def to_real(port: Port, stored: np.ndarray) -> np.ndarray:
-    if port.quantized:
-        return dequantize(stored, port.scale, port.zero_point)
+def to_real(tensor: IOTensor, stored: np.ndarray) -> np.ndarray:
+    if tensor.quantized:
+        return dequantize(stored, tensor.quantization)
     return stored.astype(np.float32, copy=False) if stored.dtype.kind == "f" else stored
 
 
-def part(port: Port, values: np.ndarray, start: int, count: int, size: int) -> np.ndarray:
+def part(tensor: IOTensor, values: np.ndarray, start: int, count: int, size: int) -> np.ndarray:
     """Examples start … start+count, the last one repeated up to `size` where the file's batch is fixed."""
-    if not port.shape:
+    if not tensor.shape:
         return values
     part = values[start : start + count]
     if len(part) < size:
@@ -135,20 +121,19 @@ def part(port: Port, values: np.ndarray, start: int, count: int, size: int) -> n
     return np.ascontiguousarray(part)
 
 
-def from_detail(detail: Mapping[str, Any], name: str) -> Port:
+def from_detail(detail: Mapping[str, Any], name: str) -> IOTensor:
     dtype = np.dtype(detail["dtype"])
     if dtype.kind not in "fiub":
-        raise ArtifactError(f"the tensor {name!r} is of type {dtype}: only numbers can be passed in and out")
+        raise ArtifactError(f"the tensor {name!r} is of type {dtype}: only real numbers can be passed in and out")
     scales, points = (detail["quantization_parameters"][key] for key in ("scales", "zero_points"))
     if len(scales) > 1:
         raise ArtifactError(f"the tensor {name!r} is quantized per channel, which inputs and outputs cannot be")
     quantized = len(scales) == 1 and dtype.kind in "iu"
     shape = detail["shape_signature"] if len(detail["shape_signature"]) else detail["shape"]
-    return Port(
+    return IOTensor(
         name=name,
         index=int(detail["index"]),
         shape=tuple(int(size) for size in shape),
         dtype=dtype,
-        scale=float(scales[0]) if quantized else None,
-        zero_point=int(points[0]) if quantized else 0,
+        quantization=QuantizationParameters.of_type(scales[0], points[0], dtype) if quantized else None,
     )

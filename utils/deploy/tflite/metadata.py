@@ -8,8 +8,7 @@ is both.  TFLITE_METADATA is a flatbuffer of its own that says which file labels
 
 from __future__ import annotations
 
-import io
-import zipfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,7 +24,6 @@ from utils.deploy.tflite.session import content_of
 MODEL = "TFLITE_METADATA"
 LABELS = "labels.txt"
 _LABELS_OF_AN_AXIS = 2  # AssociatedFileType.TENSOR_AXIS_LABELS
-_LARGEST = 2**26  # bytes of an associated file after decompression
 
 
 def entries(content: bytes) -> dict[str, bytes]:
@@ -42,7 +40,8 @@ def minimum_runtime(content: bytes) -> str | None:
 def converted_by(content: bytes) -> str | None:
     """The version of TensorFlow that converted the file; None if it does not say."""
     value = entries(content).get("CONVERSION_METADATA")
-    return _text(_child(_root(value), 0), 0) if value else None
+    with tflite_file.damage_explained():
+        return _text(_child(_root(value), 0), 0) if value else None
 
 
 def description(content: bytes) -> dict[str, str]:
@@ -51,39 +50,15 @@ def description(content: bytes) -> dict[str, str]:
     if not value:
         return {}
     fields = {"name": 0, "description": 1, "version": 2, "author": 4, "license": 5}
-    found = {name: _text(_root(value), slot) for name, slot in fields.items()}
+    with tflite_file.damage_explained():
+        found = {name: _text(_root(value), slot) for name, slot in fields.items()}
     return {name: text for name, text in found.items() if text}
-
-
-def files(content: bytes) -> dict[str, bytes]:
-    """{name: bytes} of the files that are packed behind the flatbuffer; {} if there are none.
-
-    Raises ArtifactError if the archive is damaged or one of its files is larger than 64 MiB.
-    """
-    try:
-        archive = _archive(content)
-        return {info.filename: _unpacked(archive, info) for info in archive.infolist()} if archive else {}
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError, ValueError) as error:
-        raise ArtifactError(f"the files behind the flatbuffer cannot be read: {error}") from error
 
 
 def labels(content: bytes) -> tuple[str, ...]:
     """The names of the classes, in the order of the output; () if the file has none."""
-    text = files(content).get(LABELS, b"").decode("utf-8", errors="replace")
+    text = tflite_file.packed(content).get(LABELS, b"").decode("utf-8", errors="replace")
     return tuple(text.splitlines())
-
-
-def with_files(content: bytes, packed: Mapping[str, bytes]) -> bytes:
-    """The file with these files behind it, beside those that are there; equal names are replaced.
-
-    The model itself is not touched: its bytes come first and are the same.
-    """
-    both = files(content) | dict(packed)
-    stream = io.BytesIO(bytes(content[: _end(content)]))
-    with zipfile.ZipFile(stream, "a") as archive:
-        for name, value in both.items():
-            archive.writestr(zipfile.ZipInfo(name), value)  # stored, without a time: equal files give equal bytes
-    return stream.getvalue()
 
 
 def with_entry(content: bytes, name: str, value: bytes) -> bytes:
@@ -95,23 +70,22 @@ def with_entry(content: bytes, name: str, value: bytes) -> bytes:
     """
     from ai_edge_litert import schema_py_generated as schema
 
-    model = schema.ModelT.InitFromPackedBuf(bytes(content))
+    tflite_file.File(content)  # says what is damaged before it is copied
+    with tflite_file.damage_explained():
+        model = schema.ModelT.InitFromPackedBuf(bytes(content))
     if any(buffer.offset > 1 for buffer in model.buffers):
         raise ArtifactError("this file keeps its constants behind the flatbuffer; its metadata cannot be rewritten")
     model.metadata = [entry for entry in model.metadata or [] if entry.name != name.encode()]
     model.metadata.append(schema.MetadataT(name=name, buffer=len(model.buffers)))
     model.buffers.append(schema.BufferT(data=np.frombuffer(value, np.uint8)))
-    builder = _Builder(len(content) + len(value) + 1024)
-    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    written = bytes(builder.Output())
-    kept = files(content)
-    return with_files(written, kept) if kept else written
+    return tflite_file.with_packed(tflite_file.pack(model), tflite_file.packed(content))
 
 
 def with_labels(
     content: bytes,
     names: Sequence[str],
     *,
+    output: int = 0,
     name: str = "",
     description: str = "",
     version: str = "",
@@ -122,73 +96,55 @@ def with_labels(
 
     Args:
         content: a .tflite file.
-        names: one for each class, in the order of the output's last axis.
+        names: one for each class, in the order of the output's last axis; a line break at the end, which `readlines`
+            leaves there, is taken off.
+        output: the number of the output, where the file has several.
         name, description, version, author, license: of the model, in words.
 
     Returns the new file's bytes; the model computes what it did.
-    Raises ValueError if there are more or fewer names than classes, or a name is empty or has a line break.
+    Raises ValueError if there are more or fewer names than classes, a name is empty, has a line break inside or stands
+    there twice, or there is no such output.
     """
     content = content_of(content)
     file = tflite_file.File(content)
-    _check_labels(names, file)
+    names = _check_labels(names, file.outputs(), output)
     labelled = {0: LABELS, 1: "names of the classes", 2: _LABELS_OF_AN_AXIS}
     tensors = {
         2: [{0: tensor.name} for tensor in file.inputs()],
-        3: [{0: tensor.name, 6: [labelled]} if not n else {0: tensor.name} for n, tensor in enumerate(file.outputs())],
+        3: [
+            {0: tensor.name} | ({6: [labelled]} if number == output else {})
+            for number, tensor in enumerate(file.outputs())
+        ],
     }
     about = {0: name, 1: description, 2: version, 3: [tensors], 4: author, 5: license, 7: "1.0.0"}
     builder = flatbuffers.Builder(1024)
     builder.Finish(_write(builder, about), file_identifier=b"M001")
     described = with_entry(content, MODEL, bytes(builder.Output()))
-    return with_files(described, {LABELS: ("\n".join(names) + "\n").encode("utf-8")})
+    return tflite_file.with_packed(described, {LABELS: ("\n".join(names) + "\n").encode("utf-8")})
 
 
-def _check_labels(names: Sequence[str], file: tflite_file.File) -> None:
+def _check_labels(names: Any, outputs: Sequence[tflite_file.Tensor], output: int) -> list[str]:
+    """The names without line breaks at their ends, or ValueError."""
     if isinstance(names, str) or not all(isinstance(text, str) for text in names):
-        raise ValueError(f"names is {names!r}; pass a list with the name of each class")
+        raise ValueError(f"names is {names!r:.80}; pass a list with the name of each class")
+    names = [text.rstrip("\r\n") for text in names]
     bad = [text for text in names if not text.strip() or len(text.splitlines()) != 1]
     if bad:
         raise ValueError(f"{bad[0]!r} is no name of a class: one line of text, please")
-    shape = file.outputs()[0].signature
+    twice = [text for text, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ValueError(f"{twice[0]!r} is the name of several classes; give each its own")
+    if output not in range(len(outputs)):
+        raise ValueError(f"output={output!r}; the file's outputs are numbered 0 to {len(outputs) - 1}")
+    shape = outputs[output].signature
     if not shape or shape[-1] != len(names):
-        raise ValueError(f"{len(names)} names for an output of shape {shape}: its last axis needs one for each class")
-
-
-# --- the archive ----------------------------------------------------------------------------------------
-
-
-def _archive(content: bytes) -> zipfile.ZipFile | None:
-    """The zip archive behind the flatbuffer, opened; None if there is none."""
-    stream = io.BytesIO(content)
-    return zipfile.ZipFile(stream) if zipfile.is_zipfile(stream) else None
-
-
-def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    if info.file_size > _LARGEST:
-        raise ValueError(f"{info.filename} would have {info.file_size:,} bytes; at most {_LARGEST:,} are unpacked")
-    return archive.read(info)
-
-
-def _end(content: bytes) -> int:
-    """Where the flatbuffer ends and the archive begins."""
-    archive = _archive(content)
-    return min((info.header_offset for info in archive.infolist()), default=len(content)) if archive else len(content)
+        raise ValueError(
+            f"{len(names)} names for output {output} of shape {shape}: its last axis needs one for each class"
+        )
+    return names
 
 
 # --- flatbuffers without generated code -----------------------------------------------------------------
-
-
-class _Builder(flatbuffers.Builder):
-    """Aligns constants as schema.fbs demands (force_align: 16); the generated Python code forgets it."""
-
-    def CreateNumpyVector(self, x: np.ndarray) -> int:
-        if x.dtype != np.uint8:
-            return super().CreateNumpyVector(x)
-        self.StartVector(1, x.size, 16)
-        self.head = int(self.head - x.size)
-        self.Bytes[self.head : self.head + x.size] = x.tobytes()
-        self.vectorNumElems = x.size
-        return self.EndVector()
 
 
 def _write(builder: flatbuffers.Builder, fields: Mapping[int, Any]) -> int:

@@ -7,6 +7,7 @@ name, and its exceptions, which are of several types, become ArtifactError.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import tempfile
 import threading
@@ -18,7 +19,7 @@ import numpy as np
 
 from utils import artifact
 from utils.artifact import ArtifactError
-from utils.deploy.tflite.io_tensors import Port, from_detail
+from utils.deploy.tflite.io_tensors import IOTensor, from_detail
 
 #: Kernel paths: XNNPACK where it can, else optimized; optimized without XNNPACK; plain reference C++.
 KERNELS = {"default": "AUTO", "builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES", "reference": "BUILTIN_REF"}
@@ -43,14 +44,14 @@ class Session:
     def __init__(self, content: bytes, kernels: str, threads: int, signature: str | None = None) -> None:
         self.content, self.kernels, self.threads, self.signature = content, kernels, threads, signature
         self.open()
-        self.inputs = self._ports("inputs")
-        self.outputs = self._ports("outputs")
+        self.inputs = self._io_tensors("inputs")
+        self.outputs = self._io_tensors("outputs")
 
     def open(self) -> None:
         """Begin anew: shapes as declared, every state as at first."""
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-        with stderr_kept(), refusals("the interpreter refuses the file"):
+        with stderr_kept(), interpreter_errors("the interpreter refuses the file"):
             self.interpreter = Interpreter(
                 model_content=self.content,
                 num_threads=self.threads,
@@ -72,35 +73,40 @@ class Session:
             there = ", ".join(map(repr, self.signatures)) or "none"
             raise ValueError(f"the file has no signature {self.signature!r}; it has {there}")
 
-    def _ports(self, side: str) -> tuple[Port, ...]:
+    def _io_tensors(self, side: str) -> tuple[IOTensor, ...]:
         if self.signature is not None:
             details = getattr(self._runner, f"get_{side[:-1]}_details")()
             return tuple(from_detail(detail, name) for name, detail in details.items())
         names = self._names(side)
-        details = getattr(self.interpreter, f"get_{side[:-1]}_details")()
-        return tuple(from_detail(detail, names.get(detail["index"], detail["name"])) for detail in details)
+        found: dict[str, IOTensor] = {}
+        for detail in getattr(self.interpreter, f"get_{side[:-1]}_details")():
+            for name in names.get(detail["index"], (_unused(detail["name"], found),)):
+                found.setdefault(name, from_detail(detail, name))
+        return tuple(found.values())
 
-    def _names(self, side: str) -> dict[int, str]:
-        """Tensor index -> the name the Keras model had for it, if the file has exactly one signature."""
-        if len(self.signatures) != 1:
-            return {}
-        names: dict[int, str] = {}
-        for name, index in next(iter(self.signatures.values()))[side].items():
-            names.setdefault(index, name)
+    def _names(self, side: str) -> dict[int, list[str]]:
+        """Tensor index -> the names the Keras model had for it, if the file has exactly one signature.
+
+        Several names where outputs are equal in inference, such as y and Dropout(y): the file has one tensor for both.
+        """
+        names: dict[int, list[str]] = {}
+        if len(self.signatures) == 1:
+            for name, index in next(iter(self.signatures.values()))[side].items():
+                names.setdefault(index, []).append(name)
         return names
 
     def set(self, values: Mapping[str, np.ndarray]) -> None:
         """Give the main graph its inputs, resized if need be."""
-        arrays = {port.index: values[port.name] for port in self.inputs}
+        arrays = {tensor.index: values[tensor.name] for tensor in self.inputs}
         if any(self._shapes[index] != array.shape for index, array in arrays.items()):
             self._resize(arrays)
-        with refusals("the interpreter refuses the input"):
+        with interpreter_errors("the interpreter refuses the input"):
             for index, array in arrays.items():
                 self.interpreter.set_tensor(index, array)
 
     def _resize(self, arrays: Mapping[int, np.ndarray]) -> None:
         self._shapes = dict.fromkeys(self._shapes, ())  # unknown until the allocation has succeeded
-        with stderr_kept(), refusals("the interpreter refuses the batch"):
+        with stderr_kept(), interpreter_errors("the interpreter refuses the batch"):
             for index, array in arrays.items():
                 self.interpreter.resize_tensor_input(index, array.shape)
             self.interpreter.allocate_tensors()
@@ -109,21 +115,27 @@ class Session:
     def invoke(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs by name for inputs by name, each of exactly the file's dtype."""
         if self.signature is not None:
-            with stderr_kept(), refusals("the interpreter failed"):
+            with stderr_kept(), interpreter_errors("the interpreter failed"):
                 return dict(self._runner(**values))
         self.set(values)
-        with refusals("the interpreter failed"):
+        with interpreter_errors("the interpreter failed"):
             self.interpreter.invoke()
-            return {port.name: self.interpreter.get_tensor(port.index) for port in self.outputs}
+            return {tensor.name: self.interpreter.get_tensor(tensor.index) for tensor in self.outputs}
 
     def reset_variables(self) -> None:
         """Set variable tensors back; resource variables (VAR_HANDLE) stay as they are, those need `open`."""
-        with refusals("the interpreter cannot reset its variables"):
+        with interpreter_errors("the interpreter cannot reset its variables"):
             self.interpreter.reset_all_variables()
 
     def delegated(self) -> bool:
         """True if a delegate has taken over at least one operator of the main graph."""
         return any(operator["op_name"] == "DELEGATE" for operator in self.interpreter._get_ops_details())
+
+
+def _unused(name: str, taken: Mapping[str, Any]) -> str:
+    """The name, with a number where another tensor has it already: names in a file need not differ."""
+    numbered = (f"{name}_{number}" for number in itertools.count(1))
+    return next(other for other in itertools.chain([name], numbered) if other not in taken)
 
 
 def content_of(source: bytes | str | os.PathLike[str]) -> bytes:
@@ -148,7 +160,7 @@ def check_threads(threads: Any) -> int:
 
 
 @contextlib.contextmanager
-def refusals(what: str) -> Iterator[None]:
+def interpreter_errors(what: str) -> Iterator[None]:
     """Turn the interpreter's exceptions, which are of several types, into ArtifactError."""
     try:
         yield

@@ -37,11 +37,11 @@ class Stream:
         Raises ValueError if the batch differs from that of the steps before: each example has a state of its own.
         """
         values = self._stored(x)
-        for port in self._session.inputs:
-            declared = port.shape[0] if port.shape else -1
-            if declared >= 0 and len(values[port.name]) != declared:
+        for tensor in self._session.inputs:
+            declared = tensor.shape[0] if tensor.shape else -1
+            if declared >= 0 and len(values[tensor.name]) != declared:
                 raise ValueError(
-                    f"input {port.name!r} takes {declared} examples a step, got {len(values[port.name])}: "
+                    f"input {tensor.name!r} takes {declared} examples a step, got {len(values[tensor.name])}: "
                     "a state belongs to each of them"
                 )
         shapes = {name: array.shape for name, array in values.items()}

@@ -27,12 +27,12 @@ from utils import artifact, tflite_file
 from utils.artifact import ArtifactError
 from utils.deploy.tflite import comparison, io_tensors
 from utils.deploy.tflite.comparison import Comparison
-from utils.deploy.tflite.io_tensors import Port, dequantize, quantize
+from utils.deploy.tflite.io_tensors import IOTensor
 from utils.deploy.tflite.session import KERNELS, Session, check_kernels, check_threads, content_of
 from utils.deploy.tflite.stream import Stream
 from utils.deploy.tflite.verification import Verdict, verify
 
-__all__ = ["KERNELS", "Comparison", "Port", "Stream", "TFLiteModel", "Verdict", "dequantize", "quantize", "verify"]
+__all__ = ["KERNELS", "Comparison", "IOTensor", "Stream", "TFLiteModel", "Verdict", "verify"]
 
 _CHUNK_BYTES = 4 * 2**20  # of input in one call: large enough that calls cost nothing, small in memory
 _CHUNK = 256
@@ -75,8 +75,8 @@ class TFLiteModel:
                 raise ArtifactError(f"this .tflite file cannot be run with kernels={kernels!r}: {verdict.reason}")
         self._resizable = True
         self._session = Session(self.content, self.kernels, self.threads, signature)
-        self.inputs: tuple[Port, ...] = self._session.inputs
-        self.outputs: tuple[Port, ...] = self._session.outputs
+        self.inputs: tuple[IOTensor, ...] = self._session.inputs
+        self.outputs: tuple[IOTensor, ...] = self._session.outputs
 
     @property
     def interpreter(self) -> Any:
@@ -111,13 +111,16 @@ class TFLiteModel:
             ValueError, ArtifactError: as for `run`.
         """
         batch = self._by_name(x)
-        for port in self.inputs:
-            if np.asarray(batch[port.name]).dtype != port.dtype:
+        for tensor in self.inputs:
+            given = np.asarray(batch[tensor.name]).dtype
+            if given != tensor.dtype:
                 raise TypeError(
-                    f"run_raw takes {port.dtype} for input {port.name!r}, got {np.asarray(batch[port.name]).dtype}; "
+                    f"run_raw takes {tensor.dtype} for input {tensor.name!r}, got {given}; "
                     "run(x) takes real values and quantizes them"
                 )
-        checked = {port.name: io_tensors.check_shape(port, np.asarray(batch[port.name])) for port in self.inputs}
+        checked = {
+            tensor.name: io_tensors.check_shape(tensor, np.asarray(batch[tensor.name])) for tensor in self.inputs
+        }
         return _single(self._run_checked(checked))
 
     def prepare(self, x: Any) -> Callable[[], Any]:
@@ -126,7 +129,7 @@ class TFLiteModel:
         Where the file's batch is fixed and x has another number of examples, the function is `run(x)`.
         """
         values = self._stored(x)
-        count = max((len(values[port.name]) for port in self.inputs if port.shape), default=1)
+        count = max((len(values[tensor.name]) for tensor in self.inputs if tensor.shape), default=1)
         whole = not self._fixed or not self.batched or count == self._chunk_size(values)
         if not whole or not self._resizable or self._session.signature is not None:
             return lambda: self.run(x)
@@ -151,7 +154,7 @@ class TFLiteModel:
             ValueError: if shapes or names of the outputs differ.  TypeError: if `other` is something else.
         """
         theirs, model = _outputs_of(other, x)
-        scales = {port.name: _shared_scale(port, model) for port in self.outputs}
+        scales = {tensor.name: _shared_scale(tensor, model) for tensor in self.outputs}
         return comparison.compare(self.run(x), theirs, scales)
 
     def stream(self) -> Stream:
@@ -161,13 +164,13 @@ class TFLiteModel:
 
     def _stored(self, x: Any) -> dict[str, np.ndarray]:
         batch = self._by_name(x)
-        return {port.name: io_tensors.to_stored(port, batch[port.name]) for port in self.inputs}
+        return {tensor.name: io_tensors.to_stored(tensor, batch[tensor.name]) for tensor in self.inputs}
 
     def _real(self, results: Mapping[str, np.ndarray]) -> Any:
-        return _single({port.name: io_tensors.to_real(port, results[port.name]) for port in self.outputs})
+        return _single({tensor.name: io_tensors.to_real(tensor, results[tensor.name]) for tensor in self.outputs})
 
     def _by_name(self, x: Any) -> Mapping[str, Any]:
-        names = [port.name for port in self.inputs]
+        names = [tensor.name for tensor in self.inputs]
         if not isinstance(x, Mapping):
             if len(names) != 1:
                 raise ValueError(f"the model has {len(names)} inputs; pass {{name: array}} with the names {names}")
@@ -176,24 +179,41 @@ class TFLiteModel:
             raise ValueError(f"the model's inputs are {names}, got {list(x)}")
         return x
 
+    def pieces(self, x: Any) -> list[dict[str, np.ndarray]]:
+        """A batch in pieces that the graph takes in one call, in the file's own types: for calibration.
+
+        One example each, or as many as the file's fixed batch has; the last example is repeated to fill the last one.
+        x, errors: as for `run`.
+        """
+        batch = self._stored(x)
+        if not self.batched:
+            self._check_whole(batch)
+            return [batch]
+        size = self._chunk_size(batch) if self._fixed else 1
+        starts = range(0, self._count(batch), size)
+        return [{p.name: io_tensors.part(p, batch[p.name], at, size, size) for p in self.inputs} for at in starts]
+
+    def _count(self, batch: Mapping[str, np.ndarray]) -> int:
+        """Examples in a batch; ValueError if the inputs have different numbers of them."""
+        counts = {tensor.name: len(batch[tensor.name]) for tensor in self.inputs if tensor.shape}
+        if len(set(counts.values())) > 1:
+            raise ValueError(f"the inputs have different numbers of examples: {counts}; pass as many of each")
+        return max(counts.values())
+
     def _run_checked(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if not self.batched:
             self._check_whole(batch)
             self._forget()
             return self._session.invoke(batch)
-        counts = {port.name: len(batch[port.name]) for port in self.inputs if port.shape}
-        if len(set(counts.values())) > 1:
-            raise ValueError(f"the inputs have different numbers of examples: {counts}")
-        count = max(counts.values(), default=1)
-        parts, start = [], 0
+        count, parts, start = self._count(batch), [], 0
         while start < count:
             parts.append(self._chunk(batch, start, min(count - start, self._chunk_size(batch))))
-            start += len(next(iter(parts[-1].values()))) if counts else 1
-        return {name: np.concatenate([part[name] for part in parts]) if counts else parts[0][name] for name in parts[0]}
+            start += len(next(iter(parts[-1].values())))
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _chunk_size(self, batch: Mapping[str, np.ndarray]) -> int:
         """Examples in one call: the declared number if it is fixed, else what fits into a few megabytes."""
-        declared = [port.shape[0] for port in self.inputs if port.shape and port.shape[0] >= 0]
+        declared = [tensor.shape[0] for tensor in self.inputs if tensor.shape and tensor.shape[0] >= 0]
         if declared:
             return max(declared[0], 1)
         if not self._resizable:
@@ -216,7 +236,7 @@ class TFLiteModel:
             self._resizable = False
             self._session.open()
             return self._chunk(batch, start, 1)
-        return {name: result[:count] if result.ndim else result for name, result in results.items()}
+        return {name: result[:count] for name, result in results.items()}
 
     def _forget(self) -> None:
         """Examples are independent: none starts from the state of the one before."""
@@ -235,31 +255,33 @@ class TFLiteModel:
 
     @cached_property
     def _fixed(self) -> bool:
-        return any(port.shape and port.shape[0] >= 0 for port in self.inputs)
+        return any(tensor.shape and tensor.shape[0] >= 0 for tensor in self.inputs)
 
     @cached_property
     def batched(self) -> bool:
         """Whether the first axis of inputs and outputs counts examples, so that any number of them can be run.
 
         Not so in files of fixed shape whose outputs have another first axis: one second of sound in, scores out.
-        They take inputs of exactly their shape.
+        They take inputs of exactly their shape.  Nor where no input has an axis: single numbers, or none at all.
         """
-        firsts = {port.shape[0] for port in self.inputs if port.shape}
-        given = {port.shape[0] if port.shape else None for port in self.outputs}
+        if not any(tensor.shape for tensor in self.inputs):
+            return False
+        firsts = {tensor.shape[0] for tensor in self.inputs if tensor.shape}
+        given = {tensor.shape[0] if tensor.shape else None for tensor in self.outputs}
         return not self._fixed or (len(firsts) == 1 and given <= firsts)
 
     def _check_whole(self, batch: Mapping[str, np.ndarray]) -> None:
-        for port in self.inputs:
-            shape = batch[port.name].shape
-            if any(wanted not in (-1, got) for wanted, got in zip(port.shape, shape, strict=True)):
+        for tensor in self.inputs:
+            shape = batch[tensor.name].shape
+            if any(wanted not in (-1, got) for wanted, got in zip(tensor.shape, shape, strict=True)):
                 raise ValueError(
-                    f"input {port.name!r} takes exactly the shape {port.shape}, because this file's first axis does "
-                    f"not count examples; got {shape}"
+                    f"input {tensor.name!r} takes exactly the shape {tensor.shape}, because this file's first axis "
+                    f"does not count examples; got {shape}"
                 )
 
     def _check_counts(self, results: Mapping[str, np.ndarray], size: int) -> None:
         for name, result in results.items():
-            if any(port.shape for port in self.inputs) and (not result.ndim or len(result) != size):
+            if not result.ndim or len(result) != size:
                 raise ArtifactError(
                     f"output {name!r} has shape {result.shape} for {size} examples: it has no batch axis, "
                     "so it cannot be told which example gave what"
@@ -267,13 +289,17 @@ class TFLiteModel:
 
     # - made-up inputs
 
-    def sample(self, count: int, generator: np.random.Generator | None = None) -> dict[str, np.ndarray]:
+    def sample(
+        self, count: int, generator: np.random.Generator | None = None, *, real: bool = False
+    ) -> dict[str, np.ndarray]:
         """{input: at least `count` examples} for `run_raw`: zeros, or random values that type and quantization allow.
 
         Whole numbers that are not quantized are drawn from 0 to 2; not every file takes them as an index.
+        real: True gives them for `run`.
         Raises ArtifactError as `open_length`.
         """
-        return {port.name: _sample(port, count, generator, self.open_length) for port in self.inputs}
+        made = {tensor.name: _sample(tensor, count, generator, self.open_length) for tensor in self.inputs}
+        return {tensor.name: io_tensors.to_real(tensor, made[tensor.name]) for tensor in self.inputs} if real else made
 
     @cached_property
     def open_length(self) -> int:
@@ -281,10 +307,10 @@ class TFLiteModel:
 
         Raises ArtifactError if it runs with none of the lengths tried.
         """
-        unknown = any(size < 0 for port in self.inputs for size in port.shape[1:])
+        unknown = any(size < 0 for tensor in self.inputs for size in tensor.shape[1:])
         for length in _LENGTHS if unknown else ():
             try:
-                self.run_raw({port.name: _sample(port, 1, None, length) for port in self.inputs})
+                self.run_raw({tensor.name: _sample(tensor, 1, None, length) for tensor in self.inputs})
                 return length
             except ArtifactError:
                 if length == _LENGTHS[-1]:
@@ -307,6 +333,10 @@ class TFLiteModel:
     def signature(self, name: str) -> TFLiteModel:
         """The same file, running the graph of another signature.  ValueError names those there are."""
         return TFLiteModel(self.content, self.kernels, self.threads, signature=name, trusted=True)
+
+    def graphs(self) -> list[TFLiteModel]:
+        """One model for each signature, or this one if the file has only one graph to run."""
+        return [self] if len(self.signatures) < 2 else [self.signature(name) for name in self.signatures]
 
     def summary(self) -> tuple[tflite_file.Operator, ...]:
         """The operators of the main graph in the order of execution, with their tensors."""
@@ -349,12 +379,13 @@ def _outputs_of(other: Any, x: Any) -> tuple[Any, Any]:
     )
 
 
-def _shared_scale(port: Port, other: TFLiteModel | None) -> float | None:
+def _shared_scale(tensor: IOTensor, other: TFLiteModel | None) -> float | None:
     """The scale of an output if the other model's output of that name, or its only one, has the same."""
-    if other is None or not port.quantized:
+    if other is None or not tensor.quantized:
         return None
-    found = [p for p in other.outputs if p.name == port.name or len(other.outputs) == 1]
-    return port.scale if found and found[0].scale == port.scale else None
+    found = [t.quantization for t in other.outputs if t.name == tensor.name or len(other.outputs) == 1]
+    scale = tensor.quantization.scale
+    return float(scale) if found and found[0] and found[0].scale == scale else None
 
 
 def _single(results: dict[str, np.ndarray]) -> Any:
@@ -368,10 +399,8 @@ def _trial(content: bytes, kernels: str, threads: int) -> bool:
     """Runs in the child: what could go wrong goes wrong here."""
     model = TFLiteModel(content, kernels, threads, trusted=True)
     model.summary()
-    main = {name for name in model.signatures if len(model.signatures) == 1}
-    _try_runs(model)
-    for name in set(model.signatures) - main:
-        _try_runs(model.signature(name))
+    for graph in dict.fromkeys([model, *model.graphs()]):
+        _try_runs(graph)
     return True
 
 
@@ -384,22 +413,22 @@ def _try_runs(model: TFLiteModel) -> None:
             model.run_raw(model.sample(count, generator))
 
 
-def _sample(port: Port, count: int, generator: np.random.Generator | None, length: int) -> np.ndarray:
-    rest = [length if size < 0 else size for size in port.shape[1:]]
-    shape = [_examples(port, count), *rest] if port.shape else []
-    if generator is None or port.dtype.kind == "b":
-        return np.zeros(shape, port.dtype)
-    if port.quantized:
-        info = np.iinfo(port.dtype)
-        return generator.integers(info.min, info.max, shape, port.dtype, endpoint=True)
-    if port.dtype.kind in "iu":
-        return generator.integers(0, 3, shape, port.dtype)
-    return generator.uniform(-1, 1, shape).astype(port.dtype)
+def _sample(tensor: IOTensor, count: int, generator: np.random.Generator | None, length: int) -> np.ndarray:
+    rest = [length if size < 0 else size for size in tensor.shape[1:]]
+    shape = [_examples(tensor, count), *rest] if tensor.shape else []
+    if generator is None or tensor.dtype.kind == "b":
+        return np.zeros(shape, tensor.dtype)
+    if tensor.quantized:
+        info = np.iinfo(tensor.dtype)
+        return generator.integers(info.min, info.max, shape, tensor.dtype, endpoint=True)
+    if tensor.dtype.kind in "iu":
+        return generator.integers(0, 3, shape, tensor.dtype)
+    return generator.uniform(-1, 1, shape).astype(tensor.dtype)
 
 
-def _examples(port: Port, count: int) -> int:
+def _examples(tensor: IOTensor, count: int) -> int:
     """Examples that make at least `count`, in whole batches of the declared size."""
-    declared = port.shape[0]
+    declared = tensor.shape[0]
     return count if declared < 0 else declared * -(-count // max(declared, 1))
 
 

@@ -2,20 +2,22 @@
 
     q = quantize_aware(model, bits=8, calibration=x)   # a copy with fake quantization, ranges measured on x
     recovery.recover(q, (x, y), epochs=2)              # train it: the weights move to where rounding hurts less
-    file = agreement.to_tflite(q)                      # the integers that training has seen
+    file = aware_file.to_tflite(q)                     # the integers that training has seen
 
 Without `recover`, `quantize_aware(..., calibration=x)` *is* post-training quantization with the same quantizers,
-so both sides of a comparison have the same granularity.  Its parts: `fake_quantization` has the operator by hand,
-`refusals` why a layer stays float, `quantizers` the ranges, `recovery` the training, `agreement` the file.
+so both sides of a comparison have the same granularity.  Its parts: `fake` has the operator by hand, `aware_layers` why
+a layer stays float, `aware_ranges` the ranges, `recovery` the training, `aware_file` the file.
 """
 
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +31,10 @@ from tensorflow_model_optimization.python.core.quantization.keras.experimental.d
     default_n_bit_quantize_scheme as scheme_n,
 )
 
-from utils import files, training
-from utils.optimize.quantization.aware_layers import Refusal, refusal, refused_at_sight
+from utils import checks, files
+from utils.optimize.keras_copy import check_arrays, copy_model
+from utils.optimize.quantization.aware_file import float_layers
+from utils.optimize.quantization.aware_layers import Refusal, float_in_file, refusal, refused_at_sight
 from utils.optimize.quantization.aware_ranges import calibrate, is_quantized
 from utils.optimize.quantization.fake import check_bits
 from utils.quiet import quiet
@@ -53,25 +57,31 @@ def quantize_aware(
 ) -> tf_keras.Model:
     """A copy of `model` with the same weights and fake quantization in each layer; `model` stays as it is.
 
+    With 8-bit activations a file is made to try: a layer that the Toolkit accepts and the converter leaves in float
+    counts as refused, so what trains as integers is stored as integers.  (`aware_file.float_layers` lists what is float
+    in a file.)  Fewer bits, and a `per_channel` of one's own, are a simulation: nothing is tried.
+
     Args:
-        model: a built Sequential or functional tf_keras model, without models inside it.
+        model: a built float32 Sequential or functional tf_keras model, without models inside it.
         bits: 2 to 8, for weights and activations alike, or (bits of weights, bits of activations).  Only 8-bit
             activations can be converted; fewer are a simulation (see `to_tflite`).
         only: which layers: None for all that the Toolkit supports, a name, several names, or a function of the layer.
+            These are trained with rounding even if the file keeps them float, as a layer whose input has no range is.
         per_channel: None as the Toolkit does it: convolutions have one scale for each output channel, dense layers
             one in all; True gives dense layers one for each unit; False one for each weight array.  `to_tflite`
             refuses what the converter cannot carry over: True with dense layers, False with batch normalization.
         refused: what to do when a wanted layer is refused: "warn" leaves it float and says so in a warning,
             "float" leaves it float, "raise" raises.  `refused_layers` lists them beforehand.  What comes out of a
             refused layer gets a range where that is possible, so that the layer behind it can be an integer one.
-        configs: {layer name: QuantizeConfig} for layers that get their own; they are quantized even if not in `only`.
-        calibration, clip: inputs on which the ranges are measured, and how (see `calibrate`).  Without them the ranges
-            of activations start at ±6 and need thousands of steps to forget it.
+        configs: {layer name: QuantizeConfig} for layers that get their own; they are quantized even if not in `only`,
+            and even if the file keeps them float.
+        calibration, clip: inputs on which the ranges are measured, and how (see `aware_ranges.calibrate`).  Without
+            them the ranges start as the Toolkit's do, inputs at [0, 0], and the model is useless until it is trained.
 
     Raises:
         TypeError: no tf_keras model (a Keras 3 model, for example).
-        ValueError: bad bits; nested, subclassed or already quantized model; unknown layer; nothing to quantize;
-            a refused layer with refused="raise".
+        ValueError: bad bits; a model that is nested, subclassed, already quantized, not in float32, not finite or has
+            layers for text or tables; unknown layer; nothing to quantize; a refused layer with refused="raise".
     """
     weights, activations = _check_pair(bits)
     _check_model(model)
@@ -80,26 +90,28 @@ def quantize_aware(
     configs = _check_configs(model, configs)
     chosen = _chosen(model, only) | set(configs)
     scheme = _Scheme(weights, activations, per_channel)
-    made, refusals = _apply(model, chosen, configs, scheme)
+    made, refusals = _apply(model, chosen, configs, scheme, kept=set(configs) if only is None else chosen)
     if refusals and refused == "raise":
-        raise ValueError("the Toolkit refuses " + "; ".join(map(str, refusals.values())))
+        raise ValueError("not quantized: " + "; ".join(map(str, refusals.values())))
     if made is None:
         reason = "; ".join(map(str, refusals.values())) or "no layer was chosen"
         raise ValueError(f"nothing in the model {model.name!r} would be quantized: {reason}")
     if refusals and refused == "warn":
-        warnings.warn("left float: " + "; ".join(map(str, refusals.values())), stacklevel=2)
+        warnings.warn("float in training or in the file: " + "; ".join(map(str, refusals.values())), stacklevel=2)
     if calibration is not None:
         calibrate(made, calibration, clip=clip)
     return made
 
 
-def refused_layers(model: tf_keras.Model) -> dict[str, Refusal]:
-    """{name: Refusal} of the layers of `model` that the Toolkit refuses, found by letting it try.
+def refused_layers(model: tf_keras.Model, bits: int | tuple[int, int] = 8) -> dict[str, Refusal]:
+    """{name: Refusal} of the layers of `model` that `quantize_aware` leaves float, found by letting it try.
 
-    Asked is its n-bit scheme at 8 bits, which equals the default one but for Activation("gelu").
+    bits: as in `quantize_aware`.  The Toolkit's n-bit scheme is asked, which at 8 bits equals the default one but for
+    Activation("gelu"); with 8-bit activations the converter too.
     """
+    pair = _check_pair(bits)
     _check_model(model)
-    return _apply(model, _chosen(model, None), {}, _Scheme(8, 8, None))[1]
+    return _apply(model, _chosen(model, None), {}, _Scheme(*pair, None), set())[1]
 
 
 def layer_config(
@@ -114,6 +126,7 @@ def layer_config(
     weights: names of attributes that hold weights, such as ["kernel"]; one scale for each.
     activations: names of attributes that hold an activation function; () for a layer without.
     output: quantize what the layer returns instead (for layers without an activation attribute).
+    bits: as in `quantize_aware`.
     """
     pair = _check_pair(bits)
     if not weights and not activations and not output:
@@ -130,6 +143,8 @@ def save(model: tf_keras.Model, path: object) -> None:
     The .keras format stores it and cannot load it again (the wrapper's weights are listed twice).
     """
     path = Path(path)
+    if not is_quantized(model):
+        raise ValueError(f"{getattr(model, 'name', model)!r} has no fake quantization; keep it with model.save(path)")
     if path.suffix != ".h5":
         raise ValueError(f"{path.name!r} must end in .h5: a .keras file of a quantized model cannot be loaded again")
     with tempfile.TemporaryDirectory() as folder, quiet():  # Keras recommends .keras, which fails here
@@ -138,12 +153,23 @@ def save(model: tf_keras.Model, path: object) -> None:
 
 
 def load(path: object, custom_objects: Mapping[str, object] | None = None) -> tf_keras.Model:
-    """Read what `save` stored, not compiled.
+    """Read what `save` stored, not compiled.  A model with Lambda layers is a program: load only those you trust.
 
     custom_objects: {name: class} of QuantizeConfigs, Quantizers and layers of your own.
+    Raises FileNotFoundError, or ValueError that says why it cannot be loaded (a class that is not named, for example).
     """
-    with _keras.quantize_scope(dict(custom_objects or {})):
-        return tf_keras.models.load_model(path, compile=False)
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {str(path)!r}; save(model, path) makes one")
+    try:
+        with _keras.quantize_scope(dict(custom_objects or {})):
+            return tf_keras.models.load_model(path, compile=False)
+    except Exception as error:  # whatever HDF5, Keras or a layer's own code raises
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"{path.name!r} cannot be loaded ({reason:.200}); pass a file of save, and custom_objects={{name: class}} "
+            "for layers of your own"
+        ) from error
 
 
 class _Scheme(scheme_n.DefaultNBitQuantizeScheme):
@@ -153,6 +179,8 @@ class _Scheme(scheme_n.DefaultNBitQuantizeScheme):
         super().__init__(per_channel is False, num_bits_weight=weights, num_bits_activation=activations)
         self._bits, self._dense_per_channel = (weights, activations), per_channel is True
         self.activation_bits = activations
+        #: Whether its models are meant for files; all others are simulations.
+        self.convertible = activations == 8 and per_channel is None
 
     def get_quantize_registry(self):
         registry = super().get_quantize_registry()
@@ -163,8 +191,11 @@ class _Scheme(scheme_n.DefaultNBitQuantizeScheme):
         return registry
 
 
-def _apply(model, chosen: set[str], configs: Mapping[str, object], scheme: _Scheme):
-    """(quantized copy or None, refusals): asks the Toolkit again without each layer that it refuses."""
+def _apply(model, chosen: set[str], configs: Mapping[str, object], scheme: _Scheme, kept: set[str]):
+    """(quantized copy or None, refusals): asks again without each layer that the Toolkit or the converter refuses.
+
+    kept: layers asked for by name, which stay quantized even if the file has them in float.
+    """
     registry = scheme.get_quantize_registry()
     refusals = {
         layer.name: why
@@ -174,13 +205,49 @@ def _apply(model, chosen: set[str], configs: Mapping[str, object], scheme: _Sche
     with _keras.quantize_scope(_custom_classes(model, configs)):
         while wanted := chosen - set(refusals):
             try:
-                return _quantize(model, wanted, set(refusals), configs, scheme), refusals
+                made = _quantize(model, wanted, set(refusals), configs, scheme)
             except RuntimeError as error:
-                name = re.match(r"Layer (\S+?):", str(error))
-                if not name or name[1] not in wanted:
+                name = next((name for name in wanted if str(error).startswith(f"Layer {name}:")), None)
+                if name is None or name in configs:
                     raise
-                refusals[name[1]] = refusal(model.get_layer(name[1]), "the Toolkit has no rule for it in this place")
+                refusals[name] = refusal(model.get_layer(name), "the Toolkit has no rule for it in this place")
+                continue
+            if not scheme.convertible:
+                return made, refusals
+            operators = _float_operators(made)
+            more = _left_in_float(model, operators, wanted, kept)
+            if set(more) <= kept:
+                refusals |= more
+                return made, {name: replace(why, float_in_file=name in operators) for name, why in refusals.items()}
+            refusals |= {name: why for name, why in more.items() if name not in kept}
     return None, refusals
+
+
+def _float_operators(made) -> dict[str, list[str]]:
+    """`float_layers` of a model whose ranges are not measured yet: tried with ranges that are all different."""
+    before, reach = made.get_weights(), itertools.count(100)
+    ends = {w.name: w for w in made.weights if re.search(r"_(min|max):0$", w.name)}
+    for name in [name for name in ends if "_max:" in name]:
+        high = tf.fill(ends[name].shape, next(reach) / 100)
+        ends[name].assign(high)
+        ends[name.replace("_max:", "_min:")].assign(-high)
+    try:
+        return float_layers(made)
+    except ValueError as error:
+        warnings.warn(f"of {made.name!r} no file can be made, it is a simulation: {error}", stacklevel=4)
+        return {}
+    finally:
+        made.set_weights(before)
+
+
+def _left_in_float(model, operators: Mapping, wanted: set[str], kept: set[str]) -> dict[str, Refusal]:
+    """Those of the wanted layers that the converter leaves in float and that are to be refused, or named, next."""
+    found = {
+        name: float_in_file(model.get_layer(name), operators[name], name in kept) for name in wanted & set(operators)
+    }
+    # A layer without weights may be what keeps the one before it in float: leave it out first, and ask again.
+    first = {name: why for name, why in found.items() if name not in kept and not model.get_layer(name).weights}
+    return first or found
 
 
 def _quantize(model, wanted: set[str], refused: set[str], configs: Mapping[str, object], scheme: _Scheme):
@@ -202,8 +269,7 @@ def _quantize(model, wanted: set[str], refused: set[str], configs: Mapping[str, 
 
 def _annotate(model, wanted: set[str], configs: Mapping[str, object]):
     """A clone with the weights of `model` in which the wanted layers are marked for quantization."""
-    clone = tf_keras.models.clone_model(model)
-    clone.set_weights(model.get_weights())
+    clone = copy_model(model)
 
     def mark(layer):
         return _keras.quantize_annotate_layer(layer, configs.get(layer.name)) if layer.name in wanted else layer
@@ -235,22 +301,21 @@ def _check_pair(bits: object) -> tuple[int, int]:
 
 
 def _check_model(model: object) -> None:
-    training.check_model(model)
+    check_arrays(model)
     if not isinstance(model, tf_keras.Sequential) and not getattr(model, "_is_graph_network", False):
         raise ValueError(
             f"{type(model).__name__} is a subclassed model; the Toolkit rewrites only Sequential and "
-            "functional ones. If it is made of layers, utils.optimize.variants.flattened(model) turns it "
+            "functional ones. If it is made of layers, utils.optimize.keras_graph.flatten(model) turns it "
             "into one"
         )
-    if not model.built:
-        raise ValueError(f"the model {model.name!r} has no weights yet; give it an input shape, or call it once")
     if is_quantized(model):
         raise ValueError(f"the model {model.name!r} already has fake quantization; start from the float model")
+    checks.check_model(model, graph=True)
     nested = [layer.name for layer in model.layers if isinstance(layer, tf_keras.Model)]
     if nested:
         raise ValueError(
             f"the model {model.name!r} contains the models {nested}, which the Toolkit does not open; "
-            "pass utils.optimize.variants.flattened(model)"
+            "pass utils.optimize.keras_graph.flatten(model)"
         )
 
 

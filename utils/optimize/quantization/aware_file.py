@@ -6,20 +6,28 @@ agreement(aware, file, x).share             # of inputs with the same predicted 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import tensorflow_model_optimization as tfmot
 import tf_keras
 
+from utils import tflite_file
 from utils.artifact import Artifact
-from utils.optimize.quantization.aware_ranges import activation_quantizers, is_quantized
+from utils.optimize.quantization.aware_ranges import activation_quantizers, input_ranges, is_quantized
 from utils.optimize.quantization.converter import convert
 
-__all__ = ["Agreement", "agreement", "stored_as", "stored_kernel", "to_tflite"]
+__all__ = ["Agreement", "agreement", "float_layers", "stored_as", "stored_kernel", "to_tflite"]
 
 #: Operators whose second input is a kernel.
-_KERNELS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+_KERNELS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
+
+#: Operators that compute nothing: they move values, or lead from one type to another.
+_MOVES = {
+    *("QUANTIZE", "DEQUANTIZE", "CAST", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "SHAPE"),
+    *("STRIDED_SLICE", "SLICE", "GATHER", "PACK", "UNPACK", "SPLIT", "BROADCAST_TO", "TILE", "FILL"),
+}
 _QuantizeWrapper = tfmot.quantization.keras.QuantizeWrapper
 
 
@@ -27,8 +35,9 @@ def to_tflite(model: tf_keras.Model) -> Artifact:
     """The .tflite file of a model made by `quantize_aware`: float32 in and out, integers between.
 
     The ranges come from training, so no calibration is needed.  8-bit activations with weights of 8 bits or fewer
-    convert; weights of 2 to 4 bits are stored in 4.  Raises ValueError for what exists only in simulation: other
-    activations (TF Lite has no kernel for them), and dense layers with one scale for each unit.
+    convert; weights of 2 to 4 bits are stored in 4.  `float_layers` says which layers still compute in float.
+    Raises ValueError for what exists only in simulation: other activations (TF Lite has no kernel for them), and dense
+    layers with one scale for each unit; and for ranges that were never set.
     """
     if not is_quantized(model):
         raise ValueError(
@@ -37,6 +46,31 @@ def to_tflite(model: tf_keras.Model) -> Artifact:
         )
     _check_convertible(model)
     return convert(model, "dynamic")  # its name for "no calibration": ranges come from the model
+
+
+def float_layers(model: tf_keras.Model, artifact: Artifact | None = None) -> dict[str, list[str]]:
+    """{layer: its operators that compute in float} in the file of a model made by `quantize_aware`.
+
+    The Toolkit accepts layers for which the converter finds no integer form.  The file alone tells, by the names that
+    its tensors have kept of the layers; what carries no layer's name is listed under the tensor's own.
+
+    model: with fake quantization; layers are named as in the plain model.  artifact: its file, if it is made already.
+    """
+    artifact = artifact or convert(model, "dynamic")
+    scopes = {layer.name: getattr(layer, "layer", layer).name for layer in model.layers}
+    found: dict[str, list[str]] = {}
+    for operator in tflite_file.File(artifact.content).all_operators():
+        if operator.name in _MOVES or not any(tensor.dtype.startswith("float") for tensor in operator.outputs):
+            continue
+        for name in {_scope(part, scopes) for tensor in operator.outputs for part in tensor.name.split(";")}:
+            found.setdefault(scopes.get(name, name), []).append(operator.name)
+    return found
+
+
+def _scope(tensor: str, scopes: Iterable[str]) -> str:
+    """The layer in whose scope an operation is, by its name, "model/layer/operation"; names may have slashes."""
+    inside = [(f"/{tensor}/".find(f"/{scope}/"), -len(scope), scope) for scope in scopes]
+    return min((place for place in inside if place[0] >= 0), default=(0, 0, tensor))[2]
 
 
 @dataclass(frozen=True)
@@ -90,16 +124,18 @@ def stored_kernel(artifact: Artifact, number: int = 0) -> tuple[np.ndarray, np.n
 
     Raises ValueError if there are fewer, or if that one is not quantized.
     """
-    kernels = [op.inputs[1] for op in artifact.runner.summary() if op.name in _KERNELS]
-    if not 0 <= number < len(kernels) or kernels[number].quantization is None:
+    operators = [op for op in artifact.runner.summary() if op.name in _KERNELS]
+    quantized = [i for i, op in enumerate(operators) if op.inputs[1].quantization]
+    if number not in quantized:
         raise ValueError(
-            f"the file has {len(kernels)} convolutions and dense layers, quantized are numbers "
-            f"{[i for i, kernel in enumerate(kernels) if kernel.quantization]}; got {number}"
+            f"the file has {len(operators)} convolutions and dense layers, quantized are numbers {quantized}; "
+            f"got {number}"
         )
-    values, quantized = artifact.runner.values(kernels[number]), kernels[number].quantization
-    depthwise = values.ndim == 4 and values.shape[0] == 1 and quantized.axis == 3  # its channels are last already
-    values = values if depthwise else np.moveaxis(values, 0, -1)
-    return values.astype(np.int64), np.asarray(quantized.scales)
+    kernel = operators[number].inputs[1]
+    values = artifact.runner.values(kernel)
+    if operators[number].name != "DEPTHWISE_CONV_2D":  # whose channels are last already
+        values = np.moveaxis(values, 0, -1)
+    return values.astype(np.int64), np.asarray(kernel.quantization.scales)
 
 
 def stored_as(model: tf_keras.Model) -> str:
@@ -146,6 +182,11 @@ def _check_convertible(model) -> None:
             f"batch normalization behind {folded} multiplies each channel by another number, so one "
             "scale for all channels is lost, and the converter leaves these layers float; leave "
             "per_channel at None"
+        )
+    if any(low == high == 0 for low, high in input_ranges(model)):
+        raise ValueError(
+            f"the range of the inputs of {model.name!r} is still [0, 0], so the file would take all of them for 0; "
+            "pass calibration= to quantize_aware, or train the model first"
         )
 
 

@@ -1,4 +1,7 @@
-"""Which layers the Toolkit's quantization-aware training refuses, why, and what can be done about it."""
+"""Which layers quantization-aware training leaves float, why, and what can be done about it.
+
+The Toolkit refuses some.  Others it accepts, and the converter then finds no integer form for them.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from dataclasses import dataclass
 import tf_keras
 from tensorflow_model_optimization.python.core.quantization.keras import quantize_aware_activation
 
-__all__ = ["Refusal", "refusal", "refused_at_sight"]
+__all__ = ["Refusal", "float_in_file", "refusal", "refused_at_sight"]
 
 _Aware = quantize_aware_activation.QuantizeAwareActivation
 _FUSED_ACTIVATIONS = _Aware._PRE_QUANT_ACTIVATIONS | _Aware._POST_QUANT_ACTIVATIONS
@@ -16,15 +19,21 @@ _ACTIVATION_LAYERS = {"relu", "relu6", "swish", "linear", "softmax", "sigmoid", 
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why the Toolkit does not quantize a layer, and what can be done about it."""
+    """Why a layer is trained in float, and what can be done about it.
+
+    float_in_file: whether it computes in float in the file, too; None if no file was tried.  With a range on both sides
+    the converter makes integers of it, which training has not seen.
+    """
 
     layer: str
     kind: str
     reason: str
     way_out: str
+    float_in_file: bool | None = None
 
     def __str__(self) -> str:
-        return f"{self.layer} ({self.kind}): {self.reason}. {self.way_out}"
+        integers = "; in the file it computes in integers, which training has not seen"
+        return f"{self.layer} ({self.kind}): {self.reason}{integers * (self.float_in_file is False)}. {self.way_out}"
 
 
 #: What to do instead, by the refused layer's class; else `_ANY_WAY_OUT`.
@@ -36,7 +45,7 @@ _WAYS_OUT = {
     "Multiply": "Use Add or Concatenate, or leave it float",
     "Rescaling": "Scale the data before the model, as utils.data does",
     "Normalization": "Scale the data before the model, as utils.data does",
-    "Embedding": "Leave it float; quantize it after training (quantization.convert, mode 'dynamic')",
+    "Embedding": "Leave it float; quantize it after training (converter.convert, mode 'dynamic')",
     "LayerNormalization": "Leave it float, or use BatchNormalization behind a convolution",
     "Activation": "Use relu, sigmoid, tanh or softmax, which the Toolkit knows",
 }
@@ -45,6 +54,14 @@ _ANY_WAY_OUT = (
     "Leave it float, give it a QuantizeConfig of its own (configs={name: …}), or write that part with "
     "layers that are supported"
 )
+#: What makes the converter find an integer form, by the class of a layer that the Toolkit accepts.
+_FLOAT_WAYS_OUT = {
+    "Conv2DTranspose": "Without an activation, inside it or behind it, it becomes an integer layer",
+    "BatchNormalization": "Put it right behind a Conv2D or DepthwiseConv2D, or leave it out",
+    "ReLU": "Use ReLU() or ReLU(6.0), or LeakyReLU for a slope",
+}
+_OWN_ACTIVATION = "Write the activation as a layer of its own behind it: Activation({0!r})"
+_FLOAT_WAY_OUT = "Leave it float, or quantize the model after training instead (converter.convert, mode 'int8')"
 _RECURRENT = "Leave it float and quantize it after training: the Toolkit has no ranges for recurrent cells"
 
 
@@ -76,3 +93,15 @@ def refusal(layer, reason: str) -> Refusal:
     kind = type(layer).__name__
     recurrent = isinstance(layer, tf_keras.layers.RNN)
     return Refusal(layer.name, kind, reason, _WAYS_OUT.get(kind, _RECURRENT if recurrent else _ANY_WAY_OUT))
+
+
+def float_in_file(layer, operators: list[str], kept: bool = False) -> Refusal:
+    """Of a layer that the Toolkit accepts and whose operators are float in the file; kept: trained with rounding."""
+    kind, activation = type(layer).__name__, _activation_name(layer)
+    own = layer.weights and activation not in (None, "linear")
+    way_out = _FLOAT_WAYS_OUT.get(kind) or (_OWN_ACTIVATION.format(activation) if own else _FLOAT_WAY_OUT)
+    reason = f"the Toolkit accepts it here, but the converter leaves it in float ({', '.join(operators)})"
+    if kept:
+        reason += "; it is trained with rounding all the same, as it was asked for"
+        way_out = f"Quantize what comes before it, too, so that its input has a range. Or: {way_out}"
+    return Refusal(layer.name, kind, reason, way_out)

@@ -1,14 +1,19 @@
 """The quantizers inside a model made by `quantize_aware`: their bits and ranges, and ranges measured on data.
 
-Left alone, the Toolkit starts each activation's range at ±6 and moves it by a thousandth of the difference at each
-step.  `calibrate` sets all of them from data at once, as post-training quantization does.
+Left alone, the Toolkit starts three kinds of ranges, none of them near the truth:
+
+    inputs         [0, 0]: everything is rounded to 0; each training step widens it to what it has seen
+    weights        ±6: most become a few steps or 0; the first training step takes the range of the values
+    activations    ±6, moved by a thousandth of the difference at each training step
+
+`calibrate` sets them from data at once, as post-training quantization does, all of them or one kind at a time.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from unittest import mock
 
 import numpy as np
@@ -17,34 +22,53 @@ import tensorflow_model_optimization as tfmot
 import tf_keras
 from tensorflow_model_optimization.python.core.quantization.keras import quant_ops, quantize_layer
 
+from utils import checks
 from utils.optimize.quantization import grid
 
-__all__ = ["activation_quantizers", "calibrate", "integer_kernel", "is_quantized", "precision", "ranges"]
+__all__ = [
+    "RANGES", "activation_quantizers", "activation_ranges", "calibrate", "input_ranges", "integer_kernel",
+    "is_quantized", "precision",
+]  # fmt: skip
+
+#: The kinds of ranges.
+RANGES = ("inputs", "weights", "activations")
 
 _keras = tfmot.quantization.keras
 
 
-def calibrate(model: tf_keras.Model, x: np.ndarray | Sequence[np.ndarray], *, clip: str = "minmax") -> None:
-    """Set every range of a model made by `quantize_aware` from data, in place, as post-training quantization does.
+def calibrate(
+    model: tf_keras.Model,
+    x: np.ndarray | Sequence[np.ndarray],
+    *,
+    clip: str = "minmax",
+    only: str | Collection[str] = RANGES,
+) -> None:
+    """Set the ranges of a model made by `quantize_aware` from data, in place, as post-training quantization does.
 
     Each layer sees its input already quantized, from the first layer on.  Weights get the range of their values.
 
     Args:
         model: made by `quantize_aware`.
-        x: some 100 to 500 inputs, prepared as in training; one array, or a list of one for each input.
+        x: some 100 to 500 inputs, prepared as in training; one array, a list of one for each input, or {input: array}.
         clip: "minmax" covers all activations; "mse" takes the part of that range with the least mean squared error,
             which is better with few bits and no worse with many.
+        only: which kinds of `RANGES` to set; the others stay as they are, at their start in a new model.  So one cause
+            at a time can be changed: only=("inputs", "weights") leaves the activations at ±6.
 
-    Raises ValueError for a model without fake quantization, and for x that is empty, not finite or of another shape.
+    Raises ValueError for a model without fake quantization, an unknown kind, and for x that is empty, not finite or of
+    another shape.
     """
     if clip not in ("minmax", "mse"):
         raise ValueError(f"clip is {clip!r}; pass 'minmax' or 'mse'")
+    kinds = {only} if isinstance(only, str) else set(only)
+    if not kinds or kinds - set(RANGES):
+        raise ValueError(f"only is {only!r}; pass one or several of {', '.join(map(repr, RANGES))}")
     if not is_quantized(model):
         raise ValueError(
             f"the model {getattr(model, 'name', model)!r} has no fake quantization; pass it through quantize_aware"
         )
-    arrays = _check_inputs(model, x)
-    with _observing(clip):
+    arrays = [tf.constant(array) for array in checks.fitting_inputs(model, x, "the array of inputs")]
+    with _observing(clip, kinds, _kinds(model)):
         model(arrays if len(arrays) > 1 else arrays[0], training=False)
 
 
@@ -53,6 +77,8 @@ def precision(model: tf_keras.Model) -> list[dict[str, str]]:
 
     Columns: layer, kind, weights ("4 bits per channel", "float", "" without weights), output ("8 bits", "float").
     A layer whose output says "float" is usually fused with the next one, which has the range of both.
+    A depthwise kernel has one scale for all channels (the Toolkit takes the multiplier for its channels); the file
+    keeps those integers and writes a scale for each channel, equal but for the normalization that is folded in.
     """
     rows = []
     for layer in model.layers:
@@ -70,7 +96,7 @@ def precision(model: tf_keras.Model) -> list[dict[str, str]]:
     return rows
 
 
-def ranges(model: tf_keras.Model) -> dict[str, tuple[float, float]]:
+def activation_ranges(model: tf_keras.Model) -> dict[str, tuple[float, float]]:
     """{layer: (low, high)} of the activations that leave each layer, as the Toolkit keeps them now.
 
     Layers by their names in the plain model; the inputs' range is under the name of the Toolkit's own layer.
@@ -87,16 +113,25 @@ def ranges(model: tf_keras.Model) -> dict[str, tuple[float, float]]:
     return found
 
 
+def input_ranges(model: tf_keras.Model) -> list[tuple[float, float]]:
+    """(low, high) of each quantized input; [0, 0] until calibration or training sets it."""
+    layers = [each for each in model.layers if isinstance(each, quantize_layer.QuantizeLayer) and each.quantizer]
+    return [tuple(float(layer.quantizer_vars[end]) for end in ("min_var", "max_var")) for layer in layers]
+
+
 def integer_kernel(model: tf_keras.Model, layer: str) -> tuple[np.ndarray, np.ndarray]:
-    """(integers, scales) of a layer's weights, on the grid that the last training step used.
+    """(integers, scales) of a layer's first quantized weights, on the grid that the last training step used.
 
     layer: its name in the plain model.  Returns int64 in the weights' shape, and one scale or one for each channel of
-    the last axis.  Raises ValueError if there is no such layer or its weights are not quantized.
+    the last axis.
+    Raises ValueError if there is no such layer or its weights are not quantized.
     """
     wrappers = {w.layer.name: w for w in model.layers if isinstance(w, _keras.QuantizeWrapper) and w._weight_vars}
     if layer not in wrappers:
         raise ValueError(f"no layer {layer!r} with quantized weights; there are {sorted(wrappers)}")
     weight, quantizer, limits = wrappers[layer]._weight_vars[0]
+    if not hasattr(quantizer, "num_bits") or "max_var" not in limits:
+        raise ValueError(f"layer {layer!r} has a {type(quantizer).__name__}, whose grid is its own")
     top = 2 ** (quantizer.num_bits - 1) - 1
     scales = np.asarray(limits["max_var"]) / top
     integers = np.floor(np.asarray(weight) / np.where(scales > 0, scales, 1) + 0.5)
@@ -120,25 +155,40 @@ def activation_quantizers(layer) -> list:
     return [*active, *(layer._output_quantizers or [])]
 
 
-@contextlib.contextmanager
-def _observing(clip: str) -> Iterator[None]:
-    """While this is open, each quantizer sets its range from what passes through it, then quantizes with it.
+def _kinds(model) -> dict[int, str]:
+    """{id of the variable of a range's lower end: "inputs" or "weights"}; all others are activations'."""
+    found = {}
+    for layer in model.layers:
+        if isinstance(layer, quantize_layer.QuantizeLayer) and layer.quantizer:
+            found[id(layer.quantizer_vars["min_var"])] = "inputs"
+        elif isinstance(layer, _keras.QuantizeWrapper):
+            limits = (limits for _, _, limits in layer._weight_vars)
+            found |= {id(each["min_var"]): "weights" for each in limits if "min_var" in each}
+    return found
 
-    The Toolkit's own way is a moving average with decay 0.999 from ±6: thousands of batches until it forgets the ±6.
-    Its quantizers call these three functions through their module, so replacing them there reaches every quantizer.
+
+@contextlib.contextmanager
+def _observing(clip: str, wanted: set[str], kinds: dict[int, str]) -> Iterator[None]:
+    """While this is open, each quantizer of a wanted kind sets its range from what passes through it, then uses it.
+
+    The Toolkit's quantizers call these three functions through their module, so replacing them there reaches all.
     """
     last_value, seen = quant_ops.LastValueQuantize, set()
 
-    def weights(inputs, *args, **kwargs):
-        return last_value(inputs, *args, **kwargs | {"is_training": True})
+    def weights(inputs, min_var, max_var, *args, **kwargs):
+        measured = kinds.get(id(min_var), "activations") in wanted
+        return last_value(inputs, min_var, max_var, *args, **kwargs | {"is_training": measured})
 
-    def activations(inputs, min_var, max_var, *, num_bits=8, narrow_range=False, **_):
-        low, high = _extent(np.asarray(inputs), num_bits, clip)
-        if id(min_var) in seen:  # a shared layer is called again: its range covers all its calls
-            low, high = min(low, float(min_var)), max(high, float(max_var))
-        seen.add(id(min_var))
-        min_var.assign(low)
-        max_var.assign(high)
+    def activations(inputs, min_var, max_var, *, num_bits=8, narrow_range=False, symmetric=False, **_):
+        if kinds.get(id(min_var), "activations") in wanted:
+            low, high = _extent(np.asarray(inputs), num_bits, clip)
+            if symmetric:
+                low, high = -max(-low, high), max(-low, high)
+            if id(min_var) in seen:  # a shared layer is called again: its range covers all its calls
+                low, high = min(low, float(min_var)), max(high, float(max_var))
+            seen.add(id(min_var))
+            min_var.assign(low)
+            max_var.assign(high)
         return quant_ops._FakeQuantWithMinMaxVars(inputs, min_var, max_var, False, num_bits, narrow_range)
 
     with (
@@ -166,7 +216,11 @@ def _weight_precision(layer, inner) -> str:
     if not quantizers:
         return "float" if inner.weights else ""
     bits, each = getattr(quantizers[0], "num_bits", None), getattr(quantizers[0], "per_axis", False)
-    return f"{bits} bits per {'channel' if each else 'tensor'}" if bits else type(quantizers[0]).__name__
+    if not bits:
+        return type(quantizers[0]).__name__
+    if isinstance(inner, tf_keras.layers.DepthwiseConv2D):  # the Toolkit's channels are its last axis, the multiplier
+        each = each and inner.depth_multiplier > 1
+    return f"{bits} bits per {'channel' if each else 'tensor'}"
 
 
 def _output_precision(layer) -> str:
@@ -174,19 +228,3 @@ def _output_precision(layer) -> str:
     if not found:
         return "float"
     return f"{found[0].num_bits} bits" if hasattr(found[0], "num_bits") else type(found[0]).__name__
-
-
-def _check_inputs(model, x) -> list[np.ndarray]:
-    arrays = [np.asarray(a) for a in (x if isinstance(x, (list, tuple)) else [x])]
-    if len(arrays) != len(model.inputs):
-        raise ValueError(f"the model has {len(model.inputs)} inputs, {len(arrays)} arrays were passed")
-    for array, wanted in zip(arrays, model.inputs, strict=True):
-        shape = tuple(wanted.shape[1:])
-        if array.ndim != len(shape) + 1 or any(s not in (None, n) for n, s in zip(array.shape[1:], shape, strict=True)):
-            raise ValueError(f"the inputs have shape {array.shape}; the model takes (n, {', '.join(map(str, shape))})")
-        if array.size == 0 or not np.all(np.isfinite(array)):
-            raise ValueError(
-                f"the inputs of shape {array.shape} are empty or hold NaN; pass some 100 to 500, prepared "
-                "as in training"
-            )
-    return [tf.convert_to_tensor(a, w.dtype) for a, w in zip(arrays, model.inputs, strict=True)]

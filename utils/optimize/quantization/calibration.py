@@ -16,7 +16,8 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from utils.optimize.keras_graph import input_arrays, rebuild, require_graph, walk
+from utils import checks
+from utils.optimize.keras_graph import rebuild, walk
 from utils.optimize.quantization import grid as qz
 
 #: How a range is chosen, in one line each.
@@ -87,10 +88,10 @@ def activations(model: tf_keras.Model, samples: Any) -> dict[str, np.ndarray]:
 
     samples: inputs as in training, an array of (n, …) or a list of one for each input.  All outputs are kept, so some
     hundred samples.  A layer used several times has its calls one behind the other; of several outputs, the first.
-    Raises as `rebuild.require_graph` and `rebuild.input_arrays` do.
+    Raises as `checks.check_model` and `checks.fitting_inputs` do.
     """
-    require_graph(model)
-    arrays = input_arrays(model, samples)
+    checks.check_model(model, graph=True)
+    arrays = checks.fitting_inputs(model, samples, "samples")
     seen = {name: [array] for name, array in zip(model.input_names, arrays, strict=True)}
 
     def call(layer: tf_keras.layers.Layer, arguments: tuple, named: dict) -> Any:
@@ -113,7 +114,7 @@ def points(model: tf_keras.Model) -> list[str]:
     Not of those that it fuses with the next one (a convolution and its normalization, either and its ReLU), and not of
     those that only move or pick values, whose output keeps the range of their input.
     """
-    require_graph(model)
+    checks.check_model(model, graph=True)
     names = [name for name, tensor in zip(model.input_names, model.inputs, strict=True) if tensor.dtype.is_floating]
     for layer in model.layers:
         if type(layer).__name__ in ("InputLayer", *_PASSES) or _is_linear(layer):
@@ -159,7 +160,7 @@ def with_ranges(model: tf_keras.Model, chosen: Mapping[str, tuple[float, float]]
     0) where they are given, and with minimum and maximum of the calibration data elsewhere.
     Raises ValueError for a name that is no layer, and for a range that is empty or not finite.
     """
-    require_graph(model)
+    checks.check_model(model, graph=True)
     for name, limits in chosen.items():
         if name not in model.input_names and name not in {layer.name for layer in model.layers}:
             raise ValueError(f"the model {model.name!r} has no layer {name!r}; there are {points(model)}")

@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import keyword
 import os
 import re
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from utils import checks
+from utils.optimize.quantization import guard
+from utils.optimize.quantization.guard import ConversionWarning
 from utils.quiet import quiet
 
 if TYPE_CHECKING:
@@ -26,10 +31,13 @@ MODES = {
     "float32": "nothing is quantized: the reference for all others",
     "float16": "weights stored in 16-bit floats, computed in float32",
     "dynamic": "weights int8, activations quantized while running, inputs and outputs float32",
-    "int8": "everything int8, inputs and outputs too; needs calibration",
-    "int8_float_io": "everything int8 inside, inputs and outputs float32; needs calibration",
-    "int16x8": "activations int16, weights int8, inputs and outputs float32; needs calibration",
+    "int8": "int8 wherever there are integer kernels (a warning names the rest), inputs and outputs too; calibrated",
+    "int8_float_io": "the same inside, inputs and outputs float32; calibrated",
+    "int16x8": "activations int16, weights int8, inputs and outputs float32; calibrated",
 }
+
+#: The modes that fix the activations' ranges in advance.
+CALIBRATED = ("int8", "int8_float_io", "int16x8")
 
 
 def convert(
@@ -50,33 +58,76 @@ def convert(
         500 examples do.  Needed where activations are quantized, refused elsewhere, where it would be ignored.
         For a SavedModel with several signatures `{signature: {input: array}}`.
     per_channel: False gives every weight tensor one scale, dense layers too.
-    input_range: the range that the inputs had in training; calibration outside it is refused.  Without it,
-        whole numbers up to 255 are refused for a Keras model that does not rescale its input.
+    input_range: the range that the inputs had in training; calibration outside it is refused.  Without it, calibration
+        that looks like raw pixels is refused for a Keras model that does not rescale its input.
     signatures: of a SavedModel; all of them by default.
     Returns an Artifact of the format "tflite".  Nothing is printed.  A few files convert and then end the process that
     runs them (LayerNormalization in int16x8): the artifact's first `predict` tries it in a child process and says so.
+    Calibrated files are compared with the float model on the calibration data: `guard.BAD` and `guard.HOPELESS`.
+    Warns, ConversionWarning: outputs are far off, operators stay in float, calibration is one value throughout.
     Raises ValueError or TypeError that says what was passed and what to pass, and which layer cannot be converted.
     """
-    from utils.artifact import Artifact
-
     _check_mode(mode)
     if isinstance(model, (str, os.PathLike)):
-        return Artifact(_convert_folder(Path(model), mode, calibration, per_channel, input_range, signatures), "tflite")
-    check_model(model)
-    if signatures is not None:
-        raise ValueError(f"signatures={signatures!r}: a Keras model has one; they are chosen of a SavedModel's folder")
-    samples = check_calibration(model, mode, calibration, input_range)
-    with _keras_converter(model) as converter:
-        _configure(converter, mode, per_channel, samples and (lambda: _one_by_one(samples, model)))
-        return Artifact(_run(converter, model), "tflite")
+        made, found = _convert_folder(Path(model), mode, calibration, per_channel, input_range, signatures)
+    else:
+        checks.check_model(model)
+        if signatures is not None:
+            raise ValueError(
+                f"signatures={signatures!r}: a Keras model has one; they are chosen of a SavedModel's folder"
+            )
+        samples = check_calibration(model, mode, calibration, input_range)
+        with _keras_converter(model) as converter:
+            made, found = _made(converter, mode, per_channel, samples, model)
+    for complaint in found:
+        warnings.warn(complaint, ConversionWarning, stacklevel=2)
+    return made
 
 
 @contextlib.contextmanager
 def calibrated_converter(model: Any, samples: list[np.ndarray], per_channel: bool) -> Iterator[Any]:
-    """A converter to int8 inside, usable within the `with`; samples as `check_calibration` returns them."""
+    """A guarded converter to int8 inside, usable within the `with`; samples as `check_calibration` returns them."""
     with _keras_converter(model) as converter:
-        _configure(converter, "int8_float_io", per_channel, lambda: _one_by_one(samples, model))
+        _configure(converter, "int8_float_io", per_channel, lambda: _batches(samples, model))
+        guard.guarded(converter, model, _named(samples, model), _batch(model))
         yield converter
+
+
+def _made(converter: Any, mode: str, per_channel: bool, samples: Any, model: Any = None) -> tuple[Artifact, list[str]]:
+    """The file, and what to warn of; samples of a Keras model as a list, of a SavedModel by signature."""
+    from utils.artifact import Artifact
+
+    if samples is None:
+        _configure(converter, mode, per_channel, None)
+        made = Artifact(_run(converter, model), "tflite")
+        _check_constants(made, model)
+        return made, []
+    batches = (lambda: _by_signature(samples)) if model is None else (lambda: _batches(samples, model))
+    _configure(converter, mode, per_channel, batches)
+    named = samples if model is None else _named(samples, model)
+    seen = guard.guarded(converter, model, named, 1 if model is None else _batch(model))
+    made = Artifact(_run(converter, model, calibrated=True), "tflite")
+    return made, guard.complaints(made, seen, model, mode)
+
+
+def _check_constants(made: Artifact, model: Any) -> None:
+    """Refuse a file whose numbers are not finite, or that the converter cut off at float16's largest, 65,504."""
+    from utils import tflite_file
+
+    for tensor, values in tflite_file.File(made.content).constants():
+        if values.dtype.kind != "f":
+            continue
+        bad = ~np.isfinite(values)
+        if tensor.dtype == "float16":
+            bad |= np.abs(values) >= np.finfo(np.float16).max
+        if not bad.any():
+            continue
+        layers = guard.named({tensor.name}, model)
+        where = guard.listed(layers, model) if layers else f"the tensor {tensor.name!r}"
+        raise ValueError(
+            f"{int(bad.sum()):,} weights of {where} are NaN, infinite or beyond what {tensor.dtype} holds"
+            + (", which ends at 65,504: take mode 'dynamic', or make them smaller" if tensor.dtype == "float16" else "")
+        )
 
 
 @contextlib.contextmanager
@@ -100,7 +151,6 @@ def _keras_converter(model: Any) -> Iterator[Any]:
 def _save_inference(model: Any, folder: str) -> None:
     """A SavedModel with one signature: inference, with the names that Keras gives to inputs and outputs."""
     import tensorflow as tf
-    from tf_keras.src.saving.legacy.saved_model import save_impl  # model.export calls the outputs output_0, output_1, …
 
     holder = tf.Module()
     holder.tables = [
@@ -111,9 +161,10 @@ def _save_inference(model: Any, folder: str) -> None:
     failure = None
     with quiet():
         try:
-            inference = save_impl.default_save_signature(model)
+            inference, renamed = _inference(model)
             holder.used = list(inference.variables)
             tf.saved_model.save(holder, folder, inference)
+            _rename_inputs(Path(folder) / "saved_model.pb", renamed)
             return
         except Exception as error:  # whatever the model's own code raises
             failure = error
@@ -121,6 +172,43 @@ def _save_inference(model: Any, folder: str) -> None:
     raise ValueError(
         f"{type(model).__name__} {model.name!r} cannot be computed in inference: {said[-1]:.300}"
     ) from failure
+
+
+def _inference(model: Any) -> tuple[Any, dict[str, str]]:
+    """The model's inference as a function, and {its input: the model's name}, of names that no function can have."""
+    import tensorflow as tf
+    from tf_keras.src.saving.legacy import saving_utils  # model.export calls the outputs output_0, output_1, …
+    from tf_keras.src.saving.legacy.saved_model import save_impl
+
+    arguments, named = saving_utils.model_call_inputs(model)
+    specs = tf.nest.flatten(arguments)
+    odd = not named and any(
+        not (s.name.isascii() and s.name.isidentifier()) or keyword.iskeyword(s.name) for s in specs
+    )
+    if not odd:
+        return save_impl.default_save_signature(model), {}
+    renamed = {f"input_{number}": spec.name for number, spec in enumerate(specs)}
+    plain = [tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in zip(renamed, specs, strict=True)]
+    losses = save_impl._reset_layer_losses(model)
+    function = saving_utils.trace_model_call(model, tf.nest.pack_sequence_as(arguments, plain))
+    save_impl._restore_layer_losses(losses)
+    return function, renamed
+
+
+def _rename_inputs(path: Path, names: dict[str, str]) -> None:
+    """Give a SavedModel's inputs other names: in its signature any text may stand."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    if not names:
+        return
+    saved = saved_model_pb2.SavedModel()
+    saved.ParseFromString(path.read_bytes())
+    inputs = saved.meta_graphs[0].signature_def["serving_default"].inputs
+    tensors = {name: type(tensor).FromString(tensor.SerializeToString()) for name, tensor in inputs.items()}
+    inputs.clear()
+    for name, tensor in tensors.items():
+        inputs[names[name]].CopyFrom(tensor)
+    path.write_bytes(saved.SerializeToString(deterministic=True))
 
 
 def _configure(converter: Any, mode: str, per_channel: bool, dataset: Callable[[], Iterator[Any]] | None) -> None:
@@ -146,7 +234,7 @@ def _configure(converter: Any, mode: str, per_channel: bool, dataset: Callable[[
         converter.inference_input_type = converter.inference_output_type = tf.int8
 
 
-def _run(converter: Any, model: Any = None) -> bytes:
+def _run(converter: Any, model: Any = None, *, calibrated: bool = False) -> bytes:
     """Convert, and say in one sentence what is in the way.
 
     What the converter and its C++ say is kept until its error is understood, else it would bury the sentence.
@@ -157,13 +245,15 @@ def _run(converter: Any, model: Any = None) -> bytes:
             return converter.convert()
         except Exception as error:  # ConverterError is not public; the quantizer raises RuntimeError
             failure = error
-    raise ValueError(explained(str(failure), model)) from failure
+    raise refused(failure, model, calibrated) from failure
 
 
 # ---------------------------------------------------------------- SavedModel
 
 
-def _convert_folder(folder: Path, mode: str, calibration: Any, per_channel: bool, input_range, wanted) -> bytes:
+def _convert_folder(
+    folder: Path, mode: str, calibration: Any, per_channel: bool, input_range, wanted
+) -> tuple[Artifact, list[str]]:
     import tensorflow as tf
 
     _check_folder(folder)
@@ -176,11 +266,12 @@ def _convert_folder(folder: Path, mode: str, calibration: Any, per_channel: bool
     if specs.keys() == {"serve", "serving_default"} and wanted is None:
         del specs["serve"]  # Keras' export writes the same function under both names
     chosen = _check_signatures(folder, specs, wanted)
+    for name in chosen:
+        _check_variables(loaded.signatures[name].variables)
     samples = _signature_samples({name: specs[name] for name in chosen}, mode, calibration, input_range)
     with quiet():
         converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=chosen)
-    _configure(converter, mode, per_channel, samples and (lambda: _by_signature(samples)))
-    return _run(converter)
+    return _made(converter, mode, per_channel, samples)
 
 
 def _check_folder(folder: Path) -> None:
@@ -212,6 +303,12 @@ def _check_signatures(folder: Path, specs: dict[str, dict], wanted: list[str] | 
     return chosen
 
 
+def _check_variables(variables: Any) -> None:
+    for variable in variables:
+        if variable.dtype.is_floating and not np.isfinite(variable.numpy()).all():
+            raise ValueError(f"the SavedModel's variable {variable.name!r} holds NaN or infinity; train it again")
+
+
 def _signature_samples(specs: dict[str, dict], mode: str, calibration: Any, input_range) -> dict | None:
     """{signature: {input: array}}, checked; a lone signature or input need not be named."""
     if not _calibrated(mode, calibration):
@@ -240,7 +337,13 @@ def _named_samples(signature: str, ports: dict, given: Any, input_range) -> dict
             f"signature {signature!r} has the inputs {', '.join(map(repr, ports))}; "
             f"calibration has {', '.join(map(repr, given)) or 'none'}"
         )
-    return _as_many({name: _check_samples(given[name], spec, True, input_range) for name, spec in ports.items()})
+    arrays = {
+        name: checks.fitting_array(given[name], spec.shape, spec.dtype, "calibration") for name, spec in ports.items()
+    }
+    checks.same_count(list(arrays.values()))
+    for x in arrays.values():
+        _check_range(x, True, input_range)
+    return arrays
 
 
 def _by_signature(samples: dict[str, dict[str, np.ndarray]]) -> Iterator[Any]:
@@ -254,48 +357,55 @@ def _by_signature(samples: dict[str, dict[str, np.ndarray]]) -> Iterator[Any]:
 
 #: Names of operations in the converter's traces, and what to do about them; tried in this order.
 _WAYS_OUT = {
-    "TensorList": "its loop collects its outputs in a TensorList, which needs a fixed batch: build the layer with "
-    "unroll=True, or the model with tf_keras.Input(shape, batch_size=1)",
     "NEEDS_FLEX_OPS": "TensorFlow Lite has no operator for it: write it with other operations, leave it out of the "
     "model that is shipped, or compute it before or behind the model",
     "NEEDS_CUSTOM_OPS": "neither TensorFlow Lite nor TensorFlow's kernels for it have this operation: leave it out of "
     "the model that is shipped, or compute it before or behind the model",
-    "not yet supported for op": "there are no such integer kernels for it: take mode 'int8', 'dynamic' or "
-    "'float16', or keep that layer in float (layer_errors.selective)",
+    "failed to prepare": "the float file does not run on the calibration data: take mode 'dynamic' or 'float16'",
+    "failed to invoke": "the float file does not run on the calibration data: take mode 'dynamic' or 'float16'",
+    "not yet supported for op": "there are no kernels with int16 activations for it: take mode 'int8' (of which "
+    "layer_errors.selective keeps single layers in float), 'dynamic' or 'float16'",
 }
 
 
-def explained(trace: str, model: Any) -> str:
+def refused(failure: Exception, model: Any, calibrated: bool) -> ValueError:
+    """What the converter raised as one sentence; the guard's sentences as they are."""
+    cause = failure
+    while cause is not None and not isinstance(cause, guard.Refused):
+        cause = cause.__cause__ or cause.__context__
+    return ValueError(str(cause) if cause is not None else explained(str(failure), model, calibrated))
+
+
+def explained(trace: str, model: Any, calibrated: bool = False) -> str:
     """A converter's trace as a sentence: which layer, which operation, what to do."""
-    operations = sorted(set(re.findall(r"'tf\.(\w+)' op|for op: '(\w+)'", trace)))
-    names = [one or other for one, other in operations]
-    reason = next((way for mark, way in _WAYS_OUT.items() if mark in trace), None)
+    operations = sorted(set(re.findall(r"'tf\.(\w+)' op|for op: '(\w+)'|Node number \d+ \((\w+)\)", trace)))
+    names = [next(filter(None, found)) for found in operations]
     what = f" ({', '.join(names[:3])})" if names else ""
+    if "TensorList" in trace:
+        layers = guard.looping(model)
+        return f"{guard.listed(layers, model)} cannot be converted{what}: {_loop_way_out(layers, calibrated)}"
+    reason = next((way for mark, way in _WAYS_OUT.items() if mark in trace), None)
     if reason is None:
         lines = [line.strip() for line in trace.splitlines() if line.strip()]
         return f"the converter refuses the model{what}: {(lines or ['no reason given'])[0]:.300}"
-    return f"{_blamed(names, model)} cannot be converted{what}: {reason}"
+    layers = _makers(model, {name.replace("_", "").lower() for name in names}) if model is not None else []
+    return f"{guard.listed(layers, model)} cannot be converted{what}: {reason}"
 
 
-def _blamed(operations: list[str], model: Any) -> str:
-    """The layers in which these operations are; the trace does not name them, the model's graph does."""
-    if model is None:
-        return "the SavedModel"
-    loops = any(name.startswith("TensorList") for name in operations)  # they are hidden in a recurrent layer's function
-    found = (
-        [layer for layer in _all_layers(model) if hasattr(layer, "return_sequences")]
-        if loops
-        else _makers(model, {name.replace("_", "").lower() for name in operations})
+def _loop_way_out(layers: list[Any], calibrated: bool) -> str:
+    if calibrated:
+        return f"its loop collects its outputs in a TensorList. {guard.way_out(layers)}"
+    unrolled = "build the layer with unroll=True, or " if layers and all(map(guard.can_unroll, layers)) else "build "
+    return (
+        f"its loop collects its outputs in a TensorList, which needs a fixed batch: {unrolled}the model with "
+        "tf_keras.Input(shape, batch_size=1)"
     )
-    if not found:
-        return f"{type(model).__name__} {model.name!r}"
-    return "layer " + ", ".join(f"{layer.name!r} ({type(layer).__name__})" for layer in found[:3])
 
 
 def _makers(model: Any, operations: set[str]) -> list[Any]:
     import tensorflow as tf
 
-    specs = [tf.TensorSpec(spec.shape, spec.dtype) for spec in _inputs(model)]
+    specs = [tf.TensorSpec(spec.shape, spec.dtype) for spec in checks.input_specs(model)]
     try:
         graph = tf.function(lambda *x: model(x[0] if len(x) == 1 else list(x))).get_concrete_function(*specs).graph
     except Exception:  # it only serves to make the sentence more precise
@@ -306,24 +416,27 @@ def _makers(model: Any, operations: set[str]) -> list[Any]:
         if operation.type.lower() in operations
         for part in operation.name.split("/")
     }
-    return [layer for layer in _all_layers(model) if layer.name in parts and not getattr(layer, "layers", None)]
-
-
-def _all_layers(model: Any) -> Iterator[Any]:
-    """The layers, those of models inside the model too."""
-    for layer in getattr(model, "layers", []):
-        yield layer
-        yield from _all_layers(layer)
+    return [layer for layer in checks.all_layers(model) if layer.name in parts and not getattr(layer, "layers", None)]
 
 
 # ---------------------------------------------------------------- calibration and checks
 
 
-def _one_by_one(samples: list[np.ndarray], model: Any) -> Iterator[Any]:
-    """Calibration in batches of one; several inputs by name, because the converter may reorder them."""
-    for i in range(len(samples[0])):
-        one = [x[i : i + 1] for x in samples]
-        yield one if len(one) == 1 else dict(zip(input_names(model), one, strict=True))
+def _named(samples: list[np.ndarray], model: Any) -> dict[str, dict[str, np.ndarray]]:
+    return {"serving_default": dict(zip(checks.input_names(model), samples, strict=True))}
+
+
+def _batch(model: Any) -> int:
+    """Examples that the model takes at once: 1, or what its Input fixes."""
+    return max([1, *(spec.shape[0] or 1 for spec in checks.input_specs(model) if spec.shape.rank)])
+
+
+def _batches(samples: list[np.ndarray], model: Any) -> Iterator[Any]:
+    """Calibration in the smallest batches; several inputs by name, because the converter may reorder them."""
+    arrays, size = _named(samples, model)["serving_default"], _batch(model)
+    for row in range(0, len(samples[0]), size):
+        one = guard.part(arrays, row, size)
+        yield list(one.values()) if len(one) == 1 else one
 
 
 def _check_mode(mode: str) -> None:
@@ -332,43 +445,9 @@ def _check_mode(mode: str) -> None:
         raise ValueError(f"no mode {mode!r}; did you mean {near[0]!r}? There are {', '.join(MODES)}")
 
 
-def check_model(model: Any) -> None:
-    import tf_keras
-
-    if isinstance(model, tf_keras.Model):
-        if not _inputs(model):
-            raise ValueError(
-                f"{type(model).__name__} {model.name!r} has no known input shape yet. Call it once on a "
-                "batch, or write it as a functional model with tf_keras.Input"
-            )
-        return
-    if any(base.__module__.partition(".")[0] == "keras" for base in type(model).__mro__):
-        raise TypeError(
-            "this is a Keras 3 model; the converter's quantization and the Toolkit work on Keras 2. "
-            "Build it with tf_keras, or put `import utils` above `import tensorflow` and use tf.keras; "
-            "or model.export(folder) and convert the folder"
-        )
-    raise TypeError(f"convert takes a tf_keras model; got {type(model).__name__}")
-
-
-def _inputs(model: Any) -> list[Any]:
-    """Shape and dtype of each input; a subclassed model knows them once it has been called."""
-    if getattr(model, "inputs", None):
-        return list(model.inputs)
-    import tensorflow as tf
-
-    called_with = model.save_spec()
-    return [] if called_with is None else tf.nest.flatten(called_with[0])
-
-
-def input_names(model: Any) -> list[str]:
-    """The names that the converted file's inputs have, in the order of the model's inputs."""
-    return list(getattr(model, "input_names", None) or [spec.name for spec in _inputs(model)])
-
-
 def _calibrated(mode: str, calibration: Any) -> bool:
     """Whether the mode needs calibration; raises if it is there and not needed, or the other way round."""
-    needed = mode in ("int8", "int8_float_io", "int16x8")
+    needed = mode in CALIBRATED
     if not needed and calibration is not None:
         raise ValueError(f"mode {mode!r} does not use calibration data; leave it out, or take mode 'int8'")
     if needed and calibration is None:
@@ -383,53 +462,15 @@ def check_calibration(model: Any, mode: str, calibration: Any, input_range) -> l
     """One array for each of a Keras model's inputs, of the right shape and type; None for modes without."""
     if not _calibrated(mode, calibration):
         return None
-    inputs, names = _inputs(model), input_names(model)
-    if isinstance(calibration, dict):
-        if set(calibration) != set(names):
-            raise ValueError(
-                f"the model has the inputs {', '.join(map(repr, names))}; calibration has "
-                f"{', '.join(map(repr, calibration)) or 'none'}"
-            )
-        calibration = [calibration[name] for name in names]
-    samples = list(calibration) if isinstance(calibration, (list, tuple)) else [calibration]
-    if len(samples) != len(inputs):
-        raise ValueError(
-            f"the model has {len(inputs)} inputs, calibration has {len(samples)}; "
-            "pass one array, or a list of one array for each input"
-        )
-    prepares = any(type(layer).__name__ in ("Rescaling", "Normalization", "Embedding") for layer in _all_layers(model))
-    checked = [_check_samples(x, spec, prepares, input_range) for x, spec in zip(samples, inputs, strict=True)]
-    return list(_as_many(dict(enumerate(checked))).values())
-
-
-def _as_many(arrays: dict) -> dict:
-    if len({len(x) for x in arrays.values()}) > 1:
-        raise ValueError(
-            f"the inputs' calibration arrays have {[len(x) for x in arrays.values()]} examples; pass as many of each"
-        )
+    arrays = checks.fitting_inputs(model, calibration)
+    prepares = any(type(layer).__name__ in _PREPARES for layer in checks.all_layers(model))
+    for x in arrays:
+        _check_range(x, prepares, input_range)
     return arrays
 
 
-def _check_samples(x: Any, wanted: Any, prepares: bool, input_range) -> np.ndarray:
-    x = np.asarray(x)
-    shape = tuple(wanted.shape[1:]) if wanted.shape.rank else x.shape[1:]
-    if x.dtype.kind not in "fiub":
-        raise ValueError(f"calibration is of type {x.dtype}; pass numbers of shape (n, {_listed(shape)})")
-    if x.size == 0:
-        raise ValueError(f"calibration is empty (shape {x.shape}); pass some 100 to 500 inputs of shape {shape}")
-    if x.ndim != len(shape) + 1 or any(s not in (None, n) for n, s in zip(x.shape[1:], shape, strict=True)):
-        raise ValueError(f"calibration has shape {x.shape}; the model takes (n, {_listed(shape)})")
-    if not np.all(np.isfinite(x)):
-        raise ValueError("calibration holds NaN or infinity; the ranges would be meaningless")
-    if wanted.dtype.is_floating:
-        _check_range(x, prepares, input_range)
-    elif x.dtype.kind == "f" and not np.array_equal(x, np.trunc(x)):
-        raise ValueError(f"calibration holds fractions; the model takes whole numbers ({wanted.dtype.name})")
-    return x.astype(wanted.dtype.as_numpy_dtype)
-
-
-def _listed(shape: tuple) -> str:
-    return ", ".join("any" if size is None else str(size) for size in shape)
+#: Layers with which a model may take inputs of any size.
+_PREPARES = ("Rescaling", "Normalization", "Embedding")
 
 
 def _check_range(x: np.ndarray, prepares: bool, input_range) -> None:
@@ -437,6 +478,8 @@ def _check_range(x: np.ndarray, prepares: bool, input_range) -> None:
 
     prepares: the model rescales its input, or might.
     """
+    if x.dtype.kind != "f":
+        return
     low, high = float(x.min()), float(x.max())
     if input_range is not None:
         if low < input_range[0] or high > input_range[1]:
@@ -444,10 +487,21 @@ def _check_range(x: np.ndarray, prepares: bool, input_range) -> None:
                 f"calibration lies in [{low:g}, {high:g}], outside input_range {input_range}; prepare it "
                 "exactly as the inputs were prepared in training"
             )
-        return
-    if not prepares and x.ndim > 1 and low >= 0 and 16 < high <= 255 and np.array_equal(x, np.trunc(x)):
+    elif not prepares and _like_pixels(x, low, high):
         raise ValueError(
-            f"calibration is whole numbers in [{low:g}, {high:g}], like raw pixels, and the model does "
-            "not rescale its input. If it was trained on 0…1, pass x / 255; if really on 0…255, pass "
-            "input_range=(0, 255)"
+            f"calibration lies in [{low:g}, {high:g}], like raw pixels, and the model does not rescale its input. If "
+            "it was trained on 0…1, pass x / 255; if really on such numbers, pass input_range=(0, 255)"
         )
+
+
+def _like_pixels(x: np.ndarray, low: float, high: float) -> bool:
+    """Pictures (n, height, width, channels) on 0…255, resized ones with fractions too; rows of whole numbers up to 255.
+
+    A table of whole numbers is none: its columns are fewer than a picture's pixels, and it ends anywhere.
+    """
+    if low < 0 or high > 255:
+        return False
+    whole = np.array_equal(x, np.trunc(x))
+    if x.ndim == 4 and x.shape[-1] in (1, 2, 3, 4):
+        return high > (16 if whole else 128)
+    return whole and high >= 250 and (x.ndim == 3 or x.ndim == 2) and x[0].size >= 256

@@ -6,7 +6,7 @@ layers' weights of a channel reach equally far; one scale for a whole tensor the
 
     equal = equalize(without_relu6(model))
     better = correct_biases(equal, samples, per_channel=False)
-    artifact = quantization.convert(better, "int8", samples, per_channel=False)
+    artifact = converter.convert(better, "int8", samples, per_channel=False)
 """
 
 from __future__ import annotations
@@ -19,34 +19,26 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from utils.optimize.keras_graph import input_arrays, rebuild, require_graph, walk
+from utils import checks
+from utils.optimize import keras_weights
+from utils.optimize.keras_graph import rebuild, walk
 from utils.optimize.quantization import grid as qz
 
-#: Layers that can be rescaled: the axis of their kernel that counts inputs, and the one that counts outputs.
-_AXES = {"Conv1D": (1, 2), "Conv2D": (2, 3), "DepthwiseConv2D": (2, 3), "Dense": (0, 1)}
+_K = tf_keras.layers
 
-#: Layers that multiply what comes out when what goes in is multiplied, channel by channel.
+#: Layers that can be rescaled, and the axis of their kernel that counts inputs.
+_INPUT_AXIS = {_K.Conv1D: 1, _K.Conv2D: 2, _K.DepthwiseConv2D: 2, _K.Dense: 0}
+
+#: Layers that multiply what comes out when what goes in is multiplied by a positive number, channel by channel.
 _LETS_THROUGH = (
-    "Dropout",
-    "SpatialDropout1D",
-    "SpatialDropout2D",
-    "MaxPooling1D",
-    "MaxPooling2D",
-    "AveragePooling1D",
-    "AveragePooling2D",
-    "GlobalAveragePooling1D",
-    "GlobalAveragePooling2D",
-    "GlobalMaxPooling1D",
-    "GlobalMaxPooling2D",
-    "ZeroPadding1D",
-    "ZeroPadding2D",
-    "Cropping1D",
-    "Cropping2D",
-    "UpSampling1D",
-    "UpSampling2D",
-    "Flatten",
-    "LeakyReLU",
+    *(_K.Dropout, _K.SpatialDropout1D, _K.SpatialDropout2D, _K.Flatten, _K.LeakyReLU),
+    *(_K.MaxPooling1D, _K.MaxPooling2D, _K.GlobalMaxPooling1D, _K.GlobalMaxPooling2D),
+    *(_K.AveragePooling1D, _K.AveragePooling2D, _K.GlobalAveragePooling1D, _K.GlobalAveragePooling2D),
+    *(_K.ZeroPadding1D, _K.ZeroPadding2D, _K.Cropping1D, _K.Cropping2D, _K.UpSampling1D, _K.UpSampling2D),
 )
+
+#: Activations that do so.
+_HOMOGENEOUS = (tf_keras.activations.linear, tf_keras.activations.relu)
 
 
 @dataclass(frozen=True)
@@ -66,7 +58,7 @@ def fold(model: tf_keras.Model) -> tf_keras.Model:
     kernel · f and (bias - mean) · f + beta, f = gamma / sqrt(variance + epsilon) (Jacob et al. 2018, eq. 14): what the
     converter does, so that one sees the weights that are quantized.  The outputs stay as they are, in inference.
     """
-    require_graph(model)
+    checks.check_model(model, graph=True)
     norms = {norm.name: layer for layer, norm in _normalized(model)}
     settings = {layer.name: {"use_bias": True} for layer in norms.values()}
 
@@ -77,7 +69,7 @@ def fold(model: tf_keras.Model) -> tf_keras.Model:
     for name, layer in norms.items():
         factor, shift = qz.scale_and_shift(model.get_layer(name))
         kernel, *bias = layer.get_weights()
-        shape = kernel.shape[2:] if isinstance(layer, tf_keras.layers.DepthwiseConv2D) else kernel.shape[-1:]
+        shape = _broadcast(kernel, _output_axes(layer))
         folded.get_layer(layer.name).set_weights(
             [kernel * factor.reshape(shape), (bias[0] if bias else 0) * factor + shift]
         )
@@ -90,7 +82,7 @@ def without_relu6(model: tf_keras.Model) -> tf_keras.Model:
     The outputs change where an activation exceeds that value: measure on data what that costs.  ReLU6 cannot be
     equalized: its limit of 6 would have to be another one in each channel.
     """
-    require_graph(model)
+    checks.check_model(model, graph=True)
     settings: dict[str, dict] = {}
     for layer in model.layers:
         config = layer.get_config()
@@ -111,7 +103,7 @@ def pairs(model: tf_keras.Model) -> list[Pair]:
     average values.  Left out: a tensor that two layers take (branches), layers that are used twice, groups, channels
     that come first, and what follows on another activation.
     """
-    require_graph(model)
+    checks.check_model(model, graph=True)
     return [Pair(first.name, second.name) for first, second, _ in _pairs(model)]
 
 
@@ -123,7 +115,8 @@ def equalize(model: tf_keras.Model, *, rounds: int = 50) -> tf_keras.Model:
     on one side stays as it is.  The outputs are those of `model` up to float rounding.
 
     rounds: at most so many passes over all pairs.
-    Raises ValueError if there is no pair, and says why: ReLU6 (`without_relu6`), normalization, branches.
+    Raises ValueError if there is no pair, and says why: ReLU6 (`without_relu6`), normalization, branches; and for a
+    model that is subclassed, not in float32 or not finite.
     """
     if isinstance(rounds, bool) or not isinstance(rounds, (int, np.integer)) or rounds < 1:
         raise ValueError(f"rounds is {rounds!r}; pass a whole number of at least 1")
@@ -170,7 +163,8 @@ def unbalance(
 
 def channel_reach(model: tf_keras.Model, layer: str) -> np.ndarray:
     """The largest absolute weight of each output channel of `layer`: what a scale for each channel would follow."""
-    found = {each.name: each for each in model.layers if type(each).__name__ in _AXES}
+    checks.check_model(model, graph=True)
+    found = {each.name: each for each in model.layers if type(each) in _INPUT_AXIS}
     if layer not in found:
         raise ValueError(f"{layer!r} is none of the layers with channels; there are {list(found)}")
     return _reach(found[layer], output=True)
@@ -185,7 +179,7 @@ def output_shift(
     """{layer: by how much rounding its weights, and those before it, moves the mean of each output channel}.
 
     Means over `samples` and positions, before the activation; quantized minus float.  Weights as in
-    `quantization.with_quantized_weights`, activations in float.
+    `grid.with_quantized_weights`, activations in float.
     """
     return _compare(model, samples, bits, per_channel, correct=False)[0]
 
@@ -212,7 +206,7 @@ class _Both:
 
 def _compare(model, samples, bits: int, per_channel: bool, *, correct: bool):
     folded = fold(model)
-    settings = {layer.name: {"use_bias": True} for layer in folded.layers if type(layer).__name__ in _AXES}
+    settings = {layer.name: {"use_bias": True} for layer in folded.layers if type(layer) in _INPUT_AXIS}
     target = rebuild(folded, None, settings)
     for name in settings:
         target.get_layer(name).set_weights(_kernel_and_bias(folded.get_layer(name)))
@@ -237,7 +231,7 @@ def _compare(model, samples, bits: int, per_channel: bool, *, correct: bool):
                 each.set_weights([kernel, bias - moved.numpy()])
         return _Both(layer.activation(before[0]), layer.activation(before[1]))
 
-    arrays = input_arrays(target, samples)
+    arrays = checks.fitting_inputs(target, samples, "samples")
     walk(target, [_Both(tf.constant(x), tf.constant(x)) for x in arrays], call)
     return shifts, target
 
@@ -255,7 +249,6 @@ def _linear(layer: tf_keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
 
 
 def _foldable_pairs(model: tf_keras.Model):
-    require_graph(model)
     copy = fold(model)
     found = _pairs(copy)
     if not found:
@@ -264,7 +257,8 @@ def _foldable_pairs(model: tf_keras.Model):
             f"{relu6[0]!r} ends at {_limit(copy.get_layer(relu6[0])):g}, and a limit does not scale along; pass "
             "without_relu6(model)"
             if relu6
-            else f"it takes two of {', '.join(_AXES)} with at most a ReLU between them, and no branch"
+            else f"it takes two of {', '.join(kind.__name__ for kind in _INPUT_AXIS)} with at most a ReLU between "
+            "them, and no branch"
         )
         raise ValueError(f"the model {model.name!r} has no pair of layers to rescale: {why}")
     return copy, found
@@ -318,12 +312,12 @@ def _in_order(model: tf_keras.Model) -> list[tf_keras.layers.Layer]:
 def _normalized(model: tf_keras.Model) -> list[tuple[tf_keras.layers.Layer, tf_keras.layers.Layer]]:
     """(layer, the normalization behind it) of those that can be folded."""
     following = _followers(model)
-    both = [(layer, following.get(layer.name)) for layer in _in_order(model) if type(layer).__name__ in _AXES]
+    both = [(layer, following.get(layer.name)) for layer in _in_order(model) if type(layer) in _INPUT_AXIS]
     return [
         (layer, norm)
         for layer, norm in both
         if type(norm).__name__ == "BatchNormalization"
-        and layer.get_config()["activation"] == "linear"
+        and layer.activation is tf_keras.activations.linear
         and _channels_last(layer)
         and tuple(norm.axis) == (len(norm.input_shape) - 1,)
     ]
@@ -336,7 +330,7 @@ def _channels_last(layer: tf_keras.layers.Layer) -> bool:
 def _can_rescale(layer: tf_keras.layers.Layer) -> bool:
     config = layer.get_config()
     return (
-        type(layer).__name__ in _AXES
+        type(layer) in _INPUT_AXIS
         and config.get("groups", 1) == 1
         and _channels_last(layer)
         and len(layer.inbound_nodes) == 1
@@ -344,7 +338,7 @@ def _can_rescale(layer: tf_keras.layers.Layer) -> bool:
 
 
 def _is_homogeneous(layer: tf_keras.layers.Layer) -> bool:
-    return layer.get_config().get("activation", "linear") in ("linear", "relu")
+    return layer.activation in _HOMOGENEOUS
 
 
 def _limit(layer: tf_keras.layers.Layer) -> float | None:
@@ -357,41 +351,46 @@ def _limit(layer: tf_keras.layers.Layer) -> float | None:
 
 def _passes(layer: tf_keras.layers.Layer) -> bool:
     """Whether a factor of a channel that goes in comes out unchanged."""
-    config, kind = layer.get_config(), type(layer).__name__
     if not _channels_last(layer):
         return False
-    if kind == "ReLU":
-        return config["max_value"] is None and not config["threshold"]
-    if kind == "Activation":
-        return config["activation"] in ("linear", "relu")
-    return kind in _LETS_THROUGH
+    if type(layer) is _K.ReLU:
+        return layer.max_value is None and not layer.threshold
+    if type(layer) is _K.Activation:
+        return layer.activation in _HOMOGENEOUS
+    return type(layer) in _LETS_THROUGH
 
 
 # ---------------------------------------------------------------- weights
 
 
+def _output_axes(layer: tf_keras.layers.Layer) -> tuple[int, ...]:
+    """The axes of a layer's kernel that count its outputs; a depthwise layer's run over inputs, then multiplier."""
+    return keras_weights.kernels(layer)[0].channels
+
+
+def _broadcast(kernel: np.ndarray, axes: tuple[int, ...]) -> list[int]:
+    """The shape in which one number for each channel, in the order of these axes, broadcasts against `kernel`."""
+    return [size if axis in axes else 1 for axis, size in enumerate(kernel.shape)]
+
+
 def _kernel_and_bias(layer: tf_keras.layers.Layer) -> list[np.ndarray]:
     kernel, *bias = layer.get_weights()
-    outputs = kernel.shape[-1] * (kernel.shape[-2] if isinstance(layer, tf_keras.layers.DepthwiseConv2D) else 1)
+    outputs = np.prod(_broadcast(kernel, _output_axes(layer)))
     return [kernel, bias[0] if bias else np.zeros(outputs, kernel.dtype)]
 
 
 def _reach(layer: tf_keras.layers.Layer, *, output: bool) -> np.ndarray:
-    """The largest absolute weight of each channel; a depthwise layer's outputs run over inputs, then multiplier."""
+    """The largest absolute weight of each channel that goes in or comes out."""
     kernel = np.abs(layer.get_weights()[0])
-    if output and isinstance(layer, tf_keras.layers.DepthwiseConv2D):
-        return kernel.max((0, 1)).ravel()
-    axis = _AXES[type(layer).__name__][output]
-    return np.moveaxis(kernel, axis, 0).reshape(kernel.shape[axis], -1).max(1)
+    channels = _output_axes(layer) if output else (_INPUT_AXIS[type(layer)],)
+    return kernel.max(tuple(axis for axis in range(kernel.ndim) if axis not in channels)).ravel()
 
 
 def _rescale(first: tf_keras.layers.Layer, second: tf_keras.layers.Layer, factor: np.ndarray, repeats: int) -> None:
     """Divide the channels of `first` by `factor`, multiply what `second` does with them."""
     kernel, *bias = first.get_weights()
-    depthwise = isinstance(first, tf_keras.layers.DepthwiseConv2D)
-    divisor = factor.reshape(kernel.shape[2:]) if depthwise else factor
+    divisor = factor.reshape(_broadcast(kernel, _output_axes(first)))
     first.set_weights([kernel / divisor, *(b / factor for b in bias)])
     kernel, *bias = second.get_weights()
-    shape = [1] * kernel.ndim
-    shape[_AXES[type(second).__name__][0]] = -1
+    shape = _broadcast(kernel, (_INPUT_AXIS[type(second)],))
     second.set_weights([kernel * np.tile(factor, repeats).reshape(shape), *bias])

@@ -1,7 +1,7 @@
 """Fake quantization by hand: round to the grid, stay in float, and let gradients pass.
 
 Fake quantization: Jacob et al. 2018, arXiv 1712.05877.  Straight-through estimator: Bengio, Léonard, Courville 2013,
-arXiv 1308.3432.  `quantization_aware` puts the Toolkit's version of it into a whole model.
+arXiv 1308.3432.  `aware.quantize_aware` puts the Toolkit's version of it into a whole model.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ def fake_quantize(x, low, high, bits: int = 8, *, narrow: bool = False) -> tf.Te
     """Round x to the grid of [low, high] and stay in float; let gradients pass as if nothing had been rounded.
 
     Forward: the range is moved a little so that 0.0 lies on the grid ("nudged", Jacob et al. 2018, section 3),
-    x is clamped to it and rounded.  Backward, the straight-through estimator:
+    x is clamped to it and rounded.  Backward, the straight-through estimator, with the moved range's ends:
 
-        d/dx    = 1 inside the range, 0 outside          (rounding counts as the identity)
-        d/dlow  = sum of the gradients of all x below    (they were set to low)
+        d/dx    = 1 from end to end, both included, 0 outside   (rounding counts as the identity)
+        d/dlow  = sum of the gradients of all x below           (they were set to the lower end)
         d/dhigh = sum of the gradients of all x above
 
-    Equal to `tf.quantization.fake_quant_with_min_max_vars`, gradients included.
+    Equal to `tf.quantization.fake_quant_with_min_max_vars` (tensorflow/core/kernels/fake_quant_ops_functor.h):
+    gradients on the ends too; the numbers, up to float32's rounding, where x is not half-way between two steps.
 
     Args:
         x: float32, any shape.
@@ -33,21 +34,23 @@ def fake_quantize(x, low, high, bits: int = 8, *, narrow: bool = False) -> tf.Te
         bits: 2 to 16, so 2**bits grid points.  narrow: one point fewer, as for symmetric weights.
     """
     check_bits(bits, top=16)
-    steps = 2**bits - 1 - bool(narrow)
+    lowest, highest = float(bool(narrow)), float(2**bits - 1)  # the integers, counted from 0 or 1
 
     @tf.custom_gradient
     def rounded(x, low, high):
-        scale = (high - low) / steps
-        zero_point = tf.clip_by_value(tf.floor(-low / scale + 0.5), 0, steps)
-        bottom, top = -zero_point * scale, (steps - zero_point) * scale
-        grid_point = tf.floor((tf.clip_by_value(x, bottom, top) - bottom) * (1 / scale) + 0.5)
+        scale = (high - low) / (highest - lowest)
+        zero_point = tf.clip_by_value(tf.floor(lowest - low / scale + 0.5), lowest, highest)
+        bottom, top = (lowest - zero_point) * scale, (highest - zero_point) * scale
+        clamped = tf.clip_by_value(x, bottom, top)
+        steps_to_zero = tf.floor(-bottom * (1 / scale) + 0.5)
+        steps = tf.floor((clamped - bottom) * (1 / scale) - steps_to_zero + 0.5)
 
         def gradient(upstream):
             below, above = x < bottom, x > top
             inside = tf.where(below | above, 0.0, upstream)
             return inside, tf.reduce_sum(tf.where(below, upstream, 0.0)), tf.reduce_sum(tf.where(above, upstream, 0.0))
 
-        return grid_point * scale + bottom, gradient
+        return steps * scale, gradient
 
     x, low, high = (tf.convert_to_tensor(value, tf.float32) for value in (x, low, high))
     if not tf.executing_eagerly() or (low <= 0 <= high and low < high):
@@ -71,6 +74,7 @@ def value_and_gradients(function: Callable, x, low: float, high: float, bits: in
 
 
 def check_bits(bits: object, top: int) -> int:
+    """`bits` if it is a whole number from 2 to `top`, else a ValueError that says so."""
     if isinstance(bits, bool) or not isinstance(bits, numbers.Integral) or not 2 <= bits <= top:
         raise ValueError(f"bits is {bits!r}; pass a whole number from 2 to {top}")
     return int(bits)

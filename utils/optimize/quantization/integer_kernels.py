@@ -1,8 +1,10 @@
-"""Quantized inference by hand: TF Lite's int8 reference kernels, written again in numpy.
+"""Quantized inference by hand: the arithmetic of TF Lite's int8 reference kernels, written again in numpy.
 
 Every layer here gives the same int8 numbers, bit for bit, as the kernels that the interpreter runs
 with `OpResolverType.BUILTIN_REF`.  That is possible because the whole way is integer arithmetic:
 int8 × int8 products, an int32 sum, and a multiplication by a fixed-point number instead of a float.
+`hybrid_dense` is the one layer with float ends; it computes in the kernel's order and precision, ties included.
+A whole file runs by these layers in `by_hand`.  Paths such as tflite/kernels/… are LiteRT's source, August 2026.
 
     y = zero_y + round( (scale_x · scale_w / scale_y) · Σ (x - zero_x) · w )       Jacob et al. 2018, eq. 4
 
@@ -15,17 +17,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from utils.optimize.quantization.grid import Affine, quantize, round_half_away
+from utils.optimize.quantization.grid import quantize, round_half_away
+from utils.quantization_parameters import QuantizationParameters
 
 INT32_MAX = 2**31 - 1
 
 #: Real-valued limits of the activation functions that a kernel fuses into its output clamp.
 ACTIVATIONS = {None: (None, None), "relu": (0.0, None), "relu6": (0.0, 6.0), "relu_n1_to_1": (-1.0, 1.0)}
+
+#: Between these, neither a row's range nor the reciprocal of its scale leaves float32's normal numbers.
+_REACH = (1e-35, 1e38)
 
 #: How many pictures a convolution unfolds at once: few enough that the patches stay in the CPU's cache.
 _PICTURES_AT_ONCE = 64
@@ -82,7 +86,12 @@ def rounding_divide_by_power_of_two(x: np.ndarray, exponent: np.ndarray | int) -
 
 
 def requantize(
-    total: np.ndarray, real: np.ndarray | float, y: Affine, activation: str | None = None, *, fixed_point: bool = True
+    total: np.ndarray,
+    real: np.ndarray | float,
+    y: QuantizationParameters,
+    activation: str | None = None,
+    *,
+    fixed_point: bool = True,
 ) -> np.ndarray:
     """From int32 sums to int8 outputs: multiply, add the zero point, clamp to the activation's range.
 
@@ -98,19 +107,23 @@ def requantize(
     return np.clip(scaled + int(y.zero_point), low, high).astype(y.dtype)
 
 
-def activation_limits(y: Affine, activation: str | None) -> tuple[int, int]:
+def activation_limits(y: QuantizationParameters, activation: str | None) -> tuple[int, int]:
     """The integers between which the output is clamped: ReLU costs nothing in integer arithmetic.
 
     If a layer with ReLU has its zero point at qmin (the calibrated range started at 0), the clamp to
     the number range *is* the ReLU.
     """
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"no clamp for the activation {activation!r}; pass one of {list(ACTIVATIONS)}")
-    low, high = ACTIVATIONS[activation]
+    low, high = _real_limits(activation)
     return (
         y.qmin if low is None else int(quantize(np.float32(low), y)),
         y.qmax if high is None else int(quantize(np.float32(high), y)),
     )
+
+
+def _real_limits(activation: str | None) -> tuple[float | None, float | None]:
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"no clamp for the activation {activation!r}; pass one of {list(ACTIVATIONS)}")
+    return ACTIVATIONS[activation]
 
 
 # ---------------------------------------------------------------- layers
@@ -120,9 +133,9 @@ def dense(
     x: np.ndarray,
     weights: np.ndarray,
     bias: np.ndarray | None,
-    x_q: Affine,
-    w_q: Affine,
-    y_q: Affine,
+    x_q: QuantizationParameters,
+    w_q: QuantizationParameters,
+    y_q: QuantizationParameters,
     activation: str | None = None,
     *,
     fixed_point: bool = False,
@@ -131,8 +144,9 @@ def dense(
 
     x: int8, (..., inputs).  weights: int8, (units, inputs).  bias: int32 in steps of scale_x · scale_w, (units,).
     x_q, w_q, y_q: their quantization; w_q per tensor or per unit (axis 0).  Returns int8, (..., units).
-    fixed_point: LiteRT 2.3's reference kernel for this layer, unlike those for convolutions, rescales in
-        float64 (found by trying); TensorFlow Lite Micro's rescales by a fixed-point multiplier.
+    fixed_point: LiteRT 2.3's reference kernel for this layer, unlike those for convolutions, rescales in float64, "to
+        avoid loss of precision" (tflite/kernels/internal/reference/integer_ops/fully_connected.h, lines 79 and 182);
+        TensorFlow Lite Micro's rescales by a fixed-point multiplier.
     """
     _check_integers("dense", x, weights, inner=(x.shape[-1], weights.shape[-1]))
     total = _centred(x, x_q) @ (weights.astype(np.float64) - np.float64(w_q.zero_point).reshape(-1, 1)).T
@@ -144,9 +158,9 @@ def conv2d(
     x: np.ndarray,
     filters: np.ndarray,
     bias: np.ndarray | None,
-    x_q: Affine,
-    w_q: Affine,
-    y_q: Affine,
+    x_q: QuantizationParameters,
+    w_q: QuantizationParameters,
+    y_q: QuantizationParameters,
     *,
     strides: tuple[int, int] = (1, 1),
     padding: str = "valid",
@@ -178,9 +192,9 @@ def depthwise_conv2d(
     x: np.ndarray,
     filters: np.ndarray,
     bias: np.ndarray | None,
-    x_q: Affine,
-    w_q: Affine,
-    y_q: Affine,
+    x_q: QuantizationParameters,
+    w_q: QuantizationParameters,
+    y_q: QuantizationParameters,
     *,
     strides: tuple[int, int] = (1, 1),
     padding: str = "valid",
@@ -212,7 +226,7 @@ def depthwise_conv2d(
 def max_pool(
     x: np.ndarray,
     size: tuple[int, int],
-    x_q: Affine,
+    x_q: QuantizationParameters,
     *,
     strides: tuple[int, int],
     padding: str = "valid",
@@ -227,7 +241,7 @@ def max_pool(
 def average_pool(
     x: np.ndarray,
     size: tuple[int, int],
-    x_q: Affine,
+    x_q: QuantizationParameters,
     *,
     strides: tuple[int, int],
     padding: str = "valid",
@@ -242,7 +256,12 @@ def average_pool(
 
 
 def add(
-    a: np.ndarray, b: np.ndarray, a_q: Affine, b_q: Affine, y_q: Affine, activation: str | None = None
+    a: np.ndarray,
+    b: np.ndarray,
+    a_q: QuantizationParameters,
+    b_q: QuantizationParameters,
+    y_q: QuantizationParameters,
+    activation: str | None = None,
 ) -> np.ndarray:
     """Two int8 tensors of different scales: both are first brought to twice the larger scale.
 
@@ -258,7 +277,9 @@ def add(
     return requantize(total, common / (2.0**20 * float(y_q.scale)), y_q, activation)
 
 
-def mean(x: np.ndarray, axes: Sequence[int], x_q: Affine, y_q: Affine, keepdims: bool = False) -> np.ndarray:
+def mean(
+    x: np.ndarray, axes: Sequence[int], x_q: QuantizationParameters, y_q: QuantizationParameters, keepdims: bool = False
+) -> np.ndarray:
     """Global average pooling: the division by the count is folded into the fixed-point multiplier."""
     axes = tuple(int(axis) % x.ndim for axis in axes)
     count = math.prod(x.shape[axis] for axis in axes)
@@ -270,12 +291,12 @@ def mean(x: np.ndarray, axes: Sequence[int], x_q: Affine, y_q: Affine, keepdims:
     return np.clip(scaled, y_q.qmin, y_q.qmax).astype(x.dtype)
 
 
-def rescale(x: np.ndarray, x_q: Affine, y_q: Affine) -> np.ndarray:
+def rescale(x: np.ndarray, x_q: QuantizationParameters, y_q: QuantizationParameters) -> np.ndarray:
     """The same real values on another integer grid (the operator QUANTIZE between two integer tensors)."""
     return requantize(x.astype(np.int64) - int(x_q.zero_point), float(x_q.scale) / float(y_q.scale), y_q)
 
 
-def softmax(x: np.ndarray, x_q: Affine, beta: float = 1.0) -> np.ndarray:
+def softmax(x: np.ndarray, x_q: QuantizationParameters, beta: float = 1.0) -> np.ndarray:
     """Softmax over the last axis without floating point; the output's scale is 1/256, its zero point -128.
 
     exp and 1/x are polynomials and Newton steps on 32-bit fractions (gemmlowp's fixedpoint.h).  An int8
@@ -290,258 +311,112 @@ def softmax(x: np.ndarray, x_q: Affine, beta: float = 1.0) -> np.ndarray:
     return np.clip(scaled - 128, -128, 127).astype(np.int8)
 
 
-# ---------------------------------------------------------------- a whole .tflite file
+# ---------------------------------------------------------------- dynamic range: floats outside, integers inside
 
 
-@dataclass(frozen=True)
-class Tensor:
-    """One tensor of a .tflite file.  `value` is None for what is computed; `quantization` None for floats."""
+def quantize_rows(x: np.ndarray, *, symmetric: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What a hybrid kernel does with its float input: each row gets a scale of its own, while the network runs.
 
-    name: str
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    value: np.ndarray | None
-    quantization: Affine | None
+    x: float32, (n, inputs).  symmetric: zero point 0, as in files of before 2020 (`asymmetric_quantize_inputs` False).
+    Returns (integers, scale, zero point): int8 (n, inputs), float32 (n, 1), int64 (n, 1).
+
+    Source: NeonAsymmetricQuantizeFloats and NeonSymmetricQuantizeFloats in
+    tflite/kernels/internal/optimized/neon_tensor_utils.cc, which x86 builds run too (NEON_2_SSE).  The order decides
+    where ties fall: the range is subtracted in float32 and divided in float64, a row is *multiplied* by the float32
+    reciprocal of its scale, rounded with ties away from zero, and only then moved by the zero point.
+    Builds without NEON and SSE4.1 run PortableAsymmetricQuantizeFloats, which adds the zero point before it rounds; it
+    agrees except for rows of which `near_tie` is True.
+    """
+    x = _check_rows(x)
+    low, high = np.minimum(x.min(1, keepdims=True), 0), np.maximum(x.max(1, keepdims=True), 0)
+    if symmetric:
+        reach = np.maximum(-low, high)
+        flat = reach == 0
+        scale, factor = reach / np.float32(127), np.float32(127) / np.where(flat, 1, reach)
+        zero = np.zeros(scale.shape, np.int64)
+    else:
+        flat = low == high
+        step = np.where(flat, 1, np.float64(high - low) / 255)
+        zero = np.clip(round_half_away(_real_zero(low, high, step)), -128, 127).astype(np.int64)
+        scale = step.astype(np.float32)
+        factor = (1 / np.float64(scale)).astype(np.float32)
+    integers = np.clip(_round_as_vectors(x * factor) + zero, -127 if symmetric else -128, 127)
+    scale, zero = np.where(flat, np.float32(1), scale), np.where(flat, 0, zero)
+    return np.where(flat, 0, integers).astype(np.int8), scale, zero
 
 
-@dataclass(frozen=True)
-class Operator:
-    """One step: `kind` is TF Lite's name, such as CONV_2D; inputs and outputs index the graph's tensors."""
+def near_tie(x: np.ndarray, steps: float = 2.0**-15) -> np.ndarray:
+    """True for each row in which a number, or the zero point, lies within `steps` of a rounding tie.
 
-    kind: str
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    options: Any
-
-
-@dataclass(frozen=True)
-class Graph:
-    tensors: tuple[Tensor, ...]
-    operators: tuple[Operator, ...]
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
+    There processors and builds may round to different integers.  x as in `quantize_rows`.  The default is more than
+    the roundings in which the known kernels differ: sum and product are off by 2^-18 each (half a unit in the last
+    place of numbers up to 128), the range by one part in 2^24 of at most 255 steps.
+    Returns bool, (n,).
+    """
+    x = np.float64(_check_rows(x))
+    low, high = np.minimum(x.min(1, keepdims=True), 0), np.maximum(x.max(1, keepdims=True), 0)
+    step = np.where(low == high, 1, (high - low) / 255)
+    numbers = np.concatenate([x / step, _real_zero(low, high, step)], 1)
+    return np.any(np.abs(numbers - np.floor(numbers) - 0.5) <= steps, axis=1)
 
 
-def read_graph(content: bytes) -> Graph:
-    """Tensors and operators of the first subgraph of a .tflite file, in the order of execution."""
-    from ai_edge_litert import schema_py_generated as schema
+def _round_as_vectors(x: np.ndarray) -> np.ndarray:
+    """Ties away from zero as RoundToNearest does it for eight numbers at a time: add a half in float32, cut.
 
-    if bytes(content[4:8]) != b"TFL3":
+    It differs from `round` at one number only, the one below 0.5: the sum is rounded up to 1.  What is left of a row
+    after its last eight is rounded by `round`; Armv8 has an instruction that rounds all of them that way.
+    """
+    rounded, rest = np.trunc(x + np.copysign(np.float32(0.5), x)), x.shape[1] // 8 * 8
+    rounded[:, rest:] = round_half_away(x[:, rest:])
+    return rounded
+
+
+def _real_zero(low: np.ndarray, high: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """The zero point before it is rounded, from that end of the range where the error is smaller."""
+    from_low, from_high = -128 - low / step, 127 - high / step
+    return np.where(128 + np.abs(low / step) < 127 + np.abs(high / step), from_low, from_high)
+
+
+def hybrid_dense(
+    x: np.ndarray,
+    weights: np.ndarray,
+    scales: np.ndarray | float,
+    bias: np.ndarray | None = None,
+    activation: str | None = None,
+    *,
+    symmetric: bool = False,
+) -> np.ndarray:
+    """A fully connected layer with float32 ends and int8 weights: dynamic range quantization.
+
+    y = scale_x · scale_w · Σ (q_x - zero_x) · q_w + bias, with a scale_x and a zero_x for each row of x.
+
+    x: float32, (n, inputs).  weights: int8, (units, inputs).  scales: of the weights, one or one a unit.
+    bias: float32, (units,).  symmetric: see `quantize_rows`.  Returns float32, (n, units).
+
+    Source: EvalHybridDense in tflite/kernels/fully_connected.cc.  Integers are equal on every processor, except for
+    rows that are `near_tie`.  The float end is the scales' product times the sum, plus the bias, each rounded to
+    float32; a processor that fuses the last two (Arm) may differ by one unit in the last place of the product.
+    XNNPACK, the default delegate, rounds ties to even and is not meant.
+    """
+    _check_integers("hybrid_dense", np.int8(0), weights, inner=(np.shape(x)[-1], weights.shape[-1]))
+    low, high = _real_limits(activation)
+    integers, scale, zero = quantize_rows(x, symmetric=symmetric)
+    total = _accumulator((integers.astype(np.float64) - zero) @ weights.T.astype(np.float64), None)
+    product = total.astype(np.float32) * (scale * np.asarray(scales, np.float32).reshape(1, -1))
+    return np.clip(product if bias is None else product + np.asarray(bias, np.float32), low, high)
+
+
+def _check_rows(x: np.ndarray) -> np.ndarray:
+    x = np.asarray(x)
+    if x.ndim != 2 or x.dtype != np.float32:
+        raise ValueError(f"a hybrid layer takes float32 rows, (n, inputs); got {x.dtype} of shape {x.shape}")
+    reach = np.abs(x).max(1, initial=0)
+    if x.size == 0 or not np.all((reach == 0) | ((reach > _REACH[0]) & (reach < _REACH[1]))):
         raise ValueError(
-            f"this is no .tflite file: bytes 4 to 8 are {bytes(content[4:8])!r}, not b'TFL3'. "
-            "Pass the bytes that the converter returned"
+            "each row needs a scale and its reciprocal in float32, so its largest number must be 0 or between "
+            f"{_REACH[0]:g} and {_REACH[1]:g}; got {reach}"
         )
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
-    names = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
-    main = model.subgraphs[0]
-    # Files older than schema 3a hold codes up to 126 in a field of one byte; the larger of the two is meant.
-    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
-    operators = tuple(
-        Operator(names[codes[step.opcodeIndex]], tuple(step.inputs), tuple(step.outputs), step.builtinOptions)
-        for step in main.operators
-    )
-    return Graph(
-        tuple(_read_tensor(tensor, model.buffers, schema) for tensor in main.tensors),
-        operators,
-        tuple(main.inputs),
-        tuple(main.outputs),
-    )
-
-
-def run_by_hand(
-    model: Any, x: np.ndarray, *, micro: bool = False, tensors: bool = False
-) -> np.ndarray | dict[str, np.ndarray]:
-    """Run a converted int8 model with the layers of this module instead of an interpreter.
-
-    model: the bytes of a .tflite file, or an Artifact that holds them.  One input, one output.
-    x: a batch in the input's own type (int8, or float32 where the file starts with QUANTIZE), (n, ...).
-    micro: False equals LiteRT's reference kernels, True those of TensorFlow Lite Micro; they differ in how a
-        dense layer rescales its sums.
-    tensors: True returns every computed tensor by its name, to compare layer by layer.
-    Raises NotImplementedError that names an operator for which there is no layer here, and those there are.
-    """
-    graph = read_graph(getattr(model, "content", model))
-    layers = OPERATORS | {"FULLY_CONNECTED": _run_dense(fixed_point=micro)}
-    values = {i: t.value for i, t in enumerate(graph.tensors) if t.value is not None}
-    values[graph.inputs[0]] = _check_input(graph, np.asarray(x))
-    for step in graph.operators:
-        if step.kind not in OPERATORS:
-            raise NotImplementedError(f"no hand-written layer for {step.kind}; there is one for {', '.join(OPERATORS)}")
-        arguments = [values.get(i) for i in step.inputs]
-        parameters = [graph.tensors[i].quantization if i >= 0 else None for i in step.inputs]
-        output = graph.tensors[step.outputs[0]]
-        result = layers[step.kind](arguments, parameters, output, step.options)
-        values[step.outputs[0]] = result.reshape(len(x), *output.shape[1:]).astype(output.dtype)
-    if not tensors:
-        return values[graph.outputs[0]]
-    return {graph.tensors[i].name: value for i, value in values.items() if graph.tensors[i].value is None}
-
-
-def quantized_input(model: Any, x: np.ndarray) -> np.ndarray:
-    """A batch of real numbers as the integers that the model's input tensor stands for."""
-    graph = read_graph(getattr(model, "content", model))
-    start = graph.tensors[graph.inputs[0]]
-    if start.quantization is None:
-        raise ValueError(f"the model's input {start.name!r} is {start.dtype}, not quantized: pass x as it is")
-    return quantize(x, start.quantization)
-
-
-def reference_tensors(model: Any, x: np.ndarray) -> dict[str, np.ndarray]:
-    """Every tensor that LiteRT's reference kernels compute from a batch, by name: what to compare with.
-
-    model, x: as in `run_by_hand`.
-    """
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    content = getattr(model, "content", model)
-    _check_input(read_graph(content), np.asarray(x))
-    interpreter = Interpreter(
-        model_content=content,
-        experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
-        experimental_preserve_all_tensors=True,
-        num_threads=1,
-    )
-    start = interpreter.get_input_details()[0]["index"]
-    interpreter.resize_tensor_input(start, np.shape(x))
-    interpreter.allocate_tensors()
-    interpreter.set_tensor(start, x)
-    interpreter.invoke()
-    computed = {t.name for t in read_graph(content).tensors if t.value is None}
-    return {
-        d["name"]: interpreter.get_tensor(d["index"]) for d in interpreter.get_tensor_details() if d["name"] in computed
-    }
-
-
-@dataclass(frozen=True)
-class Layer:
-    """The integers around one convolution or dense layer: what goes in, the weights, and what came out."""
-
-    x: np.ndarray
-    weights: np.ndarray
-    bias: np.ndarray | None
-    x_q: Affine
-    w_q: Affine
-    y_q: Affine
-    activation: str | None
-    y: np.ndarray
-
-
-def layer_of(model: Any, kind: str, tensors: dict[str, np.ndarray], number: int = 0) -> Layer:
-    """The `number`-th layer of this kind, such as "CONV_2D" or "FULLY_CONNECTED", with its tensors.
-
-    tensors: of `reference_tensors` or of `run_by_hand(…, tensors=True)`.
-    """
-    graph = read_graph(getattr(model, "content", model))
-    there = [step for step in graph.operators if step.kind == kind]
-    if not -len(there) <= number < len(there):
-        raise ValueError(
-            f"the model has {len(there)} layers {kind}, so there is no number {number}; "
-            f"its operators are {', '.join(step.kind for step in graph.operators)}"
-        )
-    step = there[number]
-    x, weights = (graph.tensors[i] for i in step.inputs[:2])
-    y = graph.tensors[step.outputs[0]]
-    bias = graph.tensors[step.inputs[2]].value if len(step.inputs) > 2 and step.inputs[2] >= 0 else None
-    return Layer(
-        tensors[x.name],
-        weights.value,
-        bias,
-        x.quantization,
-        weights.quantization,
-        y.quantization,
-        _activation(step.options),
-        tensors[y.name],
-    )
-
-
-def _activation(options: Any) -> str | None:
-    names = {0: None, 1: "relu", 2: "relu_n1_to_1", 3: "relu6"}
-    code = options.fusedActivationFunction
-    if code not in names:
-        raise NotImplementedError(f"the fused activation number {code} is no clamp; there are {list(names.values())}")
-    return names[code]
-
-
-def _geometry(options: Any) -> dict[str, Any]:
-    return {
-        "strides": (options.strideH, options.strideW),
-        "padding": ("same", "valid")[options.padding],
-        "activation": _activation(options),
-    }
-
-
-def _dilation(options: Any) -> tuple[int, int]:
-    return options.dilationHFactor, options.dilationWFactor
-
-
-def _run_dense(fixed_point: bool) -> Callable:
-    def run(args, q, y, options):
-        x = args[0].reshape(-1, args[1].shape[-1])
-        return dense(
-            x,
-            args[1],
-            args[2] if len(args) > 2 else None,
-            q[0],
-            q[1],
-            y.quantization,
-            _activation(options),
-            fixed_point=fixed_point,
-        )
-
-    return run
-
-
-def _run_conv(layer: Callable) -> Callable:
-    def run(args, q, y, options):
-        return layer(
-            *args[:2],
-            args[2] if len(args) > 2 else None,
-            q[0],
-            q[1],
-            y.quantization,
-            dilation=_dilation(options),
-            **_geometry(options),
-        )
-
-    return run
-
-
-def _run_pool(layer: Callable) -> Callable:
-    def run(args, q, y, options):
-        return layer(args[0], (options.filterHeight, options.filterWidth), y.quantization, **_geometry(options))
-
-    return run
-
-
-def _run_quantize(args, q, y, options):
-    return quantize(args[0], y.quantization) if q[0] is None else rescale(args[0], q[0], y.quantization)
-
-
-def _run_pad(args, q, y, options):
-    return np.pad(args[0], args[1], constant_values=int(q[0].zero_point))
-
-
-def _run_concatenation(args, q, y, options):
-    parts = [t if _same(p, y.quantization) else rescale(t, p, y.quantization) for t, p in zip(args, q, strict=True)]
-    return np.concatenate(parts, options.axis)
-
-
-#: Operators that `run_by_hand` knows: (arguments, their quantization, output tensor, options) → integers.
-OPERATORS: dict[str, Callable] = {
-    "CONV_2D": _run_conv(conv2d),
-    "DEPTHWISE_CONV_2D": _run_conv(depthwise_conv2d),
-    "FULLY_CONNECTED": _run_dense(fixed_point=False),
-    "MAX_POOL_2D": _run_pool(max_pool),
-    "AVERAGE_POOL_2D": _run_pool(average_pool),
-    "ADD": lambda args, q, y, o: add(args[0], args[1], q[0], q[1], y.quantization, _activation(o)),
-    "MEAN": lambda args, q, y, o: mean(args[0], args[1].ravel(), q[0], y.quantization, o.keepDims),
-    "SOFTMAX": lambda args, q, y, o: softmax(args[0], q[0], o.beta),
-    "RESHAPE": lambda args, q, y, o: args[0],
-    "PAD": _run_pad,
-    "CONCATENATION": _run_concatenation,
-    "QUANTIZE": _run_quantize,
-    "DEQUANTIZE": lambda args, q, y, o: (args[0].astype(np.float32) - np.float32(q[0].zero_point)) * q[0].scale,
-}
+    return x
 
 
 # ---------------------------------------------------------------- helpers
@@ -567,7 +442,7 @@ def _groups(x: np.ndarray, filters: np.ndarray) -> int:
     return x.shape[-1] // filters.shape[-1]
 
 
-def _centred(x: np.ndarray, q: Affine) -> np.ndarray:
+def _centred(x: np.ndarray, q: QuantizationParameters) -> np.ndarray:
     return x.astype(np.float64) - float(q.zero_point)
 
 
@@ -579,11 +454,13 @@ def _accumulator(total: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
     return total
 
 
-def _multiplier(x_q: Affine, w_q: Affine, y_q: Affine) -> np.ndarray:
+def _multiplier(x_q: QuantizationParameters, w_q: QuantizationParameters, y_q: QuantizationParameters) -> np.ndarray:
     return np.float64(x_q.scale) * np.float64(w_q.scale) / np.float64(y_q.scale)
 
 
-def _micro_dense_multiplier(x_q: Affine, w_q: Affine, y_q: Affine) -> np.ndarray:
+def _micro_dense_multiplier(
+    x_q: QuantizationParameters, w_q: QuantizationParameters, y_q: QuantizationParameters
+) -> np.ndarray:
     """For a per-tensor dense layer the product of the two scales is rounded to float32 first."""
     if np.size(w_q.scale) > 1:
         return _multiplier(x_q, w_q, y_q)
@@ -594,7 +471,7 @@ def _in_parts(layer: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.nd
     return np.concatenate([layer(x[i : i + _PICTURES_AT_ONCE]) for i in range(0, max(len(x), 1), _PICTURES_AT_ONCE)])
 
 
-def _patches(x, q: Affine, size, strides, padding: str, dilation=(1, 1)) -> np.ndarray:
+def _patches(x, q: QuantizationParameters, size, strides, padding: str, dilation=(1, 1)) -> np.ndarray:
     """The real-zero-padded picture's patches as float64 differences: (n, y, x, height, width, channels)."""
     return _windows(_centred(x, q), size, strides, padding, fill=0.0, dilation=dilation)
 
@@ -617,10 +494,6 @@ def _same_padding(length: int, reach: int, stride: int) -> tuple[int, int]:
     """Rows before and after: the output has ceil(length / stride) of them; an odd one goes behind."""
     missing = max((-(-length // stride) - 1) * stride + reach - length, 0)
     return missing // 2, missing - missing // 2
-
-
-def _same(a: Affine, b: Affine) -> bool:
-    return float(a.scale) == float(b.scale) and int(a.zero_point) == int(b.zero_point)
 
 
 def _exponentials(real_scale: float) -> np.ndarray:
@@ -659,48 +532,3 @@ def _one_over_one_plus(a: np.ndarray) -> np.ndarray:
     for _ in range(3):
         x = x + (high_mul(x, 2**29 - high_mul(half, x)) << 2)
     return np.minimum(x << 1, INT32_MAX)
-
-
-def _check_input(graph: Graph, x: np.ndarray) -> np.ndarray:
-    expected = graph.tensors[graph.inputs[0]]
-    if len(graph.inputs) != 1:
-        raise ValueError(f"run_by_hand takes models with one input; this one has {len(graph.inputs)}")
-    if x.dtype != expected.dtype:
-        raise TypeError(
-            f"the model's input is {expected.dtype}; got {x.dtype}. "
-            "Quantize it with the input tensor's scale and zero point"
-        )
-    if x.shape[1:] != expected.shape[1:]:
-        raise ValueError(f"the model takes a batch of {expected.shape[1:]}; got an array of shape {x.shape}")
-    return x
-
-
-def _read_tensor(tensor: Any, buffers: list, schema: Any) -> Tensor:
-    types = {
-        schema.TensorType.INT8: np.int8,
-        schema.TensorType.INT16: np.int16,
-        schema.TensorType.INT32: np.int32,
-        schema.TensorType.INT64: np.int64,
-        schema.TensorType.FLOAT32: np.float32,
-        schema.TensorType.FLOAT16: np.float16,
-        schema.TensorType.UINT8: np.uint8,
-        schema.TensorType.BOOL: np.bool_,
-    }
-    name = tensor.name.decode()
-    if tensor.type not in types:
-        raise NotImplementedError(f"tensor {name!r} has type number {tensor.type}, which this reader does not know")
-    dtype = np.dtype(types[tensor.type])
-    shape = tuple(int(n) for n in tensor.shape) if tensor.shape is not None else ()
-    data = buffers[tensor.buffer].data
-    value = None if data is None or not len(data) else np.asarray(data, np.uint8).view(dtype).reshape(shape)
-    return Tensor(name, shape, dtype, value, _read_quantization(tensor.quantization, dtype))
-
-
-def _read_quantization(stored: Any, dtype: np.dtype) -> Affine | None:
-    if stored is None or stored.scale is None or not len(stored.scale) or not np.issubdtype(dtype, np.integer):
-        return None
-    limits = np.iinfo(dtype)
-    scale, zero = np.asarray(stored.scale, np.float32), np.asarray(stored.zeroPoint, np.int64)
-    if scale.size == 1:
-        return Affine(scale[0], int(zero[0]), int(limits.min), int(limits.max))
-    return Affine(scale, zero, int(limits.min), int(limits.max), axis=int(stored.quantizedDimension))

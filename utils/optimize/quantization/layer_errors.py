@@ -18,13 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from utils.optimize.quantization.converter import (
-    calibrated_converter,
-    check_calibration,
-    check_model,
-    explained,
-    input_names,
-)
+from utils import checks
+from utils.optimize.quantization import guard
+from utils.optimize.quantization.converter import calibrated_converter, check_calibration, refused
 from utils.quiet import quiet
 
 if TYPE_CHECKING:
@@ -32,26 +28,6 @@ if TYPE_CHECKING:
 
 #: Examples that the errors are measured on: the calibration data, thinned out evenly.
 EXAMPLES = 32
-
-#: Operators that move numbers and compute nothing: they add no error of their own.
-MOVERS = {
-    "RESHAPE",
-    "TRANSPOSE",
-    "FILL",
-    "SQUEEZE",
-    "EXPAND_DIMS",
-    "PACK",
-    "UNPACK",
-    "SHAPE",
-    "STRIDED_SLICE",
-    "SLICE",
-    "SPLIT",
-    "PAD",
-    "PADV2",
-    "GATHER",
-    "BROADCAST_TO",
-    "TILE",
-}
 
 
 @dataclass(frozen=True)
@@ -157,8 +133,12 @@ def _named(found: list[LayerError], wanted: list[str]) -> list[str]:
 
 
 def _parts(name: str) -> set[str]:
-    """Names of layers in an operator's name: `net/dense/MatMul;net/dense/Relu` -> net, dense, MatMul, Relu."""
-    return {part for path in name.split(";") for part in path.split("/")[:-1]}
+    """What may be a layer's name in an operator's, slashes included: of `net/a/b/MatMul` net, a, b, net/a, a/b, …"""
+    found = set()
+    for path in name.split(";"):
+        steps = path.split("/")[:-1]
+        found |= {"/".join(steps[i:j]) for i in range(len(steps)) for j in range(i + 1, len(steps) + 1)}
+    return found
 
 
 def _label(name: str, model: Any) -> str:
@@ -171,7 +151,7 @@ def _label(name: str, model: Any) -> str:
 
 
 def _checked(model: Any, calibration: Any, input_range: tuple[float, float] | None) -> list[np.ndarray]:
-    check_model(model)
+    checks.check_model(model)
     return check_calibration(model, "int8", calibration, input_range)
 
 
@@ -189,7 +169,7 @@ def _debugger(model: Any, converter: Any) -> Any:
             return tf.lite.experimental.QuantizationDebugger(converter=converter, debug_dataset=lambda: iter(()))
         except Exception as error:  # raised outside of `quiet`, which would show all that was said before
             failure = error
-    raise _nothing(model) if "debug mode" in str(failure) else ValueError(explained(str(failure), model)) from failure
+    raise _nothing(model) if "debug mode" in str(failure) else refused(failure, model, True) from failure
 
 
 def _nothing(model: Any) -> ValueError:
@@ -237,8 +217,10 @@ class _Twins:
 
 
 def _error(pair: _Twins, label: str, signal: float, noise: float) -> LayerError:
+    noise = noise if np.isfinite(noise) else np.inf  # NaN would make the order of errors arbitrary
     rmse = float(np.sqrt(noise))
-    decibels = float("inf") if noise == 0 else float(10 * np.log10(signal / noise))
+    with np.errstate(divide="ignore"):
+        decibels = float("inf") if noise == 0 else float(10 * np.log10(signal / noise))
     return LayerError(pair.name, label, pair.operator, pair.scale, rmse, rmse / pair.scale, decibels)
 
 
@@ -262,7 +244,7 @@ def _twins(interpreter: Any, debugger: Any) -> list[_Twins]:
         if operator["op_name"] != "NumericVerify":
             continue
         index, twin = (int(number) for number in operator["inputs"])
-        if kinds.get(index, "") in MOVERS:
+        if kinds.get(index, "") in guard.MOVERS:
             continue
         label = interpreter._get_tensor_details(operator["outputs"][0], 0)["name"]
         scale, zero_point = interpreter._get_tensor_details(index, 0)["quantization"]
@@ -276,7 +258,7 @@ def _ports(interpreter: Any, model: Any) -> list[int]:
     details = interpreter.get_input_details()
     signatures = list(interpreter._get_full_signature_list().values())
     if len(details) > 1 and len(signatures) == 1:
-        return [signatures[0]["inputs"][name] for name in input_names(model)]
+        return [signatures[0]["inputs"][name] for name in checks.input_names(model)]
     return [detail["index"] for detail in details]
 
 

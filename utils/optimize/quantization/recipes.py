@@ -4,8 +4,9 @@
     mixed = recipes.quantize(artifact, "dynamic_int4", keep="logits")
     recipes.report(small)          # each weight: its type, its scales, its bytes
 
-The package is litert-quantizer (before: ai-edge-quantizer).  It takes a float file, rewrites weights, and skips
-without a word what a recipe cannot store: so each result is compared with the file it came from, and run.
+The package is litert-quantizer (before: ai-edge-quantizer).  It takes a float file and rewrites weights; what a recipe
+cannot store it skips without a word, and what is quantized already it takes for float: so only float operators are
+given to it, and each result is compared with the file it came from.
 Weights of a Keras `Embedding` become a GATHER, which no weight recipe touches; the converter's "dynamic" mode does.
 """
 
@@ -20,7 +21,9 @@ from typing import Any
 
 import numpy as np
 
+from utils import tflite_file
 from utils.artifact import Artifact, ArtifactError
+from utils.measure import agreement
 from utils.quiet import quiet
 from utils.tflite_file import File, Operator, Tensor
 
@@ -29,9 +32,11 @@ from utils.tflite_file import File, Operator, Tensor
 class Recipe:
     """What becomes of a file.
 
-    kind: "weight_only" (weights are dequantized before use), "dynamic" (activations are quantized while running)
-        or "static" (activations' ranges are fixed by calibration).
-    weights, activations: bits of the integers; 16-bit weights are floats.  only: operators it is kept to.
+    kind: how it computes.  "weight_only": weights are dequantized before use, the arithmetic is float.  "dynamic":
+        hybrid, activations are quantized to 8 bits while running and multiplied as integers, results are float.
+        "static": integer, the activations' ranges are fixed by calibration.
+    weights: bits that are stored; 16-bit weights are floats.  activations: bits between operators.
+    only: operators it is kept to.
     """
 
     kind: str
@@ -40,8 +45,8 @@ class Recipe:
     only: tuple[str, ...] = ()
 
 
-#: The recipes by name.  2-bit convolutions can be written, but LiteRT 2.3's kernels read some of them wrongly
-#: (outputs become infinite), so they are left in float.
+#: The recipes by name.  A 2-bit dense layer gives what its rounded weights give, a convolution does not: written with
+#: 2 bits, seven of seven sizes had infinite outputs with all kernels of LiteRT 2.3, so they are left in float.
 RECIPES = {
     "weight_only_float16": Recipe("weight_only", 16),
     "weight_only_int8": Recipe("weight_only", 8),
@@ -56,6 +61,9 @@ RECIPES = {
 
 #: How the range of a weight is chosen: all of it, or the part with the least mean squared error.
 RANGES = {"minmax": "MIN_MAX_UNIFORM_QUANT", "mse": "MSE", "octav": "OCTAV"}
+
+#: Times that outputs may grow: rounding weights to 2 bits adds noise of the outputs' own size, no more.
+_TOO_LARGE = 10
 
 #: Weights that share a scale within a row of a dense layer.
 BLOCKS = (32, 64, 128, 256)
@@ -74,28 +82,32 @@ def quantize(
 ) -> Artifact:
     """A .tflite file whose weights are stored as the recipe says, tried and found to run.
 
-    artifact: a .tflite file with float weights; what is already quantized stays as it is, so recipes can follow
-        one another: int4 for some layers, then int8 for the rest.
+    artifact: a .tflite file.  What is already quantized stays as it is, so recipes can follow one another: int4 for
+        some layers, then int8 for the rest.  Labels and other files that are packed behind it stay, too.
     recipe: a name of `RECIPES`.
     layers, keep: regular expressions, searched in the names of an operator's outputs and weights, which contain the
         Keras layers' names: only these, or all but these.  operators: only these kinds, such as ["FULLY_CONNECTED"].
-    calibration: inputs as in training, (n, ...) or `{input name: array}`; for static recipes only.  This quantizer
-        follows the range of one input after another with a moving average: pass a hundred or more.
+    calibration: inputs as in training, (n, ...) or `{input name: array}`; for static recipes only.  An activation's
+        range goes from its smallest to its largest value over all of them: pass a hundred or more.
     ranges: a name of `RANGES`.  block: of `BLOCKS`, for dense layers in the dynamic recipes with 4 bits.
+    Warns if the outputs of a static recipe for the calibration data are far from the file's (`agreement`).
     Raises ValueError or TypeError that says what was passed and what to pass; ArtifactError if the file cannot be
-    read, or if the result does not run or gives infinite outputs.
+    read, or if the result does not run, is hopelessly far off, or gives infinite outputs.
     """
     chosen = _check_arguments(artifact, recipe, calibration, ranges, block)
     file = artifact.runner.file  # broken and foreign files end here, in a child process
-    selected = _selected(file.all_operators(), chosen, layers, keep, operators)
+    _check_weights(file, chosen)
+    everything = file.all_operators()
+    selected = _selected(everything, chosen, layers, keep, operators)
     if block is not None:
         _check_block(selected, block)
-    everything = layers is None and keep is None and operators is None and not chosen.only
-    scopes = [".*"] if everything else [f"^{re.escape(_scope(operator))}$" for operator in selected]
+    # With ".*" the quantizer also takes inputs and outputs, which are no operators of the file.
+    whole = len(selected) == len(everything)
+    scopes = [".*"] if whole else [f"^{re.escape(_scope(operator))}$" for operator in selected]
     content = _run_quantizer(artifact, _as_configured(chosen, scopes, ranges, block), calibration)
     _check_changed(file, File(content), chosen, recipe, selected, block)
-    made = Artifact(content, "tflite")
-    _check_outputs(made, recipe)
+    made = Artifact(tflite_file.with_packed(content, tflite_file.packed(artifact.content)), "tflite")
+    _check_outputs(artifact, made, recipe, calibration)
     return made
 
 
@@ -108,7 +120,7 @@ def report(artifact: Artifact) -> list[dict[str, Any]]:
     """
     rows = []
     operators = _runner(artifact).file.all_operators()
-    producers = {(o.subgraph, out.index): o for o in operators for out in o.outputs}
+    producers = _producers(operators)
     for operator in operators:
         if operator.name == "DEQUANTIZE":
             continue
@@ -163,6 +175,18 @@ def _label(operator: Operator) -> str:
     return next((name for name in names if "/" in name), names[0]).partition(";")[0]
 
 
+def _producers(operators: Sequence[Operator]) -> dict[tuple[int, int], Operator]:
+    """(subgraph, tensor) -> the operator that computes it."""
+    return {(o.subgraph, out.index): o for o in operators for out in o.outputs}
+
+
+def _quantized(operator: Operator, producers: dict) -> bool:
+    """True if a weight is stored in another type than float32, or the operator computes with integers."""
+    weights = [weight for weight, _ in (_stored(t, producers) for t in operator.inputs) if weight is not None]
+    integers = any(t.quantization is not None for t in (*operator.inputs, *operator.outputs))
+    return integers or any(_is_parameter(weight) and weight.dtype != "float32" for weight in weights)
+
+
 def _stored(tensor: Tensor, producers: dict) -> tuple[Tensor | None, bool]:
     """The constant behind a tensor, and whether a DEQUANTIZE stands between; (None, False) for what is computed."""
     if tensor.constant:
@@ -179,18 +203,31 @@ def _is_parameter(tensor: Tensor) -> bool:
     return tensor.constant and (known or tensor.quantization is not None)
 
 
+def _has_weights(operator: Operator) -> bool:
+    return any(map(_is_parameter, operator.inputs))
+
+
 def _selected(operators: Sequence[Operator], recipe: Recipe, layers, keep, kinds) -> list[Operator]:
-    """The operators that are named; the recipe need not be able to quantize each."""
+    """The float operators that are named; the recipe need not be able to quantize each."""
+    producers = _producers(operators)
     found = [o for o in operators if _named(o, layers, "layers", True) and not _named(o, keep, "keep", False)]
     wanted = _check_kinds(kinds, operators)
     if recipe.only and wanted - {*recipe.only}:
         raise ValueError(
-            f"operators={sorted(wanted - {*recipe.only})!r}: with 2 bits this LiteRT computes "
+            f"operators={sorted(wanted - {*recipe.only})!r}: with 2 bits LiteRT 2.3 computes "
             f"{' and '.join(recipe.only)} right, and no convolution; take 4 bits for those"
         )
     found = [o for o in found if o.name in (wanted or recipe.only or {o.name})]
+    quantized = [o for o in found if _quantized(o, producers)]
+    found = [o for o in found if o not in quantized]
+    if quantized and not any(_has_weights(o) for o in found):
+        there = [_label(o) for o in quantized if o.name != "DEQUANTIZE"]
+        raise ValueError(
+            f"what was chosen is quantized already and stays as it is: {_some(there)}; "
+            "start from the float32 file to store it otherwise"
+        )
     if not found:
-        with_weights = [_label(o) for o in operators if any(map(_is_parameter, o.inputs))]
+        with_weights = [_label(o) for o in operators if _has_weights(o)]
         raise ValueError(
             f"no operator fits layers={layers!r}, keep={keep!r}, operators={kinds!r}; "
             f"those with weights are {_some(with_weights)}"
@@ -259,7 +296,7 @@ def _run_quantizer(artifact: Artifact, configured: list[dict], calibration: Any)
         with quiet(tell_on_error=False):
             work = quantizer.Quantizer(artifact.content)
             work.load_quantization_recipe(configured)
-            found = None if samples is None else work.calibrate(samples, num_threads=artifact.runner.threads)
+            found = None if samples is None else _ranges(artifact, configured, samples)
             done = work.quantize(found, enable_progress_bar=False, enable_progress_report=False)
             return bytes(done.quantized_model)
     except Exception as error:  # it raises whatever its NumPy and its flatbuffers raise
@@ -267,31 +304,29 @@ def _run_quantizer(artifact: Artifact, configured: list[dict], calibration: Any)
         raise ArtifactError(f"LiteRT's quantizer gives up on this file: {reason:.300}") from error
 
 
+def _ranges(artifact: Artifact, configured: list[dict], samples: dict[str, list]) -> dict:
+    """The activations' ranges over all samples.
+
+    `Quantizer.calibrate` would take a moving average of each sample's extremes: where a sample has a single value,
+    such as the one output of a regression, they are equal, and the range becomes nearly 0.
+    """
+    from litert_quantizer import calibrator, recipe_manager
+    from litert_quantizer.utils import qsv_utils
+
+    manager = recipe_manager.RecipeManager()
+    manager.load_quantization_recipe(configured)
+    work = calibrator.Calibrator(
+        artifact.content, num_threads=artifact.runner.threads, qsv_update_func=qsv_utils.min_max_update
+    )
+    work.calibrate(samples, manager)
+    return work.get_model_qsvs()
+
+
 def _samples(runner: Any, calibration: Any) -> dict[str, list[dict[str, np.ndarray]]]:
-    """Calibration one by one, for the file's signature."""
-    signatures = list(runner.interpreter._get_full_signature_list())
-    if len(signatures) != 1:
-        raise ValueError(f"the file has {len(signatures)} signatures; static recipes need a file with exactly one")
-    named = runner._by_name(calibration)
-    arrays = {port.name: _check_samples(port, np.asarray(named[port.name])) for port in runner.inputs}
-    counts = {len(array) for array in arrays.values()}
-    if len(counts) > 1:
-        raise ValueError(f"the inputs' calibration arrays have {sorted(counts)} examples; pass as many of each")
-    return {signatures[0]: [{name: x[i : i + 1] for name, x in arrays.items()} for i in range(counts.pop())]}
-
-
-def _check_samples(port: Any, x: np.ndarray) -> np.ndarray:
-    shape = port.shape[1:]
-    if x.ndim != len(port.shape) or any(want not in (-1, have) for want, have in zip(shape, x.shape[1:], strict=True)):
-        raise ValueError(
-            f"calibration has shape {x.shape}; input {port.name!r} takes (n, "
-            f"{', '.join('any' if size < 0 else str(size) for size in shape)})"
-        )
-    if not x.size:
-        raise ValueError(f"calibration is empty (shape {x.shape}); pass a hundred inputs or more")
-    if x.dtype.kind == "f" and not np.isfinite(x).all():
-        raise ValueError("calibration holds NaN or infinity; the ranges would be meaningless")
-    return x.astype(port.dtype)
+    """Calibration in the pieces that the file takes, for its signature."""
+    if len(runner.signatures) != 1:
+        raise ValueError(f"the file has {len(runner.signatures)} signatures; static recipes need a file with one")
+    return {runner.signatures[0]: runner.pieces(calibration)}
 
 
 # ---------------------------------------------------------------- checks
@@ -345,25 +380,67 @@ def _check_changed(before: File, after: File, recipe: Recipe, name: str, selecte
         )
 
     if types(before) == types(after):
-        there = sorted({o.name for o in selected if any(_is_parameter(t) for t in o.inputs)})
+        there = sorted({o.name for o in selected if _has_weights(o)})
         extra = "" if block is None else f" in blocks of {block}"
         raise ValueError(
             f"recipe {name!r}{extra} changed nothing: it can store no float weight of "
-            f"{', '.join(there) or 'this file'}. Depthwise convolutions take 8 bits, blocks are for "
-            "dense layers, and weights that are quantized already stay as they are"
+            f"{', '.join(there) or 'this file'}. Depthwise convolutions take 8 bits, blocks are for dense layers"
         )
 
 
-def _check_outputs(made: Artifact, name: str) -> None:
-    """Some kernels read small weights wrongly and say nothing: infinite outputs give them away."""
-    runner = made.runner
-    try:
-        found = runner.run_raw(runner.sample(4, np.random.default_rng(0)))
-    except ArtifactError:  # the made-up whole numbers are no valid index; zeros were tried when it was opened
-        return
-    for output in found.values() if isinstance(found, dict) else [found]:
-        if not np.isfinite(output).all():
-            raise ArtifactError(
-                f"the file of recipe {name!r} runs, but gives infinite outputs: the kernels cannot "
-                "compute with these weights; take more bits, or leave layers out with keep="
+def _check_weights(file: File, recipe: Recipe) -> None:
+    """Integers have no NaN, and float16 ends at 65,504: what would become another number is refused."""
+    for tensor, values in file.constants():
+        if values.dtype.kind != "f":
+            continue
+        if not np.isfinite(values).all():
+            raise ValueError(f"the weights {tensor.name!r} hold NaN or infinity; no recipe can store them")
+        if recipe.weights == 16 and np.abs(values).max(initial=0) > np.finfo(np.float16).max:
+            raise ValueError(
+                f"the weights {tensor.name!r} reach {np.abs(values).max():,.0f}, and float16 ends at 65,504; "
+                "leave the layer out with keep=, or take a recipe with integers"
             )
+
+
+def _check_outputs(before: Artifact, after: Artifact, name: str, calibration: Any) -> None:
+    """Compare with the file it came from: on the calibration data, else on made-up inputs.
+
+    Made-up inputs show what kernels read wrongly (infinite outputs, outputs of another size), not what is lost.
+    """
+    if calibration is not None:
+        x = agreement.spread(calibration) if before.runner.batched else calibration
+        found = agreement.compare(*_renamed(before.runner.run(x), after.runner.run(x)))
+        advice = "pass more inputs, of all kinds; keep the worst layers float with keep=; or take a dynamic recipe"
+        agreement.check(found, f"the file of recipe {name!r}", advice, ArtifactError)
+        return
+    for old, new in zip(before.runner.graphs(), after.runner.graphs(), strict=True):
+        x = old.sample(16, np.random.default_rng(0), real=True)
+        try:
+            want = old.run(x)
+        except ArtifactError:  # made-up whole numbers may be no valid index
+            continue
+        want, found = _renamed(want, new.run(x))
+        for output in want:
+            _check_size(want[output], found[output], name)
+
+
+def _renamed(first: Any, second: Any) -> tuple[dict, dict]:
+    """Both as {name: array} with the first one's names: the quantizer may rename outputs, their order stays."""
+    first, second = (y if isinstance(y, dict) else {"": y} for y in (first, second))
+    return first, dict(zip(first, second.values(), strict=True))
+
+
+def _check_size(want: np.ndarray, found: np.ndarray, name: str) -> None:
+    if want.dtype.kind != "f" or not want.size or not np.isfinite(want).all():
+        return
+    largest = float(np.abs(want).max())
+    if not np.isfinite(found).all():
+        what = "infinite outputs"
+    elif np.abs(found).max() > _TOO_LARGE * largest:
+        what = f"outputs up to {np.abs(found).max():.3g} where the float file's end at {largest:.3g}"
+    else:
+        return
+    raise ArtifactError(
+        f"the file of recipe {name!r} runs, but gives {what}: the kernels cannot compute with these weights; "
+        "take more bits, or leave layers out with keep="
+    )

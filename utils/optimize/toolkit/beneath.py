@@ -13,7 +13,7 @@ import tensorflow as tf
 import tf_keras
 
 import utils  # noqa: F401  (settles Keras 2 before TensorFlow is imported)
-from utils.optimize.toolkit.changes import require_built
+from utils import checks
 
 #: Grappler's passes that matter for inference, as `tf.config.optimizer` calls them.
 PASSES = {
@@ -70,7 +70,7 @@ def executed_graph(
 def _frozen(model: tf_keras.Model, x: np.ndarray):
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    require_built(model, "model")
+    checks.check_built(model)
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise ValueError(
             f"{model.name!r} has {len(model.inputs)} inputs and {len(model.outputs)} outputs; "
@@ -94,7 +94,7 @@ def with_policy(model: tf_keras.Model, policy: str = "mixed_bfloat16") -> tf_ker
     Raises:
         ValueError: a policy that Keras does not know.
     """
-    require_built(model, "model")
+    checks.check_built(model)
     tf_keras.mixed_precision.Policy(policy)  # an unknown policy is refused here, with Keras' own words
 
     def changed(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:

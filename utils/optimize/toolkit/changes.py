@@ -16,6 +16,7 @@ import tensorflow as tf
 import tf_keras
 
 import utils  # noqa: F401  (settles Keras 2 before TensorFlow is imported)
+from utils import checks
 from utils.quiet import quiet
 
 # --------------------------------------------------------------------------- what was added
@@ -63,8 +64,8 @@ def what_it_added(model: tf_keras.Model, wrapped: tf_keras.Model) -> Difference:
         TypeError: one of the two is no tf_keras model.
         ValueError: one of the two is not built, so it has no variables yet.
     """
-    require_built(model, "model")
-    require_built(wrapped, "wrapped")
+    checks.check_built(model)
+    checks.check_built(wrapped, what="wrapped model")
     plain = {layer.name: layer for layer in model.layers}
     wrappers, added, gone = {}, [], []
     for holder in wrapped.layers:
@@ -91,16 +92,6 @@ def _row(layer: str, holder: object, signature: tuple[str, tuple[int, ...], str]
     name, shape, dtype = signature
     size = int(np.prod(shape, dtype=np.int64)) * tf.as_dtype(dtype).size
     return Added(layer, type(holder).__name__, name, shape, dtype, size)
-
-
-def require_built(model: object, what: str) -> None:
-    if not isinstance(model, tf_keras.Model):
-        raise TypeError(
-            f"`{what}` is a {type(model).__module__}.{type(model).__name__}; pass a tf_keras model. "
-            "A Keras 3 model has to be rebuilt with tf_keras first."
-        )
-    if not model.built:
-        raise ValueError(f"`{what}` is not built, so it has no variables: give it an input shape, or call it once.")
 
 
 def says(door: Callable, model: object) -> str:

@@ -17,10 +17,11 @@ import tensorflow_model_optimization as tfmot
 import tf_keras
 
 import utils  # noqa: F401  (settles Keras 2 before TensorFlow is imported)
-from utils import tflite_file
+from utils import checks, tflite_file
 from utils.artifact import Artifact, ArtifactError
-from utils.optimize.keras_variants import example_input, flattened, keras_2, unrolled
-from utils.optimize.toolkit.changes import require_built, shortened
+from utils.optimize.keras_3 import keras_2
+from utils.optimize.keras_graph import example_input, flatten, unroll
+from utils.optimize.toolkit.changes import shortened
 from utils.quiet import quiet
 
 #: What a cell of the table can say, and its mark in `as_table`.
@@ -262,11 +263,11 @@ def _on(prepare: Callable[[tf_keras.Model], tf_keras.Model], technique: str) -> 
 _WITHOUT_TRAINING = {
     "quantize after training": _int8_file_after_training,
     "quantize after training, batch of 1": _fixed_batch,
-    "unroll, then quantize after training": _on(unrolled, "PTQ int8 file"),
+    "unroll, then quantize after training": _on(unroll, "PTQ int8 file"),
 }
 _FOR_TRAINING_AWARE = {
     "rebuild with Keras 2": _on(keras_2, "QAT int8 file"),
-    "flatten the model": _on(flattened, "QAT int8 file"),
+    "flatten the model": _on(flatten, "QAT int8 file"),
     "own QuantizeConfig": lambda model: _integer_share(_convert(_with_config(model))),
 } | _WITHOUT_TRAINING
 
@@ -276,30 +277,30 @@ _WAYS_OUT: dict[str, dict[str, Callable[[tf_keras.Model], Seen]]] = {
     "QAT int8 file": _FOR_TRAINING_AWARE,
     "pruning": {
         "rebuild with Keras 2": _on(keras_2, "pruning"),
-        "flatten the model": _on(flattened, "pruning"),
+        "flatten the model": _on(flatten, "pruning"),
         "subclass as PrunableLayer": _on(_as_prunable, "pruning"),
     },
     "2:4": {
         "rebuild with Keras 2": _on(keras_2, "2:4"),
-        "flatten the model": _on(flattened, "2:4"),
+        "flatten the model": _on(flatten, "2:4"),
         "subclass as PrunableLayer": _on(_as_prunable, "2:4"),
         "unstructured": TECHNIQUES["pruning"],
     },
     "1×4 blocks": {
         "rebuild with Keras 2": _on(keras_2, "1×4 blocks"),
-        "flatten the model": _on(flattened, "1×4 blocks"),
+        "flatten the model": _on(flatten, "1×4 blocks"),
         "subclass as PrunableLayer": _on(_as_prunable, "1×4 blocks"),
         "unstructured": TECHNIQUES["pruning"],
     },
     "clustering": {
         "rebuild with Keras 2": _on(keras_2, "clustering"),
-        "flatten the model": _on(flattened, "clustering"),
+        "flatten the model": _on(flatten, "clustering"),
         "subclass as ClusterableLayer": _on(_as_clusterable, "clustering"),
     },
     "PTQ int8 file": {
         "rebuild with Keras 2": _on(keras_2, "PTQ int8 file"),
         "fixed batch of 1": _fixed_batch,
-        "unroll": _on(unrolled, "PTQ int8 file"),
+        "unroll": _on(unroll, "PTQ int8 file"),
         "allow float operators": _float_allowed,
     },
 }
@@ -398,7 +399,7 @@ def layers_of(model: tf_keras.Model) -> dict[str, Callable[[], tf_keras.Model]]:
     in `model`.  A BatchNormalization keeps the layer before it, because it is quantized only together
     with a convolution.
     """
-    require_built(model, "model")
+    checks.check_built(model)
     return {layer.name: _alone(layer) for layer in model.layers if not isinstance(layer, tf_keras.layers.InputLayer)}
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from utils.optimize.quantization.grid import fake_quantize as on_grid
 from utils.optimize.quantization.grid import from_range, mse, round_half_away
+from utils.optimize.quantization.grid import round_trip as on_grid
 from utils.study.exercises import exercise, require
 
 

@@ -15,13 +15,19 @@ _LOCKED_BYTE = 1 << 20  # on Windows a locked byte cannot be read: lock one far 
 class Lock:
     """`with Lock(path, "what the other one is doing"):` waits, with a sentence, until it is alone.
 
-    The operating system lets go of the lock when its process ends, however it ends: a killed
-    process never blocks the next one.
+    The operating system lets go of the lock when its process ends, however it ends: a killed process never blocks the
+    next one.  A child that inherits `descriptors` (`pass_fds` of subprocess) holds the lock too, until it ends itself.
     """
 
     def __init__(self, path: Path, busy: str) -> None:
         self.path, self.busy = path, busy
         self._file: IO[str] | None = None
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What a child must inherit to hold the lock as well; Windows knows no such thing."""
+        assert self._file is not None
+        return () if os.name == "nt" else (self._file.fileno(),)
 
     def __enter__(self) -> Lock:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,7 +35,8 @@ class Lock:
         told = False
         while not _try_lock(self._file):
             if not told:
-                print(f"{self.busy} (process {self._owner()}). Waiting for it; Ctrl-C gives up.", file=sys.stderr)
+                owner = f"process {self._owner()}, or what it started"
+                print(f"{self.busy} ({owner}). Waiting for it; Ctrl-C gives up.", file=sys.stderr)
                 told = True
             time.sleep(0.3)
         self._file.truncate(0)

@@ -1,0 +1,107 @@
+"""What counts as near, far and hopeless, whatever the unit of the outputs."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from utils.measure import agreement
+from utils.measure.agreement import Agreement
+
+
+def outputs(count: int = 50, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(count, 3))
+
+
+@given(exponent=st.integers(-40, 40), shift=st.sampled_from([0, 1, -64]), seed=st.integers(0, 5))
+def test_unit_and_offset_do_not_matter(exponent, shift, seed):
+    a = outputs(seed=seed)
+    b = a + 0.01 * outputs(seed=seed + 1)
+    want = agreement.compare(a, b)[""]
+    unit = 2.0**exponent
+    found = agreement.compare(unit * (a + shift), unit * (b + shift))[""]
+    assert found.share == pytest.approx(want.share, rel=1e-9)
+    assert found.lost == pytest.approx(want.lost, rel=1e-9)
+
+
+def test_the_figures_by_hand():
+    found = agreement.compare(np.array([[0.0, 5], [4, 5]]), np.array([[1.0, 5], [4, 5]]))[""]
+    assert found == Agreement(share=1 / 4, lost=(1 / 4) / (8 / 4))
+
+
+@pytest.mark.parametrize("constant", [0.0, 0.3])
+def test_a_file_that_ignores_its_input_is_hopeless_even_if_it_knows_the_means(constant):
+    a = outputs() + np.array([1000, 0, -1000])  # what differs between the classes is not what depends on the input
+    b = np.broadcast_to(a.mean(axis=0) + constant, a.shape)
+    assert agreement.compare(a, b)[""].verdict == "hopeless"
+
+
+def test_one_example_that_changes_sides_is_far_and_not_hopeless():
+    a = np.eye(10)[np.arange(100) % 10]
+    b = a.copy()
+    b[7] = b[8]
+    found = agreement.compare(a, b)[""]
+    assert (found.share, found.verdict) == (1, "far")
+
+
+@pytest.mark.parametrize(
+    ("off", "verdict"), [(0.099, "near"), (0.101, "far"), (0.4, "far"), (0.6, "hopeless"), (np.nan, "hopeless")]
+)
+def test_the_limits(off, verdict):
+    a = np.tile([[0.0], [1.0]], (10, 1))
+    b = a + off * (1 if off < 0.2 else np.sqrt(0.25 / off))  # lost is (off · factor)² / 0.25, so off itself
+    assert agreement.compare(a, b)[""].verdict == verdict
+
+
+def test_eight_bits_are_near():
+    a = outputs(500)
+    step = np.ptp(a) / 255
+    found = agreement.compare(a, np.round(a / step) * step)[""]
+    assert found.verdict == "near"
+    assert found.share < 1.5 / 510
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "share"),
+    [
+        ([[2.0, 2.0]], [[2.0, 1.0]], 0.5),  # nothing varies at all: against the value
+        ([[1.0, 3.0]], [[1.0, 2.5]], 0.25),  # one example: against the range of its numbers
+        ([[0.0]], [[0.0]], 0),
+        ([[0.0]], [[1e-9]], np.inf),
+        ([1, 2, 3, 4], [1, 2, 3, 0], 0.25),  # classes: a quarter differs
+        ([[0.0], [1.0]], [[0.0], [np.inf]], np.inf),
+    ],
+)
+def test_outputs_that_do_not_vary_whole_numbers_and_infinities(a, b, share):
+    assert agreement.compare(np.array(a), np.array(b))[""].share == share
+
+
+def test_what_is_refused():
+    with pytest.raises(ValueError, match=r"\['a'\] and \['b'\]"):
+        agreement.compare({"a": outputs()}, {"b": outputs()})
+    with pytest.raises(ValueError, match=r"output 'a' have the shapes \(50, 3\) and \(49, 3\)"):
+        agreement.compare({"a": outputs()}, {"a": outputs(49)})
+    with pytest.raises(ValueError, match="not all finite"):
+        agreement.compare(np.array([[np.nan]]), np.array([[1.0]]))
+
+
+def test_the_worst_output_decides():
+    near, far, hopeless = Agreement(0.01, 0), Agreement(0.3, 0.1), Agreement(0.2, 0.9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        agreement.check({"": near}, "the file", "do better")
+    with pytest.warns(UserWarning, match=r"the file is off by up to 0\.3 .* 10% .* output 'b', .*: do better"):
+        agreement.check({"a": near, "b": far}, "the file", "do better")
+    with pytest.raises(KeyError, match=r"0\.2 .*output 'c'"):
+        agreement.check({"b": far, "c": hopeless}, "the file", "do better", KeyError)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 100, 101, 1000])
+def test_examples_are_taken_from_the_whole_length(count):
+    taken = agreement.spread({"a": np.arange(count)})["a"]
+    assert len(set(taken)) == len(taken) == min(count, 100)
+    assert {taken[0], taken[-1]} == {0, count - 1}
