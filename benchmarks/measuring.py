@@ -1,6 +1,7 @@
 """How much an accuracy owes to the seed: one recipe, trained ten times on all of Fashion-MNIST.
 
     python course.py bench measuring
+    python course.py bench measuring --confirm    # one seed, after a change of code that should change nothing
 
 The recipe is chapter 01's: `mlp` with 32 hidden units, two epochs.  Nothing differs but the seed, so every difference
 that the table shows is chance; McNemar's test calls many of them significant, because it judges two trained
@@ -17,7 +18,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks._command import start
+from benchmarks._command import add_confirm, around, confirm, start, without
 from utils import data, models, recorded, training
 from utils.measure import statistics
 
@@ -47,10 +48,22 @@ def table(right: dict[int, np.ndarray]) -> list[dict[str, object]]:
     ]
 
 
+def confirm_one(dataset: data.Dataset) -> None:
+    """The first seed."""
+    bounds = around([row["test accuracy"] for row in recorded.load("measuring").rows])
+    rows = without(table({SEEDS[0]: hits(SEEDS[0], dataset)}), "others that differ significantly")
+    confirm("measuring", rows, key=["seed"], depends=[hits, table], trained={"test accuracy": lambda _: bounds})
+
+
 def main(arguments: list[str] | None = None) -> int:
-    argparse.ArgumentParser(description=__doc__.partition("\n")[0], epilog=f"  {COMMAND}").parse_args(arguments)
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], epilog=f"  {COMMAND}")
+    add_confirm(parser, "the first seed")
+    options = parser.parse_args(arguments)
     recorded.check_writable("measuring")
     dataset = data.load("fashion_mnist")
+    if options.confirm:
+        confirm_one(dataset)
+        return 0
     rows = table({seed: hits(seed, dataset) for seed in SEEDS})
     path = recorded.save("measuring", rows, command=COMMAND, depends=[hits, table], seeds=SEEDS)
     for row in rows:

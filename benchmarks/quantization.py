@@ -2,6 +2,7 @@
 
     python course.py bench quantization                 # all four parts, about 35 minutes on two cores
     python course.py bench quantization seeds growth    # only these; each makes data/results/quantization_PART.json
+    python course.py bench quantization tutorial --confirm    # a few rows: is the record still right?
 
 seeds     accuracy of every mode on five networks, each trained with three seeds; about 20 minutes
 growth    seconds that a conversion takes when the network has 1, 10 and 100 times the parameters; 3 minutes
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import utils  # noqa: F401  (settles how TensorFlow starts)
-from benchmarks._command import start
+from benchmarks._command import SPREAD, add_confirm, around, confirm, start, without
 from utils import data, models, recorded, training
 from utils.artifact import Artifact, ArtifactError
 from utils.deploy.tflite.tflite_model import TFLiteModel
@@ -44,8 +45,9 @@ PICTURES = {"int16x8": 2000}  # of the test set; all of it where kernels are fas
 
 
 def text(values: list[float], digits: int = 2) -> str:
-    """Mean ± half the 95 % interval of the mean."""
-    return f"{np.mean(values):.{digits}f} ± {T_95 * np.std(values, ddof=1) / len(values) ** 0.5:.{digits}f}"
+    """Mean ± half the 95 % interval of the mean; one value has no interval."""
+    half = T_95 * np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else np.nan
+    return f"{np.mean(values):.{digits}f} ± {half:.{digits}f}"
 
 
 def percent(artifact: Artifact, dataset: data.Dataset, pictures: int | None = None) -> float:
@@ -64,16 +66,16 @@ def made_in(mode: str, model: Any, samples: np.ndarray) -> Artifact:
 # ---------------------------------------------------------------- seeds
 
 
-def measure_seeds() -> list[dict]:
+def measure_seeds(networks: Sequence[str] = NETWORKS, seeds: Sequence[int] = SEEDS) -> list[dict]:
     """Accuracy of every mode over networks that were trained alike: one row for each network and mode.
 
     A file whose run ends the process has "aborts" in place of figures.  The networks that ship are in `networks`.
     """
     dataset = data.load("fashion_mnist")
     rows = []
-    for network in NETWORKS:
+    for network in networks:
         files: dict[str, list[Artifact]] = {mode: [] for mode in MODES}
-        for seed in SEEDS:
+        for seed in seeds:
             model = training.trained(network, dataset, seed=seed, fresh=False)
             for mode in MODES:
                 files[mode].append(made_in(mode, model, dataset.subset(SAMPLES, seed).x_train))
@@ -102,17 +104,24 @@ def over_seeds(scores: list[float] | None, whole: list[float]) -> dict[str, Any]
     return {"accuracy": text(scores), "lost": text(lost), "seeds": {"accuracy": scores, "lost": lost}}
 
 
+def confirm_seeds() -> None:
+    """Two networks of the first seed: all modes of dense layers, and of attention."""
+    rows = without(measure_seeds(("mlp", "transformer"), SEEDS[:1]), "accuracy", "lost")
+    bounds = {"seeds": lambda row: around([0.0, *row["seeds"]["accuracy"], *row["seeds"]["lost"]])}
+    confirm("quantization_seeds", rows, key=["network", "mode"], depends=ENTRIES["seeds"], trained=bounds)
+
+
 # ---------------------------------------------------------------- growth
 
 #: Units of the two hidden layers: about 10,000, 100,000 and 1,000,000 parameters, then three times that in layers.
 WIDTHS = {1: 12, 10: 109, 100: 680}
 
 
-def measure_growth(rounds: int = 15) -> list[dict]:
+def measure_growth(rounds: int = 15, sizes: Sequence[int] = tuple(WIDTHS)) -> list[dict]:
     """Median seconds of a conversion, sizes and modes in turns, and the growth against the smallest network."""
     samples = np.random.default_rng(0).random((100, 28, 28, 1), np.float32)
-    networks = {times: models.mlp(seed=0, hidden=(width, width)) for times, width in WIDTHS.items()}
-    seconds: dict[tuple, list[float]] = {(mode, times): [] for mode in ("dynamic", "int8") for times in WIDTHS}
+    networks = {times: models.mlp(seed=0, hidden=(WIDTHS[times], WIDTHS[times])) for times in sizes}
+    seconds: dict[tuple, list[float]] = {(mode, times): [] for mode in ("dynamic", "int8") for times in sizes}
     for number in range(rounds + 1):
         for (mode, times), found in seconds.items():
             start = time.perf_counter()
@@ -137,11 +146,24 @@ def measure_growth(rounds: int = 15) -> list[dict]:
     return rows
 
 
+def confirm_growth() -> None:
+    """The two small sizes.  A recorded interval is the least and the most of 15 rounds: a median lies inside."""
+    rows = without(measure_growth(5, (1, 10)), "low", "high")
+    confirm("quantization_growth", rows, key=["mode", "times"], depends=ENTRIES["growth"],
+            within={"growth": lambda row: (row["low"], row["high"])},
+            times={"seconds": _spread("seconds")})  # fmt: skip
+
+
+def _spread(column: str) -> Callable:
+    """A time of the same machine."""
+    return lambda row: recorded.widened(row[column], row[column], SPREAD)
+
+
 # ---------------------------------------------------------------- peer
 
 
-def peer_models() -> dict[str, Artifact]:
-    """Files that take at least 0.2 ms: the tool rounds to 0.01 ms."""
+def peer_models() -> dict[str, Callable[[], Artifact]]:
+    """What makes files that take at least 0.2 ms: the tool rounds to 0.01 ms."""
     import tf_keras
 
     x = np.random.default_rng(0).random((50, 96, 96, 3), np.float32)
@@ -150,22 +172,23 @@ def peer_models() -> dict[str, Artifact]:
     residual = models.residual_cnn((96, 96, 3), seed=0)
     transformer = models.transformer(seed=0, width=128, blocks=4)
     return {
-        "mlp 2048": convert(wide, "float32"),
-        "mlp 2048 dynamic": convert(wide, "dynamic"),
-        "residual_cnn 96": convert(residual, "float32"),
-        "residual_cnn 96 int8": convert(residual, "int8", x),
-        "MobileNetV2 96": convert(mobile, "float32"),
-        "MobileNetV2 96 int8": convert(mobile, "int8_float_io", x),
-        "transformer 128": convert(transformer, "float32"),
+        "mlp 2048": lambda: convert(wide, "float32"),
+        "mlp 2048 dynamic": lambda: convert(wide, "dynamic"),
+        "residual_cnn 96": lambda: convert(residual, "float32"),
+        "residual_cnn 96 int8": lambda: convert(residual, "int8", x),
+        "MobileNetV2 96": lambda: convert(mobile, "float32"),
+        "MobileNetV2 96 int8": lambda: convert(mobile, "int8_float_io", x),
+        "transformer 128": lambda: convert(transformer, "float32"),
     }
 
 
-def measure_peer(rounds: int = 9) -> list[dict]:
+def measure_peer(rounds: int = 9, names: Sequence[str] | None = None) -> list[dict]:
     """The tool and `utils.measure.timing` in turns, each 200 runs after 20; the ratio is taken round by round."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for name, made in peer_models().items():
-            path = made.save(Path(folder) / f"{name.replace(' ', '_')}.tflite")
+        makers = peer_models()
+        for name in names or makers:
+            path = makers[name]().save(Path(folder) / f"{name.replace(' ', '_')}.tflite")
             tool, ours = [], []
             for _ in range(rounds):
                 tool.append(tool_median(path))
@@ -184,6 +207,14 @@ def measure_peer(rounds: int = 9) -> list[dict]:
             )
             print(rows[-1], flush=True)
     return rows
+
+
+def confirm_peer() -> None:
+    """One file.  A recorded interval is the least and the most of nine rounds: a median lies inside."""
+    rows = without(measure_peer(5, ["residual_cnn 96"]), "low", "high")
+    confirm("quantization_peer", rows, key=["model"], depends=ENTRIES["peer"],
+            within={"ratio": lambda row: (row["low"], row["high"])},
+            times={column: _spread(column) for column in ("tool ms", "ours ms")})  # fmt: skip
 
 
 def tool_median(path: Path) -> float:
@@ -245,12 +276,12 @@ def tutorial_network(input_shape=(28, 28, 1), num_classes: int = 10, seed: int =
     )
 
 
-def measure_tutorial() -> list[dict]:
+def measure_tutorial(seeds: Sequence[int] = SEEDS) -> list[dict]:
     """One row for each way, all with four epochs in all; the tutorials' own settings beside ours."""
     dataset = data.load("mnist")
     flat = {part: getattr(dataset, part)[..., 0] for part in ("x_train", "x_test")}
     found: dict[str, list[tuple[float, Artifact]]] = {}
-    for seed in SEEDS:
+    for seed in seeds:
         for way, artifact in ways(dataset, flat["x_train"], seed).items():
             right = artifact.predict(flat["x_test"]).argmax(axis=-1) == dataset.y_test
             found.setdefault(way, []).append((round(100 * float(np.mean(right)), 4), artifact))
@@ -299,6 +330,14 @@ def ways(dataset: data.Dataset, x: np.ndarray, seed: int) -> dict[str, Artifact]
     }
 
 
+def confirm_tutorial() -> None:
+    """All ways with the first seed; what the mean decides is left out."""
+    rows = without(measure_tutorial(SEEDS[:1]), "accuracy", "as accurate")
+    gzip = {"gzip": lambda row: recorded.widened(row["gzip"], row["gzip"], 1.01)}
+    confirm("quantization_tutorial", rows, key=["way"], depends=ENTRIES["tutorial"],
+            trained={"seeds": lambda row: around(row["seeds"]), **gzip})  # fmt: skip
+
+
 # ---------------------------------------------------------------- the door
 
 PARTS: dict[str, tuple[Callable[[], list[dict]], str]] = {
@@ -328,11 +367,13 @@ ENTRIES: dict[str, list[Callable]] = {
     "tutorial": [measure_tutorial],
 }
 SEEDS_OF = {"growth": (0,), "peer": (0,)}
+CONFIRM = {"seeds": confirm_seeds, "growth": confirm_growth, "peer": confirm_peer, "tutorial": confirm_tutorial}
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", help=f"{', '.join(PARTS)}; all by default", default=[])
+    add_confirm(parser, "a few rows of each part")
     parser.add_argument("--time", metavar="FILE", help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
     if chosen.time:
@@ -341,6 +382,9 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     for part in chosen.parts or PARTS:
         recorded.check_writable(f"quantization_{part}")
+        if chosen.confirm:
+            CONFIRM[part]()
+            continue
         measure, notes = PARTS[part]
         recorded.save(
             f"quantization_{part}",

@@ -1,6 +1,7 @@
 """Measure quantization-aware against post-training quantization from 8 to 2 bits, and ways to recover accuracy.
 
     python course.py bench quantization_aware [bits] [recovery]
+    python course.py bench quantization_aware --confirm    # a few rows: are the records still right?
 
 About 15 minutes on one thread of a quiet machine.  Three seeds: each has a float network, pictures to fine-tune on and
 an order of its own.  Seed 0's network is the one that ships.  All fine-tuning has the same budget: 100 steps of 64
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,10 +23,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 
 import utils  # noqa: F401
-from benchmarks._command import start
+from benchmarks._command import add_confirm, around, confirm, start, without
 from utils import data, recorded, training
 from utils.optimize import pruning, recovery
-from utils.optimize.keras_copy import copy_model
+from utils.optimize.keras_graph import rebuild
 from utils.optimize.quantization import aware_ranges
 from utils.optimize.quantization.aware import quantize_aware
 
@@ -62,8 +64,9 @@ def lost(before: float, model: tf_keras.Model, dataset: data.Dataset) -> float:
 
 
 def with_interval(values: list[float]) -> dict[str, float]:
-    """Mean and half the 95 % interval of the mean over three seeds."""
-    return {"mean": float(np.mean(values)), "half": float(T_95 * np.std(values, ddof=1) / len(values) ** 0.5)}
+    """Mean and half the 95 % interval of the mean over three seeds; one value has no interval."""
+    half = T_95 * np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else np.nan
+    return {"mean": float(np.mean(values)), "half": float(half)}
 
 
 def text(values: list[float]) -> str:
@@ -74,18 +77,20 @@ def named(bits: int | tuple[int, int]) -> str:
     return "{} / {}".format(*((bits, bits) if isinstance(bits, int) else bits))
 
 
-def measure_bits(dataset: data.Dataset) -> list[dict]:
+def measure_bits(
+    dataset: data.Dataset, networks: Mapping[str, tuple] = NETWORKS, seeds: Sequence[int] = SEEDS
+) -> list[dict]:
     """One row for each network, width and rate: points lost after training and with training, over the seeds."""
     rows, control = [], []
-    for network, widths in NETWORKS.items():
-        floats = {seed: training.trained(network, seed=seed, fresh=False) for seed in SEEDS}
+    for network, widths in networks.items():
+        floats = {seed: training.trained(network, seed=seed, fresh=False) for seed in seeds}
         before = {seed: training.share_correct(model, dataset.x_test, dataset.y_test) for seed, model in floats.items()}
         gentle = GENTLE.get(network, ())
         for rate, group in ((RATE, ("float", *widths)), (GENTLE_RATE, ("float", *gentle) if gentle else ())):
             for bits in group:
                 found = [
                     measure_one(floats[seed], before[seed], bits, sample(dataset, seed), rate, seed, dataset)
-                    for seed in SEEDS
+                    for seed in seeds
                 ]
                 columns = {name: [one[name] for one in found] for name in found[0]}
                 control = columns["trained"] if bits == "float" else control
@@ -116,7 +121,7 @@ def row_of(network: str, bits, rate: float, columns: dict[str, list[float]], con
 def measure_one(model, before: float, bits, pairs, rate: float, seed: int, dataset: data.Dataset) -> dict[str, float]:
     """Points lost by post-training quantization with two kinds of ranges, and by training with the same quantizers."""
     if bits == "float":  # what the same fine-tuning does without any rounding
-        trained, found = copy_model(model), {"minmax": 0.0, "mse": 0.0}
+        trained, found = rebuild(model), {"minmax": 0.0, "mse": 0.0}
     else:
         trained, found = quantize_aware(model, bits), {}
         for clip in ("minmax", "mse"):  # training starts from the second
@@ -126,14 +131,16 @@ def measure_one(model, before: float, bits, pairs, rate: float, seed: int, datas
     return found | {"trained": lost(before, trained, dataset)}
 
 
-def measure_recovery(dataset: data.Dataset) -> list[dict]:
+def measure_recovery(
+    dataset: data.Dataset, recipes: Mapping[str, dict] = RECIPES, seeds: Sequence[int] = SEEDS
+) -> list[dict]:
     """One row for each recipe: points lost by a 3-bit and by a pruned network after the same number of steps."""
-    floats = {seed: training.trained("residual_cnn", seed=seed, fresh=False) for seed in SEEDS}
+    floats = {seed: training.trained("residual_cnn", seed=seed, fresh=False) for seed in seeds}
     before = {seed: training.share_correct(model, dataset.x_test, dataset.y_test) for seed, model in floats.items()}
     rows = []
-    for recipe, options in {"none": None, **RECIPES}.items():
+    for recipe, options in {"none": None, **recipes}.items():
         found = {
-            kind: [recover_one(kind, floats[seed], before[seed], options, seed, dataset) for seed in SEEDS]
+            kind: [recover_one(kind, floats[seed], before[seed], options, seed, dataset) for seed in seeds]
             for kind in ("3 bits", "90 % pruned")
         }
         rows.append({"recipe": recipe, **{kind: text(values) for kind, values in found.items()}, "lost": found})
@@ -154,16 +161,39 @@ def recover_one(kind: str, model, before: float, options, seed: int, dataset: da
     return lost(before, damaged, dataset)
 
 
+def confirm_bits(dataset: data.Dataset) -> None:
+    """The network that ships, with 4 bits and as the control."""
+    rows = measure_bits(dataset, {"mlp": (4,)}, SEEDS[:1])
+    texts = ("min-max", "mse", "trained", "trained − control", "gain over mse")
+    bounds = {"lost": lambda row: around([figure for seeds in row["lost"].values() for figure in seeds])}
+    key = ["network", "bits", "rate"]
+    confirm("quantization_aware_bits", without(rows, *texts), key=key, depends=[measure_bits], trained=bounds)
+
+
+def confirm_recovery(dataset: data.Dataset) -> None:
+    """The network that ships, damaged in both ways, and recovered by the first recipe that is not too gentle."""
+    recipe = "rate 0.001, falling"
+    rows = without(measure_recovery(dataset, {recipe: RECIPES[recipe]}, SEEDS[:1]), "3 bits", "90 % pruned")
+    bounds = {"lost": lambda row: around([figure for seeds in row["lost"].values() for figure in seeds])}
+    confirm("quantization_aware_recovery", rows, key=["recipe"], depends=[measure_recovery], trained=bounds)
+
+
+CONFIRM = {"bits": confirm_bits, "recovery": confirm_recovery}
 PARTS = {"bits": measure_bits, "recovery": measure_recovery}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", help="bits, recovery; both by default", default=[])
-    parts = parser.parse_args().parts or list(PARTS)
+    add_confirm(parser, "a few rows of each part")
+    chosen = parser.parse_args()
+    parts = chosen.parts or list(PARTS)
     dataset = data.load("fashion_mnist")
     for part in parts:
         recorded.check_writable(f"quantization_aware_{part}")
+        if chosen.confirm:
+            CONFIRM[part](dataset)
+            continue
         recorded.save(
             f"quantization_aware_{part}",
             PARTS[part](dataset),

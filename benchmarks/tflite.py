@@ -1,6 +1,7 @@
 """How a .tflite file's time grows: with the batch, the size of the network, the threads and the kernels.
 
     python course.py bench tflite
+    python course.py bench tflite --confirm    # a few rows, after a change of code that should change nothing
 
 Untrained networks, because times do not depend on the weights' values: `depthwise_cnn`, and `mlp` with two hidden
 layers of 32 to 2,048 units.  All sides are timed in turns in one process, three times over; a row has the median
@@ -18,7 +19,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks._command import start
+from benchmarks._command import SPREAD, add_confirm, confirm, start, without
 from utils import models, recorded
 from utils.deploy.tflite import session
 from utils.deploy.tflite.tflite_model import TFLiteModel
@@ -30,6 +31,7 @@ COMMAND = "python course.py bench tflite"
 SEEDS = [0, 1, 2]
 WIDTHS, BATCHES = (32, 64, 128, 256, 512, 1024, 2048), (1, 2, 4, 8, 16, 32, 64)
 ROUNDS = 40
+KEY = ("varied", "network", "batch", "threads", "kernels")
 CNN = "depthwise_cnn"
 
 
@@ -78,9 +80,22 @@ def measured(rows: list[dict]) -> list[dict[str, object]]:
     return made
 
 
+def confirm_some() -> None:
+    """One row of each kind that takes long enough to be timed well; bytes and MACs are exact."""
+    chosen = [("batch", CNN, 16), ("size", "mlp 512", 1), ("threads", CNN, 16), ("kernels", CNN, 1)]
+    rows = measured([row for row in plan() if (row["varied"], row["network"], row["batch"]) in chosen])
+    bounds = {"ms": lambda row: recorded.widened(row["ms low"], row["ms high"], SPREAD)}
+    confirm("tflite_growth", without(rows, "ms low", "ms high"), key=KEY, depends=[plan, measured], times=bounds)
+
+
 def main(arguments: list[str] | None = None) -> int:
-    argparse.ArgumentParser(description=__doc__.partition("\n")[0], epilog=f"  {COMMAND}").parse_args(arguments)
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], epilog=f"  {COMMAND}")
+    add_confirm(parser, "a few rows")
+    options = parser.parse_args(arguments)
     recorded.check_writable("tflite_growth")
+    if options.confirm:
+        confirm_some()
+        return 0
     rows = measured(plan())
     path = recorded.save("tflite_growth", rows, command=COMMAND, depends=[plan, measured], seeds=SEEDS)
     for row in rows:

@@ -4,6 +4,7 @@
     python course.py bench toolkit layers     # data/results/toolkit_layers.json
     python course.py bench toolkit layers LSTM Add    # only these rows anew; the others stay as recorded
     python course.py bench toolkit below      # data/results/toolkit_below.json
+    python course.py bench toolkit --confirm  # a few rows of each: are the records still right?
 
 `layers` is exact: another machine gives the same words.  `below` is times, of the machine it names: XLA,
 bfloat16 and oneDNN against plain TensorFlow, for each shared network, medians of runs that take turns.
@@ -16,6 +17,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -24,11 +26,15 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import utils
-from benchmarks._command import start
+from benchmarks._command import SPREAD, add_confirm, confirm, start
 from utils import recorded
 
 BATCH = 32
 NETWORKS = ("mlp", "lenet5", "depthwise_cnn", "residual_cnn")
+
+#: Tried anew by --confirm: a plain kernel, a depthwise one, a recurrent layer, one without weights, normalization.
+CONFIRM_LAYERS = ("Dense", "DepthwiseConv2D", "LSTM", "Add", "BatchNormalization alone")
+CONFIRM_NETWORKS = ("mlp", "lenet5")
 
 
 def record_layers(names: list[str]) -> None:
@@ -36,11 +42,11 @@ def record_layers(names: list[str]) -> None:
     from utils.optimize.toolkit.layer_samples import LAYERS
 
     recorded.check_writable("toolkit_layers")
-    old = recorded.load("toolkit_layers").rows if names else []
+    old = recorded.load("toolkit_layers") if names else None
     if names and (changed := recorded.changes("toolkit_layers")):
         raise recorded.Refused(f"the other rows were measured with other code ({changed[0]}): measure all of them")
     cells = measured_layers(names or list(LAYERS))
-    for row in old:
+    for row in old.rows if old else []:
         if row["layer"] not in names:
             cells.setdefault(row["layer"], []).append(row)
     rows = [row for name in LAYERS for row in cells[name]]
@@ -51,7 +57,14 @@ def record_layers(names: list[str]) -> None:
         depends=[measured_layers],
         seeds=[0],
         notes="way_out is the first that worked; an empty one means that none was needed or none worked.",
+        confirmed=old.confirmed if old else (),
     )
+
+
+def confirm_layers() -> None:
+    """Exact on every machine."""
+    rows = [row for cells in measured_layers(list(CONFIRM_LAYERS)).values() for row in cells]
+    confirm("toolkit_layers", rows, key=["layer", "technique"], depends=[measured_layers])
 
 
 def measured_layers(names: list[str]) -> dict[str, list[dict]]:
@@ -68,10 +81,10 @@ def measured_layers(names: list[str]) -> dict[str, list[dict]]:
     return cells
 
 
-def measured_below() -> list[dict]:
+def measured_below(networks: Sequence[str] = NETWORKS) -> list[dict]:
     """XLA and bfloat16 in one process; oneDNN is chosen when TensorFlow starts, so it needs two."""
-    onednn = _onednn()
-    return [{"network": name, "batch": BATCH, **_in_process(name), "oneDNN": onednn[name]} for name in NETWORKS]
+    onednn = _onednn(networks)
+    return [{"network": name, "batch": BATCH, **_in_process(name), "oneDNN": onednn[name]} for name in networks]
 
 
 def record_below() -> None:
@@ -84,6 +97,16 @@ def record_below() -> None:
         seeds=[0],
         notes="time as a multiple of plain TensorFlow's; above 1 is slower. One thread.",
     )
+
+
+def confirm_below() -> None:
+    """Ratios of times: a row has no interval, so each figure gets the spread of medians."""
+    bounds = {
+        column: lambda row, column=column: recorded.widened(row[column], row[column], SPREAD)
+        for column in ("XLA", "bfloat16", "oneDNN")
+    }
+    rows = measured_below(CONFIRM_NETWORKS)
+    confirm("toolkit_below", rows, key=["network", "batch"], depends=[measured_below, _child], times=bounds)
 
 
 def _in_process(name: str) -> dict[str, float]:
@@ -100,23 +123,27 @@ def _in_process(name: str) -> dict[str, float]:
     return {kind: round(times[kind].median / times["plain"].median, 2) for kind in ("XLA", "bfloat16")}
 
 
-def _onednn() -> dict[str, float]:
+def _onednn(networks: Sequence[str]) -> dict[str, float]:
     """Medians over three pairs of processes that take turns."""
-    ratios: dict[str, list[float]] = {name: [] for name in NETWORKS}
+    ratios: dict[str, list[float]] = {name: [] for name in networks}
     for _ in range(3):
         seconds = {}
         for switch in ("0", "1"):
             environment = os.environ | {"TF_ENABLE_ONEDNN_OPTS": switch}
             done = subprocess.run(
-                [sys.executable, __file__, "child"], capture_output=True, text=True, check=True, env=environment
+                [sys.executable, __file__, "child", *networks],
+                capture_output=True,
+                text=True,
+                check=True,
+                env=environment,
             )
             seconds[switch] = json.loads(done.stdout.splitlines()[-1])
-        for name in NETWORKS:
+        for name in networks:
             ratios[name].append(seconds["1"][name] / seconds["0"][name])
     return {name: round(float(np.median(values)), 2) for name, values in ratios.items()}
 
 
-def _child() -> None:
+def _child(networks: Sequence[str]) -> None:
     import tensorflow as tf
 
     from utils import models
@@ -124,22 +151,23 @@ def _child() -> None:
     from utils.optimize.toolkit.beneath import forward
 
     x = tf.constant(np.random.default_rng(0).random((BATCH, 28, 28, 1), dtype=np.float32))
-    calls = {name: forward(models.ARCHITECTURES[name](seed=0)) for name in NETWORKS}
+    calls = {name: forward(models.ARCHITECTURES[name](seed=0)) for name in networks}
     times = latency({name: lambda call=call: call(x).numpy() for name, call in calls.items()}, rounds=30, warmup=5)
-    print(json.dumps({name: times[name].median for name in NETWORKS}))
+    print(json.dumps({name: times[name].median for name in networks}))
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="?", choices=["all", "layers", "below", "child"], default="all")
     parser.add_argument("rows", nargs="*", help="with layers: names of rows")
+    add_confirm(parser, "a few rows")
     chosen = parser.parse_args(arguments)
     if chosen.what == "child":
-        return _child()
+        return _child(chosen.rows)
     if chosen.what in ("all", "layers"):
-        record_layers(chosen.rows)
+        confirm_layers() if chosen.confirm else record_layers(chosen.rows)
     if chosen.what in ("all", "below"):
-        record_below()
+        confirm_below() if chosen.confirm else record_below()
     return None
 
 

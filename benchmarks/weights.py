@@ -1,6 +1,7 @@
 """Train the networks that the chapters share, and store their weights in data/weights.
 
     python course.py bench weights [NAME-DATASET …]
+    python course.py bench weights --confirm [NAME-DATASET …]    # are they still what ships? Without names: CONFIRM
 
 Each network is trained twice from seed 0: with the schedule below, whose weights ship, and with the shorter one
 that `training.trained` uses when it has to train.  Schedules were chosen by validation accuracy; the test set is
@@ -14,6 +15,7 @@ import functools
 import hashlib
 import math
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -21,7 +23,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks._command import start
+from benchmarks._command import add_confirm, around, confirm, start, without
 from utils import data, files, models, recorded, training
 
 COMMAND = "python course.py bench weights"
@@ -38,6 +40,9 @@ SCHEDULES = {
 }
 
 LEARNING_RATE = 2e-3
+
+#: Trained anew by --confirm: dense layers on real pictures, and the only kind with attention and normalization.
+CONFIRM = ("mlp-fashion_mnist", "transformer-fashion_mnist")
 
 
 def wilson(correct: int, total: int, z: float = 1.96) -> tuple[float, float]:
@@ -71,12 +76,12 @@ def tested(model, dataset: data.Dataset) -> dict[str, float]:
     return {"test_accuracy": correct / len(dataset.y_test), "low": round(low, 4), "high": round(high, 4)}
 
 
-def measure(architecture: str, name: str) -> list[dict]:
+def measure(architecture: str, name: str, folder: Path = training.WEIGHTS) -> list[dict]:
     """Train one network by both schedules, store the weights of the longer one; two rows of the record."""
     dataset = data.load(name)
     epochs, shift = SCHEDULES[architecture, name]
     model, long = train(architecture, dataset, epochs, shift)
-    path = training.shipped_path(architecture, name)
+    path = folder / training.shipped_path(architecture, name).name
     training.save_weights(model, path)
     rows = [{**long, "schedule": "shipped", **tested(model, dataset), "bytes": path.stat().st_size}]
     model, short = train(architecture, dataset, training.EPOCHS[architecture], 0)
@@ -90,12 +95,35 @@ def write_checksums() -> None:
     files.write_bytes(training.WEIGHTS / "SHA256SUMS", "".join(lines).encode())
 
 
-def kept_rows() -> list[dict]:
-    """The rows that this code measured before: those of another code would be passed off as its own."""
+def kept() -> tuple[list[dict], list[dict]]:
+    """Rows and confirmations of this code: rows of another code would be passed off as its own."""
     try:
-        return [] if recorded.changes("weights") else recorded.load("weights").rows
+        old = recorded.load("weights")
+        return ([], []) if recorded.changes("weights") else (old.rows, old.confirmed)
     except FileNotFoundError:
-        return []
+        return [], []
+
+
+def confirm_some(pairs: list[tuple[str, str]]) -> None:
+    """Train these anew beside the weights that ship, whose bytes they must have on the processor that made them.
+
+    Elsewhere the file may be 1 % longer or shorter, since it is compressed.
+    """
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for pair in pairs:
+            rows += without(measure(*pair, Path(folder)), "core_seconds")
+            shipped = training.shipped_path(*pair)
+            at_home = recorded.processor() in recorded.load("weights").processors
+            if at_home and (Path(folder) / shipped.name).read_bytes() != shipped.read_bytes():
+                raise recorded.Refused(
+                    f"{shipped.name} has other bytes when it is trained now; all must be trained again"
+                )
+    accuracy = ["val_accuracy", "test_accuracy", "low", "high"]
+    confirm("weights", rows, key=["architecture", "dataset", "schedule"], depends=[measure], trained={
+        **dict.fromkeys(accuracy, lambda row: around([row["low"], row["high"]])),
+        "bytes": lambda row: recorded.widened(row["bytes"], row["bytes"], 1.01),
+    })  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -105,12 +133,17 @@ def main(argv: list[str] | None = None) -> int:
         prog="course.py bench weights", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="*", metavar="NAME-DATASET", help=f"one or more of {', '.join(known)}")
-    names = parser.parse_args(argv).names or list(known)
+    add_confirm(parser, f"the named ones, or {' and '.join(CONFIRM)}")
+    options = parser.parse_args(argv)
+    names = options.names or list(CONFIRM if options.confirm else known)
     unknown = [name for name in names if name not in known]
     if unknown:
         parser.error(f"there is no {unknown[0]!r}; pass one or more of {', '.join(known)}")
     recorded.check_writable("weights")
-    rows, order = kept_rows(), {pair: place for place, pair in enumerate(SCHEDULES)}
+    if options.confirm:
+        confirm_some([known[name] for name in names])
+        return 0
+    (rows, confirmed), order = kept(), {pair: place for place, pair in enumerate(SCHEDULES)}
     if len(names) < len(known) and not rows:
         parser.error("the recorded networks were trained with other code: train all of them")
     for name in names:  # stored after each, so that an interrupted run keeps what is done
@@ -118,6 +151,7 @@ def main(argv: list[str] | None = None) -> int:
         rows.sort(key=lambda row: (order[row["architecture"], row["dataset"]], row["schedule"] != "shipped"))
         write_checksums()
         recorded.save("weights", rows, command=COMMAND, depends=[measure], seeds=[training.SHIPPED_SEED],
+                      confirmed=confirmed if len(names) < len(known) else (),
                       notes="core_seconds: processor time of one thread; low, high: 95 % Wilson interval")  # fmt: skip
         for row in rows:
             if (row["architecture"], row["dataset"]) == known[name]:

@@ -90,14 +90,23 @@ def test_weights_that_are_not_finite_are_named_wherever_they_are(layer, shape, p
     checks.check_built(model)
 
 
+def test_tables_of_words_are_no_weights():
+    words = K.TextVectorization(9, output_sequence_length=2, name="words")
+    words.adapt(["a b"])
+    model = tf_keras.Sequential([K.Input((1,), dtype="string"), words, K.Embedding(9, 2)])
+    checks.check_model(model)
+    with pytest.raises(ValueError, match=r"prepares text or tables \(.*words.*\), .*x = layer\(text\)"):
+        checks.check_model(model, graph=True)
+
+
 # ---------------------------------------------------------------- arrays
 
 
 @pytest.mark.parametrize(
     "x, error, said",
     [
-        (np.zeros((2, 3)), ValueError, r"fruit has shape \(2, 3\); the model takes \(n, 4\)"),
-        (np.zeros(4), ValueError, "has shape"),
+        (np.zeros((2, 3)), ValueError, r"fruit takes shape \(n, 4\), .*; got \(2, 3\)"),
+        (np.zeros(4), ValueError, "takes shape"),
         (np.zeros((0, 4)), ValueError, "fruit is empty"),
         ([np.zeros((2, 4))] * 2, ValueError, "1 inputs, fruit has 2"),
         ([], ValueError, "1 inputs, fruit has 0"),
@@ -159,7 +168,7 @@ def test_several_inputs_are_put_in_the_models_order():
         assert [x.shape for x in checks.fitting_inputs(model, given_)] == [(5, 3), (5, 7, 2)]
     with pytest.raises(ValueError, match=r"arrays have \[5, 4\] examples"):
         checks.fitting_inputs(model, [b, a[:4]])
-    with pytest.raises(ValueError, match="of input 'a' has shape"):
+    with pytest.raises(ValueError, match="of input 'a' takes shape"):
         checks.fitting_inputs(model, [b, b])
     keyed = tf_keras.Model({"z": model.inputs[1], "y": model.inputs[0]}, model.outputs)
     assert [x.shape for x in checks.fitting_inputs(keyed, {"y": b, "z": a})] == [(5, 3), (5, 7, 2)]

@@ -108,7 +108,7 @@ def test_several_inputs_and_outputs_go_by_name(keras):
 @pytest.mark.parametrize(
     ("x", "error", "sentence"),
     [
-        (np.zeros((2, 8, 8), np.float32), ValueError, r"shape \(2, 8, 8\); pass \(n, 8, 8, 1\)"),
+        (np.zeros((2, 8, 8), np.float32), ValueError, r"takes shape \(n, 8, 8, 1\).*got \(2, 8, 8\)"),
         (np.zeros((0, 8, 8, 1), np.float32), ValueError, "is empty"),
         (np.zeros((1, 8, 8, 1), np.uint8), TypeError, "is uint8, the model takes float32"),
         (np.full((1, 8, 8, 1), np.nan, np.float32), ValueError, "NaN"),

@@ -264,6 +264,131 @@ def test_a_processor_in_short(processor, brief):
     assert recorded.short(processor) == brief
 
 
+# ---------------------------------------------------------------- confirming
+
+
+def change_code(repository):
+    (repository / "benchmarks/sizes.py").write_text(CODE.replace("return 1", "return 2"))
+
+
+def confirm(rows, **how):
+    how = {"key": ["model"], "depends": [measure_in(recorded.ROOT), "data.npz"]} | how
+    return recorded.confirm("sizes", rows, **how)
+
+
+def test_rows_that_come_out_alike_renew_the_digests_and_say_so(repository, shown):
+    save()
+    before = recorded.load("sizes")
+    change_code(repository)
+    assert recorded.stale("sizes")
+    confirm([{"model": "mlp", "bytes": np.int64(9)}])
+    after = recorded.load("sizes")  # its seal fits
+    assert not recorded.stale("sizes") and after.digests != before.digests
+    assert (after.rows, after.made_on, after.command) == (before.rows, before.made_on, before.command)
+    (entry,) = after.confirmed
+    assert entry["rows"] == [{"model": "mlp"}] and entry["processor"] == recorded.processor()
+    assert entry["changed"] == ["benchmarks.sizes:helper has changed"]
+    recorded.show("sizes")
+    assert shown["caption"].endswith(f"seeds 0, 1; confirmed on {entry['date']} by 1 row")
+    confirm(before.rows)
+    assert [len(each["rows"]) for each in recorded.load("sizes").confirmed] == [1, 2]
+    assert recorded.load("sizes").confirmed[1]["changed"] == []
+
+
+ROW = {"model": "mlp", "seeds": {"lost": [0.1, 0.2]}, "yes": True, "ms": 5.0, "ms low": 4.0, "ms high": 6.0}
+TIMES = {"ms": lambda row: recorded.widened(row["ms low"], row["ms high"], 1.5)}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"seeds": {"lost": [0.1]}},
+        {"seeds": {"lost": [0.1, 0.2]}, "yes": True},
+        {"ms": 4.0 / 1.5},
+        {"ms": 9.0, "yes": True},
+    ],
+)
+def test_a_row_that_agrees(repository, row):
+    save(rows=[ROW])
+    change_code(repository)
+    confirm([{"model": "mlp"} | row], within=TIMES)
+    assert not recorded.stale("sizes")
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"seeds": {"lost": [0.1, 0.3]}}, r"'seeds' of .*'mlp'.* is .*0\.3.* and was .*0\.2"),
+        ({"seeds": {"lost": [0.2]}}, "'seeds' of"),
+        ({"seeds": {"lost": []}}, "'seeds' of"),
+        ({"seeds": {"lost": [0.1, 0.2, 0.3]}}, "'seeds' of"),
+        ({"seeds": {}}, "'seeds' of"),
+        ({"seeds": None}, "'seeds' of"),
+        ({"yes": False}, "'yes' of .* is False now and was True"),
+        ({"yes": 1}, "'yes' of"),
+        ({"ms": 9.1}, r"'ms' of .* is 9\.1 now, outside 2\.667 to 9"),
+        ({"ms": 2.6}, "'ms' of"),
+        ({"ms": "aborts"}, "'ms' of .* is 'aborts' now"),
+        ({"ms": None}, "'ms' of"),
+        ({"speed": 1}, "no column 'speed'"),
+    ],
+)
+def test_a_row_that_differs_is_refused_by_its_figure_and_the_record_stays(repository, row, said):
+    before = save(rows=[ROW]).read_bytes()
+    change_code(repository)
+    with pytest.raises(recorded.Refused, match=f"{said}.*sizes.json cannot be confirmed: all of it must be measured"):
+        confirm([{"model": "mlp", "ms": 5.0} | row], within=TIMES)
+    assert (repository / "data/results/sizes.json").read_bytes() == before and recorded.stale("sizes")
+
+
+def test_on_another_processor_trained_figures_vary_and_times_are_not_compared(repository, monkeypatch):
+    save(rows=[ROW])
+    how = {"within": {}, "times": TIMES, "trained": {"seeds": lambda row: (0.0, 0.3)}}
+    other = {"model": "mlp", "seeds": {"lost": [0.3]}, "ms": 900.0}
+    with pytest.raises(recorded.Refused, match="'seeds'"):
+        confirm([other], **how)
+    monkeypatch.setattr(recorded, "processor", lambda: "another one")
+    confirm([other], **how)
+    assert recorded.load("sizes").confirmed[0]["processor"] == "another one"
+    for wrong in ({"seeds": {"lost": [0.31]}}, {"yes": False}):
+        with pytest.raises(recorded.Refused, match=f"'{next(iter(wrong))}'"):
+            confirm([other | wrong], **how)
+
+
+@pytest.mark.parametrize("wrong", [{"rows": []}, {"rows": [{"model": "mlp"}]}, {"depends": []}])
+def test_nothing_confirms_nothing(repository, wrong):
+    save()
+    with pytest.raises(ValueError, match="nothing was measured that could confirm 'sizes'"):
+        confirm(**{"rows": [{"model": "mlp", "bytes": 9}]} | wrong)
+
+
+def test_a_row_that_was_never_recorded_confirms_nothing(repository):
+    save()
+    with pytest.raises(recorded.Refused, match=r"0 rows of the recorded result 'sizes' have .*'rnn'"):
+        confirm([{"model": "rnn", "bytes": 9}])
+
+
+def test_a_confirmation_under_a_newer_release_counts_for_it(repository, monkeypatch):
+    monkeypatch.setattr(recorded, "_PACKAGES", ("numpy",))
+    monkeypatch.setattr(recorded.metadata, "version", lambda name: "2.21.1")
+    save()
+    monkeypatch.setattr(recorded.metadata, "version", lambda name: "2.22.0")
+    confirm([{"model": "mlp", "bytes": 9}])
+    found = recorded.load("sizes")
+    assert recorded.changes("sizes") == [] and found.made_on["packages"] == {"numpy": "2.21.1"}
+    assert found.confirmed[0]["changed"] == ["numpy is 2.22.0 now, and was 2.21.1"]
+
+
+def test_confirmations_go_with_the_rows_that_they_confirm(repository):
+    save()
+    confirm([{"model": "mlp", "bytes": 9}])
+    entries = recorded.load("sizes").confirmed
+    save(confirmed=entries)
+    assert recorded.load("sizes").confirmed == entries
+    save()
+    assert recorded.load("sizes").confirmed == []
+
+
 # ---------------------------------------------------------------- the records of this repository
 
 

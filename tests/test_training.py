@@ -194,7 +194,7 @@ BAD_DATA = {
     "infinite": ((with_value(-np.inf), Y), "NaN or infinity"),
     "0..255 as floats": ((with_value(255), Y), "reach from 0 to 255; pass values in"),
     "0..255 as bytes": ((X.astype(np.uint8), Y), "are uint8; pass floats"),
-    "text": ((X.astype(str), Y), "pass floats"),
+    "text": ((X.astype(str), Y), "text or objects .* prepare them before"),
     "no channel axis": ((X[..., 0], Y), r"have shape \(4, 8, 8\); mlp takes \(None, 8, 8, 1\)"),
     "other size": ((X[:, :7], Y), r"have shape \(4, 7, 8, 1\)"),
     "label too large": ((X, Y + 7), "labels reach from 7 to 10"),

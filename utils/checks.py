@@ -8,7 +8,8 @@ Answers are sentences: what was passed, and what to pass instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import difflib
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,8 @@ def check_keras(model: Any, *, what: str = "model") -> None:
 def check_model(model: Any, *, what: str = "model", graph: bool = False) -> None:
     """Raise a sentence unless `model` is a tf_keras model that is built, computes in float32 and has finite weights.
 
-    what: its name in the sentence.  graph: it must also be Sequential or functional, so that its layers can be walked.
+    what: its name in the sentence.  graph: it must also be Sequential or functional, without layers for text or tables,
+        so that its layers can be walked and copied.
     Raises TypeError for what is no tf_keras model, else ValueError.
     """
     check_built(model, what=what, graph=graph)
@@ -60,6 +62,23 @@ def check_built(model: Any, *, what: str = "model", graph: bool = False) -> None
             f"{label} is not built: it has no known input shape yet. Give a Sequential model an Input layer; call a "
             "subclassed one once on a batch, model(x[:1])"
         )
+    if graph:
+        _check_numbers(model, label)
+
+
+def _check_numbers(model: Any, label: str) -> None:
+    """Text and tables (TextVectorization, for example) cannot be copied as arrays."""
+    tables = [
+        layer.name
+        for layer in model.layers
+        if any(len(own_weights(part)) < len(_attached(part)) for part in all_layers(layer))
+    ]
+    text = [spec.name for spec in input_specs(model) if spec.dtype == "string"]
+    if tables or text:
+        raise ValueError(
+            f"{label} prepares text or tables ({', '.join(tables or text)}), which are no numbers: prepare the data "
+            "before, x = layer(text), and pass the model that begins behind that layer"
+        )
 
 
 def _check_dtypes(model: Any, label: str) -> None:
@@ -78,7 +97,7 @@ def _check_dtypes(model: Any, label: str) -> None:
 def check_finite(model: Any, *, what: str = "model") -> None:
     """Raise ValueError that names the layer and the weight if a weight is NaN or infinite."""
     for layer in all_layers(model):
-        for weight in _own_weights(layer):
+        for weight in own_weights(layer):
             values = weight.numpy()
             if values.dtype.kind != "f" or np.isfinite(values).all():
                 continue
@@ -89,8 +108,12 @@ def check_finite(model: Any, *, what: str = "model") -> None:
             )
 
 
-def _own_weights(layer: Any) -> list[Any]:
-    """A layer's weights without those of the layers inside, which `all_layers` gives by themselves."""
+def own_weights(layer: Any) -> list[Any]:
+    """A layer's arrays, not the tables of words, and not those of the layers inside, which `all_layers` gives."""
+    return [weight for weight in _attached(layer) if hasattr(weight, "numpy")]
+
+
+def _attached(layer: Any) -> list[Any]:
     return [*layer._trainable_weights, *layer._non_trainable_weights]
 
 
@@ -116,6 +139,16 @@ def input_specs(model: Any) -> list[Any]:
 def input_names(model: Any) -> list[str]:
     """The names of the inputs, in the order of `input_specs`; a converted file's inputs are called the same."""
     return list(getattr(model, "input_names", None) or [spec.name for spec in input_specs(model)])
+
+
+# ---------------------------------------------------------------- words
+
+
+def check_choice(what: str, value: Any, known: Collection[str]) -> None:
+    """Raise ValueError unless `value` is one of the `known` words; what: the argument's name in the sentence."""
+    if value not in known:
+        near = difflib.get_close_matches(str(value), known, 1, cutoff=0)
+        raise ValueError(f"no {what} {value!r}; did you mean {near[0]!r}? There are {', '.join(known)}")
 
 
 # ---------------------------------------------------------------- arrays
@@ -170,7 +203,7 @@ def _parts(x: Any, names: list[str], keys: list[str], what: str) -> list[Any]:
 def fitting_array(x: Any, shape: Any, dtype: Any, what: str = "calibration") -> np.ndarray:
     """`x` as an array of `dtype` that fits `shape`, the batch in front; None or -1 in a shape stand for any size."""
     array = as_array(x, shape, what)
-    _check_shape(array, shape, what)
+    check_shape(array, shape, what)
     return _cast(array, np.dtype(getattr(dtype, "as_numpy_dtype", dtype)), shape, what)
 
 
@@ -196,14 +229,15 @@ def _concatenated(x: Any) -> str:
     return "np.concatenate([…]) or np.stack([…])"
 
 
-def _check_shape(array: np.ndarray, shape: Any, what: str) -> None:
+def check_shape(array: np.ndarray, shape: Any, what: str) -> None:
+    """Raise ValueError unless the array has examples and fits `shape`, the batch in front; None or -1 is any size."""
     if getattr(shape, "rank", 0) is None:  # unknown
         shape = (None, *array.shape[1:])
     if array.ndim == len(shape) and array.size == 0:
         raise ValueError(f"{what} is empty (shape {array.shape}); pass at least one example, {_listed(shape)}")
     sizes = zip(array.shape[1:], tuple(shape)[1:], strict=False)
     if array.ndim != len(shape) or any(want not in (None, -1, have) for have, want in sizes):
-        raise ValueError(f"{what} has shape {array.shape}; the model takes {_listed(shape)}, n examples first")
+        raise ValueError(f"{what} takes shape {_listed(shape)}, n examples along the first axis; got {array.shape}")
 
 
 def _cast(array: np.ndarray, dtype: np.dtype, shape: Any, what: str) -> np.ndarray:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from utils import checks
 from utils.formats import ArtifactError
 
 #: The earliest date a zip can hold: one date for all files makes equal models equal bytes.
@@ -180,15 +181,7 @@ class Runner:
 def check_input(values: Any, name: str, tensor: Any) -> np.ndarray:
     """`values` as the array that the symbolic Keras input `tensor` takes, or a sentence."""
     array = np.asarray(values)
-    shape = tuple(tensor.shape)
-    wanted = "(" + ", ".join("n" if size is None and axis == 0 else str(size) for axis, size in enumerate(shape)) + ")"
-    fits = array.ndim == len(shape) and all(
-        size in (None, got) for size, got in zip(shape[1:], array.shape[1:], strict=True)
-    )
-    if not fits:
-        raise ValueError(f"input {name!r} has shape {array.shape}; pass {wanted}, n examples along the first axis")
-    if array.size == 0:
-        raise ValueError(f"input {name!r} is empty, shape {array.shape}; pass at least one example")
+    checks.check_shape(array, tensor.shape, f"input {name!r}")
     return _as_dtype(array, name, np.dtype(tensor.dtype.as_numpy_dtype))
 
 

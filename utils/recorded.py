@@ -1,7 +1,8 @@
 """Results that take longer than a chapter: made by a benchmark, stored with all that made them.
 
 A record in data/results names the command that repeats it, the functions that made it, and a digest of everything
-these use (`utils.dependencies`).  When some of it changes, `changes` says what, and a test asks for the benchmark.
+these use (`utils.dependencies`).  When some of it changes, `changes` says what, and a test asks for the benchmark:
+for all of it, or for a few rows that show that nothing else has changed (`confirm`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import platform
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from importlib import metadata
 from pathlib import Path
 
@@ -43,7 +45,8 @@ class Recorded:
 
     rows: as the benchmark measured them.  command: what repeats it.  depends: the functions and files that were named;
     digests: all that these use.  made_on: Python, system, processor and packages of the last run.  seal: a digest of
-    all the others, so that a figure that was typed is noticed.
+    all the others, so that a figure that was typed is noticed.  confirmed: when which rows were measured again after
+    something had changed, and came out alike.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Recorded:
     made_on: dict[str, object]
     notes: str
     seal: str
+    confirmed: list[dict] = field(default_factory=list)
     source: Path | None = field(default=None, compare=False)
 
     def row(self, **where) -> dict:
@@ -79,6 +83,7 @@ def save(
     seeds: Sequence[int],
     notes: str = "",
     partial: str = "",
+    confirmed: Sequence[Mapping] = (),
 ) -> Path | None:
     """Store `rows` in data/results/NAME.json, whole or not at all.
 
@@ -91,6 +96,7 @@ def save(
         seeds: of the run.
         notes: what the columns are.
         partial: what was left out, such as "only chapter 00".  Then nothing is stored, which is said.
+        confirmed: the confirmations of the old record, if rows of it stay.
 
     Returns:
         The file; None if nothing was stored.
@@ -118,8 +124,119 @@ def save(
         "made_on": _made_on(),
         "notes": notes,
     }
+    return _write(stored | ({"confirmed": list(confirmed)} if confirmed else {}))
+
+
+#: The interval of one recorded row in which a new figure must lie.
+Bounds = Callable[[Mapping], tuple[float, float]]
+
+
+def confirm(
+    name: str,
+    rows: Sequence[Mapping],
+    *,
+    key: Sequence[str],
+    depends: Iterable[Callable | str | Path],
+    trained: Mapping[str, Bounds] | None = None,
+    within: Mapping[str, Bounds] | None = None,
+    times: Mapping[str, Bounds] | None = None,
+) -> Path:
+    """Renew the digests of the record NAME because a few of its rows, measured by today's code, came out alike.
+
+    Every column of `rows` is compared.  One that is named nowhere must be equal, wherever it was measured; in a list
+    of seeds, the first ones will do.  A column that cannot be compared is left out of `rows` by the benchmark.
+
+    Args:
+        rows: as today's code measures them: cheap ones, but typical.
+        key: the columns that tell one row from another.
+        depends: the functions and files that measure now, as in `save`.
+        trained: columns that repeat exactly on one processor only.  They must be equal where the row was recorded, and
+            inside the interval elsewhere.
+        within: columns that never repeat exactly, such as ratios of times; inside the interval everywhere.
+        times: like `within`, but of the processor that recorded; elsewhere they are not compared.
+
+    Returns:
+        The file: rows as they were, the digests of today, and a new entry of `confirmed`.
+
+    Raises:
+        Refused: a figure differs; the sentence names it.  The record stays as it was.
+        FileNotFoundError: there is no such record.
+        ValueError: no rows, nothing named in `depends`, or nothing that could differ.
+    """
+    old = load(name)
+    named = sorted(_named(what) for what in depends)
+    if not rows or not named or not any(set(row) - set(key) for row in rows):
+        raise ValueError(f"nothing was measured that could confirm {name!r}; pass rows with figures, and functions")
+    rows = json.loads(files.json_text([dict(row) for row in rows]))
+    places = [{column: row[column] for column in key} for row in rows]
+    here = processor()
+    for place, row in zip(places, rows, strict=True):
+        try:
+            recorded = old.row(**place)
+        except KeyError as error:
+            raise Refused(f"{error.args[0]}, so nothing confirms it") from None
+        at_home = recorded.get("processor", old.made_on["cpu"]) == here
+        bounds = {**(within or {}), **(times or {}), **({} if at_home else trained or {})}
+        free = set() if at_home else set(times or {})
+        for column in [column for column in row if column not in {*key, *free}]:
+            _compare(name, place, column, row[column], recorded, bounds.get(column))
+    now = digests(named)
+    entry = {
+        "date": date.today().isoformat(),
+        "processor": here,
+        "packages": _made_on()["packages"],
+        "rows": places,
+        "changed": _in_short(old, now),
+    }
+    stored = json.loads(old.source.read_text(encoding="utf-8"))
+    del stored["seal"]
+    return _write(stored | {"depends": named, "digests": now, "confirmed": [*old.confirmed, entry]})
+
+
+def _compare(name: str, place: Mapping, column: str, value: object, recorded: Mapping, bounds: Bounds | None) -> None:
+    """Is one figure the recorded one, or inside its bounds?"""
+    again = f"so data/results/{name}.json cannot be confirmed: all of it must be measured again"
+    if column not in recorded:
+        raise Refused(f"{place} has no column {column!r} in the record, {again}")
+    if bounds is None:
+        if not _begins(recorded[column], value):
+            raise Refused(f"{column!r} of {place} is {value!r} now and was {recorded[column]!r}, {again}")
+        return
+    low, high = bounds(recorded)
+    if not all(isinstance(number, int | float) and low <= number <= high for number in _numbers(value)):
+        raise Refused(f"{column!r} of {place} is {value!r} now, outside {low:.4g} to {high:.4g}, {again}")
+
+
+def _numbers(value: object) -> list[float]:
+    """All numbers of a cell, which may be one for each seed."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return [value] if parts is None else [number for part in parts for number in _numbers(part)]
+
+
+def _begins(recorded: object, value: object) -> bool:
+    """Equal; of a list (one figure a seed), the first entries are enough."""
+    if isinstance(value, dict) and isinstance(recorded, dict):
+        return set(value) == set(recorded) and all(_begins(recorded[part], value[part]) for part in value)
+    if isinstance(value, list) and isinstance(recorded, list):
+        return value == recorded[: len(value)] and bool(value or not recorded)
+    return type(value) is type(recorded) and value == recorded
+
+
+def _in_short(old: Recorded, now: Mapping[str, str], most: int = 8) -> list[str]:
+    """What had changed: all of it if it is little, else the first of it and how much more."""
+    found = [*dependencies.changes(old.digests, now), *_other_releases(_packages(old))]
+    return found if len(found) <= most else [*found[: most - 1], f"and {len(found) - most + 1} more"]
+
+
+def widened(low: float, high: float, factor: float) -> tuple[float, float]:
+    """The interval of a positive figure, made wider by a factor at both ends."""
+    return low / factor, high * factor
+
+
+def _write(stored: Mapping) -> Path:
+    """Seal a record and store it."""
     stored = json.loads(files.json_text(stored))  # numpy's numbers as they will be read
-    target = RESULTS / f"{name}.json"
+    target = RESULTS / f"{stored['name']}.json"
     files.write_json(target, stored | {"seal": _seal(stored)})
     return target
 
@@ -220,6 +337,10 @@ def show(
     shown = list(dict.fromkeys(row.get("processor", result.made_on["cpu"]) for row in rows))
     seeds = f"seed {result.seeds[0]}" if len(result.seeds) == 1 else f"seeds {', '.join(map(str, result.seeds))}"
     origin = f"recorded by “{result.command}” on {' and '.join(map(short, shown))}, {seeds}"
+    if result.confirmed:
+        last = result.confirmed[-1]
+        count = len(last["rows"])
+        origin += f"; confirmed on {last['date']} by {count} row{'s' if count > 1 else ''}"
     claims.show(
         [{column: row[column] for column in columns} for row in rows],
         caption=f"{caption + ' — ' if caption else ''}{origin}",
@@ -239,7 +360,7 @@ def changes(name: str, folder: Path | None = None) -> list[str]:
         code = dependencies.changes(result.digests, digests(result.depends))
     except (ValueError, FileNotFoundError) as error:
         code = [f"{error}"]
-    return [*code, *_other_releases(result.made_on["packages"])]
+    return [*code, *_other_releases(_packages(result))]
 
 
 def digests(named: Iterable[str]) -> dict[str, str]:
@@ -291,6 +412,11 @@ def _named(what: Callable | str | Path) -> str:
 
 def _seal(stored: Mapping) -> str:
     return hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _packages(result: Recorded) -> Mapping[str, str]:
+    """The releases with which it was measured, or confirmed since."""
+    return result.confirmed[-1]["packages"] if result.confirmed else result.made_on["packages"]
 
 
 def _other_releases(packages: Mapping[str, str]) -> list[str]:

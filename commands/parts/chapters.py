@@ -17,7 +17,7 @@ def notebooks(folder: str = CHAPTERS) -> list[Path]:
 
 
 def number(path: Path) -> str:
-    """'03' of 03_quantization.ipynb; '16b' of 16b_federated_tff.ipynb."""
+    """'03' of 03_….ipynb; '16b' of 16b_….ipynb."""
     return path.stem.partition("_")[0]
 
 

@@ -13,10 +13,9 @@ import os
 from datetime import datetime
 from pathlib import Path
 
-from commands.parts import chapters
+from commands.parts import chapters, environment
 from commands.parts.carry_over import carry_over, count_notes, count_own, identified, remembered
 from commands.parts.errors import Problem, explain_os_error
-from commands.parts.lockfile import ROOT
 from commands.parts.locks import Lock
 
 FOLDER, FORMER = "my", "former"
@@ -27,14 +26,14 @@ _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
-def refresh(root: Path = ROOT) -> str:
+def refresh() -> str:
     """Make the copies that are missing, update those whose chapter changed, and say so.
 
-    Gives the notebook to begin with, relative to `root`: the first chapter's copy; the chapter itself where no copy
+    Gives the notebook to begin with, relative to the course: the first chapter's copy; the chapter itself where no copy
     can be written (the reason is printed).  Problem if my/ is something else than a folder.
     """
-    course = chapters.find([], root=root)
-    folder = _folder(root)
+    course = chapters.find([])
+    folder = _folder(environment.ROOT)
     try:
         folder.mkdir(exist_ok=True)
         with Lock(folder / ".lock", "Another `course.py lab` is updating my/"):

@@ -30,12 +30,13 @@ def test_a_file_for_each_mode(files):
     assert good["dynamic_int4"].size < good["float32"].size
 
 
-def test_a_file_that_ends_the_process_is_said_and_the_others_are_made(monkeypatch):
+def test_a_file_that_ends_the_process_is_said_and_the_others_are_made(files, monkeypatch):
     def refused(mode, model, whole, samples):
         raise bench.ArtifactError("its run ends the process")
 
     monkeypatch.setattr(bench, "file_of", refused)
-    made = bench.files_of(models.mlp((6, 6, 1), 4, seed=0, hidden=(16,)), X[:10], ("float32", "int8"))
+    monkeypatch.setattr(bench, "convert", lambda model, mode: files[mode])
+    made = bench.files_of(None, X[:10], ("float32", "int8"))
     assert isinstance(made["float32"], Artifact) and made["int8"] == "cannot be run"
 
 
@@ -110,8 +111,11 @@ def test_every_row_of_a_network_has_the_columns_of_the_parts(files, monkeypatch)
 
 @pytest.fixture
 def measured(tmp_path, monkeypatch):
-    """The command with an empty folder of records, a quick stand-in for measuring and a name for the processor."""
+    """The command with an empty folder of records, quick stand-ins for measuring and digests, and a processor."""
     monkeypatch.setattr(recorded, "RESULTS", tmp_path)
+    monkeypatch.setattr(
+        recorded, "digests", lambda named: {"benchmarks.networks:measured": "1", "utils.models:mlp": "2"}
+    )
     asked = {"cpu": "A", "calls": []}
 
     def measure(parts, chosen):

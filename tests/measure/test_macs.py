@@ -170,7 +170,7 @@ def test_what_cannot_be_counted_is_named():
     )
     with pytest.raises(macs.MacsError, match="'loop' uses the operation"):
         macs.count(one_layer(looping, (3,)))
-    with pytest.raises(TypeError, match="takes a tf_keras model"):
+    with pytest.raises(TypeError, match="pass a tf_keras model"):
         macs.count("model")
 
 

@@ -150,6 +150,57 @@ def test_a_layer_without_get_config_is_copied_by_its_arguments():
     np.testing.assert_array_equal(keras_graph.rebuild(model)(x), model(x))
 
 
+class Lossy(K.Layer):
+    def __init__(self, units=1, **settings):
+        super().__init__(**settings)
+        self.units = units
+
+    def build(self, shape):
+        self.kernel = self.add_weight("kernel", (shape[-1], self.units))
+
+    def call(self, x):
+        return x @ self.kernel
+
+    def get_config(self):
+        return super().get_config()  # without the units
+
+
+class Picky(Lossy):
+    @classmethod
+    def from_config(cls, config):
+        raise RuntimeError("never again")
+
+
+def adapted_words():
+    layer = K.TextVectorization(9, output_sequence_length=2, name="words")
+    layer.adapt(["a b"])
+    return tf_keras.Sequential([K.Input((1,), dtype=tf.string), layer, K.Embedding(9, 2)])
+
+
+@pytest.mark.parametrize(
+    "build, said",
+    [
+        (lambda: inside(Lossy(3, name="mine")), r"'mine' \(Lossy\) .*shapes .*3, 3.*copy.*3, 1.*get_config"),
+        (lambda: inside(inside(Picky(3, name="mine"))), r"'mine' \(Picky\) .*never again.*get_config"),
+        (adapted_words, r"prepares text or tables \(.*words.*\).*x = layer\(text\)"),
+        (lambda: inside(K.StringLookup(vocabulary=["a"]), dtype="string"), "prepares text or tables"),
+    ],
+)
+def test_what_cannot_be_copied_is_said(build, said):
+    with pytest.raises(ValueError, match=said):
+        keras_graph.rebuild(build())
+
+
+def inside(layer, dtype="float32"):
+    return tf_keras.Sequential([K.Input((3,), dtype=dtype), layer])
+
+
+def test_a_sequential_model_stays_one():
+    assert [type(model) for model in (keras_graph.rebuild(nested()), keras_graph.rebuild(nested()).layers[0])] == [
+        tf_keras.Sequential
+    ] * 2
+
+
 def louder(x):
     return 2 * x
 

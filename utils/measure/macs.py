@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from utils import checks
+
 
 @dataclass(frozen=True)
 class LayerMacs:
@@ -66,11 +68,8 @@ def _graph() -> Any:
 
 def _input_specs(model: Any, input_shape: Sequence[int] | None) -> list[tuple[tuple[int, ...], Any]]:
     """Shape with a batch of 1, and type, of each input."""
-    import tf_keras
-
-    if not isinstance(model, tf_keras.Model):
-        raise TypeError(f"macs takes a tf_keras model, not {type(model).__module__}.{type(model).__name__}")
-    declared = model.inputs or _specs_of_the_first_call(model)
+    checks.check_keras(model)
+    declared = checks.input_specs(model)
     if not declared and input_shape is None:
         raise MacsError(f"the inputs of {model.name!r} are unknown; call it once or pass input_shape=")
     if input_shape is not None and declared and len(declared) > 1:
@@ -81,16 +80,6 @@ def _input_specs(model: Any, input_shape: Sequence[int] | None) -> list[tuple[tu
         if None in tuple(tensor.shape)[1:]:
             raise MacsError(f"input {tensor.name!r} has shape {tuple(tensor.shape)}; pass input_shape= with numbers")
     return [((1, *tuple(tensor.shape)[1:]), tensor.dtype) for tensor in declared]
-
-
-def _specs_of_the_first_call(model: Any) -> list[Any]:
-    """A subclassed model remembers the shapes of its first call."""
-    import tensorflow as tf
-
-    if not model.built:
-        return []
-    saved = model.save_spec()
-    return [] if saved is None else tf.nest.flatten(saved[0][0])
 
 
 def _as_the_model_takes_it(model: Any, inputs: list[Any]) -> Any:

@@ -52,14 +52,15 @@ def walk(model: tf_keras.Model, inputs: list, call: Call) -> Any:
 def rebuild(
     model: tf_keras.Model, change: Callable[[Any, tuple, Any], Any] | None = None, settings: Settings | None = None
 ) -> tf_keras.Model:
-    """A copy of `model` that shares nothing with it.
+    """A copy of `model` that shares nothing with it, not compiled; a Sequential one stays one unless `change` is given.
 
     change: called as change(layer, arguments, apply) for each layer in turn, `apply(layer, *arguments)` being what a
         plain copy does; returns the output.  Leaving `apply` out leaves the layer out.  Before that it is called once
         for each input, with None for the layer and for apply.  A nested model is one layer.
     settings: what the layers' configurations are to differ in, those of nested models too.
-    Weights are copied where a layer still has the same ones; a changed layer keeps its initial weights.
-    Raises ValueError for a layer that Keras cannot make from its configuration.
+    Weights are copied; a layer whose settings change its weights keeps its initial ones.
+    Raises TypeError or ValueError: see `checks.check_built`; a layer that Keras cannot make from its configuration, or
+    only with other weights.
     """
     checks.check_built(model, graph=True)
     copies: dict[int, Layer] = {}
@@ -76,14 +77,20 @@ def rebuild(
         return apply(layer, *arguments) if change is None else change(layer, arguments, apply)
 
     inputs = [_input(model, number, settings) for number in range(len(model.inputs))]
-    first = [change(None, (x,), None) if change else x for x in inputs]
-    outputs = walk(model, first, visit)
-    built = tf_keras.Model(tf.nest.pack_sequence_as(_structure(model), inputs), outputs, name=model.name)
+    if change is None and isinstance(model, tf_keras.Sequential):
+        built = tf_keras.Sequential([*inputs, *map(copy_of, model.layers)], name=model.name)
+    else:
+        first = [change(None, (x,), None) if change else x for x in inputs]
+        outputs = walk(model, first, visit)
+        built = tf_keras.Model(tf.nest.pack_sequence_as(_structure(model), inputs), outputs, name=model.name)
     for layer in model.layers:
-        twin = copies.get(id(layer))
-        if twin is not None and [w.shape for w in twin.weights] == [w.shape for w in layer.weights]:
-            _copy_weights(layer, twin)
+        if id(layer) in copies and not _is_graph(layer):  # the layers of a nested model have their weights already
+            _copy_weights(layer, copies[id(layer)], may_differ=isinstance(settings, Mapping) and layer.name in settings)
     return built
+
+
+def _is_graph(layer: Layer) -> bool:
+    return bool(getattr(layer, "_nodes_by_depth", None))
 
 
 def _structure(model: tf_keras.Model) -> Any:
@@ -102,9 +109,7 @@ def _input(model: tf_keras.Model, number: int, settings: Settings | None) -> Any
 
 
 def _copied(layer: Layer, settings: Settings | None) -> Layer:
-    if getattr(
-        layer, "_nodes_by_depth", None
-    ):  # a nested model: its own layers may be of classes that Keras cannot find
+    if _is_graph(layer):  # a nested model: its own layers may be of classes that Keras cannot find
         return rebuild(layer, settings=settings)
     changed = settings(layer) if callable(settings) else (settings or {}).get(layer.name, {})
     try:
@@ -112,11 +117,15 @@ def _copied(layer: Layer, settings: Settings | None) -> Layer:
             return _copied_lambda(layer)
         with tf_keras.utils.custom_object_scope(_own_objects(layer)):
             return layer.__class__.from_config({**layer.get_config(), **changed})
-    except (KeyError, TypeError, NotImplementedError) as error:
-        raise ValueError(
-            f"layer {layer.name!r} ({type(layer).__name__}) cannot be made from its configuration ({error!r:.120}): "
-            "give its class a get_config that returns every argument of __init__, and **kwargs for Keras' own"
-        ) from error
+    except Exception as error:  # whatever a layer's own from_config raises
+        raise ValueError(_no_copy(layer, f"{error!r:.120}")) from error
+
+
+def _no_copy(layer: Layer, why: str) -> str:
+    return (
+        f"layer {layer.name!r} ({type(layer).__name__}) cannot be made from its configuration ({why}): give its class "
+        "a get_config that returns every argument of __init__, and **kwargs for Keras' own"
+    )
 
 
 def _copied_lambda(layer: tf_keras.layers.Lambda) -> Layer:
@@ -140,7 +149,12 @@ def _own_objects(layer: Layer) -> dict[str, Any]:
     return found
 
 
-def _copy_weights(layer: Layer, twin: Layer) -> None:
+def _copy_weights(layer: Layer, twin: Layer, may_differ: bool) -> None:
+    shapes, others = ([tuple(w.shape) for w in each.weights] for each in (layer, twin))
+    if shapes != others:
+        if may_differ:
+            return
+        raise ValueError(_no_copy(layer, f"its weights have the shapes {shapes}, the copy's {others}"))
     twin.set_weights(layer.get_weights())
     for part in checks.all_layers(twin):
         if isinstance(part, tf_keras.layers.Normalization):

@@ -70,7 +70,7 @@ def weights(model: tf_keras.layers.Layer) -> list[Weight]:
     """
     found: dict[int, Weight] = {}
     for layer in checks.all_layers(model):
-        for variable in (*layer._trainable_weights, *layer._non_trainable_weights):
+        for variable in checks.own_weights(layer):
             weight = _weight(layer, variable)
             known = found.get(id(variable))
             if known is None or known.role == "unknown":

@@ -15,7 +15,7 @@ import tf_keras
 
 from utils import checks
 from utils.optimize import keras_weights
-from utils.optimize.keras_copy import check_arrays, copy_model
+from utils.optimize.keras_graph import rebuild
 
 #: The roles (see `keras_weights`) of what the Toolkit prunes; biases, normalization and depthwise kernels stay whole.
 PRUNABLE = ("kernel", "recurrent kernel", "embedding")
@@ -48,7 +48,8 @@ def prune_once(
         raise ValueError(f"target is {target!r}; pass the share of zeros, from 0 to below 1, such as 0.8")
     if scope not in ("layer", "model"):
         raise ValueError(f"scope is {scope!r}; pass 'layer' or 'model'")
-    copy = copy_model(model)
+    checks.check_model(model, graph=True)
+    copy = rebuild(model)
     where = prunable(copy, only)
     if not where:
         place = f"the layers {list(only)} have" if only is not None else f"the model {model.name!r} has"
@@ -82,7 +83,6 @@ def prunable(model: tf_keras.Model, only: Sequence[str] | None = None) -> list[i
     """Which of `model.weights` pruning may touch, as positions in that list; `only` in these layers."""
     if isinstance(only, str):
         raise ValueError(f"only is {only!r}; pass a list of layer names, such as [{only!r}]")
-    check_arrays(model)
     checks.check_model(model)
     layers = [model] if only is None else [model.get_layer(name) for name in only]
     kernels = {

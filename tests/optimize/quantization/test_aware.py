@@ -74,7 +74,7 @@ def test_bad_bits(small, bits):
         ({"configs": {"logit": None}}, ValueError, "no layer 'logit'"),
         ({"calibration": np.zeros((0, 8, 8, 3), np.float32)}, ValueError, "empty"),
         ({"calibration": np.full((2, 8, 8, 3), np.nan, np.float32)}, ValueError, "NaN"),
-        ({"calibration": np.zeros((2, 8, 8), np.float32)}, ValueError, r"takes \(n, 8, 8, 3\)"),
+        ({"calibration": np.zeros((2, 8, 8), np.float32)}, ValueError, r"takes shape \(n, 8, 8, 3\)"),
     ],
 )
 def test_bad_options(small, options, error, text):

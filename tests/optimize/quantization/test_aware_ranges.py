@@ -148,7 +148,7 @@ def test_the_integer_kernel_is_the_weights_in_steps(small, aware):
         ([], "has 0"),
         (np.zeros((0, 8, 8, 3), np.float32), "empty"),
         (np.full((2, 8, 8, 3), np.inf, np.float32), "NaN"),
-        (np.zeros((2, 8, 9, 3), np.float32), r"takes \(n, 8, 8, 3\)"),
+        (np.zeros((2, 8, 9, 3), np.float32), r"takes shape \(n, 8, 8, 3\)"),
         (np.zeros((2, 8), np.float32), "takes"),
     ],
 )

@@ -102,7 +102,7 @@ def test_one_outlier_stretches_minmax_and_not_the_percentile():
 @pytest.mark.parametrize(
     "arguments, said",
     [
-        ({"method": "max"}, "no method 'max'; there are minmax, percentile"),
+        ({"method": "max"}, "no method 'max'; did you mean 'minmax'. There are minmax, percentile"),
         ({"method": "percentile", "percentile": 30}, "percentile is 30"),
         ({"method": "moving_average", "momentum": 1}, "momentum is 1"),
         ({"x": np.array([np.nan, 1])}, "1 are NaN"),

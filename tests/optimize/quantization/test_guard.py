@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
+from utils.measure.agreement import Agreement
 from utils.optimize.quantization import guard, layer_errors
 from utils.optimize.quantization.converter import convert
 from utils.quiet import quiet
@@ -33,7 +34,7 @@ def loop(layer, shape=(5, 4)):
     "layer, shape, said",
     [
         (lambda: K.GRU(3, name="memory"), (5, 4), r"'memory' \(GRU\) becomes a loop.*unroll=True.*keras_graph\.unroll"),
-        (lambda: K.Bidirectional(K.LSTM(3, name="memory")), (5, 4), r"'forward_memory' \(LSTM\).*unroll=True"),
+        (lambda: K.Bidirectional(K.GRU(3, name="memory")), (5, 4), r"'forward_memory' \(GRU\).*unroll=True"),
         (
             lambda: K.ConvLSTM2D(2, 2, name="film"),
             (2, 4, 4, 1),
@@ -45,6 +46,14 @@ def test_loops_are_refused_before_they_are_calibrated(layer, shape, said):
     x = rng.random((4, *shape), np.float32)
     with pytest.raises(ValueError, match=said):
         convert(loop(layer(), shape), "int8", x)
+
+
+def test_a_fused_lstm_is_compared_with_a_float_file_that_forgets_each_example(monkeypatch):
+    x, model, seen = rng.random((8, 5, 4), np.float32), loop(K.LSTM(3)), []
+    monkeypatch.setattr(guard, "complaints", lambda made, found, *_: seen.append(found) or [])
+    convert(model, "int8_float_io", x)
+    (outputs,) = seen[0].outputs["serving_default"].values()
+    np.testing.assert_allclose(outputs, np.concatenate([model(x[i : i + 1]) for i in range(8)]), atol=1e-5)
 
 
 def test_the_debugger_is_guarded_too():
@@ -119,37 +128,34 @@ def test_a_fixed_batch_is_calibrated_in_such_batches():
 # ---------------------------------------------------------------- what came out
 
 
-def test_the_share_is_what_arithmetic_gives():
-    wanted = np.array([0.0, 2.0, 4.0])
-    assert guard.share_of(wanted + 0.5, wanted) == pytest.approx(0.5 / np.std(wanted))
-    assert guard.share_of(wanted + 0.5, wanted, step=0.5) == 0
-    assert guard.share_of(np.full(3, 5.5), np.full(3, 5.0)) == pytest.approx(0.1)
-    assert guard.share_of(np.array([1, 2, 4]), np.array([1, 2, 3])) == pytest.approx(1 / 3)
-
-
-@pytest.mark.parametrize(
-    "share, kind", [(guard.BAD, None), (guard.BAD + 0.01, "warn"), (guard.HOPELESS + 0.01, "refuse")]
-)
-def test_a_file_far_from_its_model_is_warned_of_or_refused_with_the_figure(monkeypatch, share, kind):
-    monkeypatch.setattr(guard, "losses", lambda *_: {"good": 0.0, "sum": share})
+@pytest.mark.parametrize("share, lost, kind", [(0.1, 0, None), (0.11, 0.1, "warn"), (0.11, 0.6, "refuse")])
+def test_a_file_far_from_its_model_is_warned_of_or_refused_with_the_figure(monkeypatch, share, lost, kind):
+    monkeypatch.setattr(guard, "agreements", lambda *_: {"good": Agreement(0, 0), "sum": Agreement(share, lost)})
     monkeypatch.setattr(guard, "_floats", lambda *_: [])
     monkeypatch.setattr(guard, "_not_run", lambda *_: [])
     seen = guard.Seen({"serving_default": {"x": np.arange(4.0)}})
     if kind == "refuse":
-        with pytest.raises(ValueError, match=r"'sum' of the int8 file is off by 1\.01 of the float model's spread"):
+        with pytest.raises(ValueError, match=r"int8 file is off by up to 0\.11 .*60% .*'sum'.*scale them alike"):
             guard.complaints(None, seen, None, "int8")
     else:
         found = guard.complaints(None, seen, None, "int8")
-        assert [f"off by {share:.2f}" in text for text in found] == ([True] if kind else [])
+        assert ["off by up to 0.11" in text for text in found] == ([True] if kind else [])
+
+
+@pytest.mark.parametrize("mode", ["int8", "int8_float_io"])
+def test_the_step_of_the_output_grid_is_found(mode):
+    model = Sequential([K.Input((4,)), K.Dense(3), K.Softmax()])
+    made = convert(model, mode, rng.random((20, 4), np.float32))
+    assert guard.output_steps(made.runner, made.runner.signatures[0]) == {model.output_names[0]: 1 / 256}
 
 
 def test_columns_of_different_sizes_are_noticed_and_the_way_out_works():
     x = (rng.random((80, 3)) * [1e5, 1, 0.01]).astype(np.float32)
     normal = K.Normalization()
     normal.adapt(x)
-    head = Sequential([K.Input((3,)), K.Dense(8, "relu"), K.Dense(1, name="sum")])
-    with pytest.raises(ValueError, match=r"'sum' .* off by \d\.\d\d .* scale them alike"):
-        convert(Sequential([K.Input((3,)), normal, head]), "int8", x)
+    head = Sequential([K.Input((3,)), K.Dense(8, "relu"), K.Dense(1)], name="sum")
+    with pytest.raises(ValueError, match=r"% of their variance lost .*'sum'.* scale them alike"):
+        convert(Sequential([K.Input((3,)), normal, head], name="net"), "int8", x)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         convert(head, "int8", np.asarray(normal(x)))

@@ -146,7 +146,7 @@ def test_bad_data_and_models_are_refused_as_by_convert(dense, keras):
     model, x = dense
     with pytest.raises(ValueError, match="NaN"):
         layer_errors.layer_errors(model, np.full_like(x, np.nan))
-    with pytest.raises(ValueError, match="has shape"):
+    with pytest.raises(ValueError, match="takes shape"):
         layer_errors.selective(model, x[:, :5], worst=1)
     with pytest.raises(TypeError, match=r"builtins\.str"):
         layer_errors.layer_errors("model.h5", x)

@@ -11,7 +11,7 @@ from utils import child, tflite_file
 from utils.artifact import Artifact, ArtifactError
 from utils.measure import agreement
 from utils.optimize.quantization import recipes
-from utils.optimize.quantization.converter import convert
+from utils.optimize.quantization.converter import ConversionWarning, convert
 
 
 def as_tflite(model) -> Artifact:
@@ -182,7 +182,7 @@ def test_a_static_file_that_is_far_off_is_said_and_a_hopeless_one_refused(files,
     ):
         recipes.quantize(files["branched"], "static_int4", calibration=x)
     monkeypatch.setattr(agreement, "NEAR", 0.001)
-    with pytest.warns(UserWarning, match=r"'static_int8' is off by up to 0\.\d+ of the range"):
+    with pytest.warns(ConversionWarning, match=r"'static_int8' is off by up to 0\.\d+ of the range"):
         recipes.quantize(files["branched"], "static_int8", calibration=x)
 
 

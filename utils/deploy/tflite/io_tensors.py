@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from utils import checks
 from utils.artifact import ArtifactError
 from utils.optimize.quantization.grid import dequantize, quantize
 from utils.quantization_parameters import QuantizationParameters
@@ -73,20 +74,10 @@ def _check_dtype(tensor: IOTensor, array: np.ndarray) -> np.ndarray:
 
 
 def check_shape(tensor: IOTensor, array: np.ndarray) -> np.ndarray:
-    if not tensor.shape:
-        if array.ndim:
-            raise ValueError(f"input {tensor.name!r} is a single number, got shape {array.shape}")
-        return array
-    wanted = "(" + ", ".join(["n", *("any" if size < 0 else str(size) for size in tensor.shape[1:])]) + ")"
-    fits = array.ndim == len(tensor.shape) and all(
-        declared in (-1, size) for declared, size in zip(tensor.shape[1:], array.shape[1:], strict=True)
-    )
-    if not fits:
-        raise ValueError(
-            f"input {tensor.name!r} takes shape {wanted}, n examples along the first axis; got {array.shape}"
-        )
-    if array.size == 0:
-        raise ValueError(f"input {tensor.name!r} is empty, shape {array.shape}; pass at least one example")
+    if tensor.shape:
+        checks.check_shape(array, tensor.shape, f"input {tensor.name!r}")
+    elif array.ndim:
+        raise ValueError(f"input {tensor.name!r} is a single number, got shape {array.shape}")
     return array
 
 

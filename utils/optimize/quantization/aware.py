@@ -32,7 +32,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.experimental.d
 )
 
 from utils import checks, files
-from utils.optimize.keras_copy import check_arrays, copy_model
+from utils.optimize.keras_graph import rebuild
 from utils.optimize.quantization.aware_file import float_layers
 from utils.optimize.quantization.aware_layers import Refusal, float_in_file, refusal, refused_at_sight
 from utils.optimize.quantization.aware_ranges import calibrate, is_quantized
@@ -88,6 +88,8 @@ def quantize_aware(
     if refused not in ("warn", "float", "raise"):
         raise ValueError(f"refused is {refused!r}; pass 'warn', 'float' or 'raise'")
     configs = _check_configs(model, configs)
+    if calibration is not None:
+        calibration = checks.fitting_inputs(model, calibration)
     chosen = _chosen(model, only) | set(configs)
     scheme = _Scheme(weights, activations, per_channel)
     made, refusals = _apply(model, chosen, configs, scheme, kept=set(configs) if only is None else chosen)
@@ -212,9 +214,9 @@ def _apply(model, chosen: set[str], configs: Mapping[str, object], scheme: _Sche
                     raise
                 refusals[name] = refusal(model.get_layer(name), "the Toolkit has no rule for it in this place")
                 continue
-            if not scheme.convertible:
+            operators = _float_operators(made) if scheme.convertible else None
+            if operators is None:
                 return made, refusals
-            operators = _float_operators(made)
             more = _left_in_float(model, operators, wanted, kept)
             if set(more) <= kept:
                 refusals |= more
@@ -223,8 +225,11 @@ def _apply(model, chosen: set[str], configs: Mapping[str, object], scheme: _Sche
     return None, refusals
 
 
-def _float_operators(made) -> dict[str, list[str]]:
-    """`float_layers` of a model whose ranges are not measured yet: tried with ranges that are all different."""
+def _float_operators(made) -> dict[str, list[str]] | None:
+    """`float_layers` of a model whose ranges are not measured yet: tried with ranges that are all different.
+
+    None, with a warning, if no file can be made.
+    """
     before, reach = made.get_weights(), itertools.count(100)
     ends = {w.name: w for w in made.weights if re.search(r"_(min|max):0$", w.name)}
     for name in [name for name in ends if "_max:" in name]:
@@ -235,7 +240,7 @@ def _float_operators(made) -> dict[str, list[str]]:
         return float_layers(made)
     except ValueError as error:
         warnings.warn(f"of {made.name!r} no file can be made, it is a simulation: {error}", stacklevel=4)
-        return {}
+        return None
     finally:
         made.set_weights(before)
 
@@ -269,7 +274,7 @@ def _quantize(model, wanted: set[str], refused: set[str], configs: Mapping[str, 
 
 def _annotate(model, wanted: set[str], configs: Mapping[str, object]):
     """A clone with the weights of `model` in which the wanted layers are marked for quantization."""
-    clone = copy_model(model)
+    clone = rebuild(model)
 
     def mark(layer):
         return _keras.quantize_annotate_layer(layer, configs.get(layer.name)) if layer.name in wanted else layer
@@ -301,7 +306,7 @@ def _check_pair(bits: object) -> tuple[int, int]:
 
 
 def _check_model(model: object) -> None:
-    check_arrays(model)
+    checks.check_keras(model)
     if not isinstance(model, tf_keras.Sequential) and not getattr(model, "_is_graph_network", False):
         raise ValueError(
             f"{type(model).__name__} is a subclassed model; the Toolkit rewrites only Sequential and "

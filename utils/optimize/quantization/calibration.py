@@ -61,8 +61,7 @@ def choose_range(
     momentum: for "moving_average", in [0, 1): the weight of what came before.
     Raises ValueError for an unknown method, for parameters out of range, for x that is empty or not finite.
     """
-    if method not in METHODS:
-        raise ValueError(f"no method {method!r}; there are {', '.join(METHODS)}")
+    checks.check_choice("method", method, METHODS)
     if not 50 < percentile <= 100:
         raise ValueError(f"percentile is {percentile!r}; pass more than 50 and at most 100, such as 99.9")
     if not 0 <= momentum < 1:

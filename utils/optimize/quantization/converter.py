@@ -6,7 +6,6 @@ What becomes of weights, activations and arithmetic: `MODES`.  The numbers thems
 from __future__ import annotations
 
 import contextlib
-import difflib
 import keyword
 import os
 import re
@@ -63,11 +62,11 @@ def convert(
     signatures: of a SavedModel; all of them by default.
     Returns an Artifact of the format "tflite".  Nothing is printed.  A few files convert and then end the process that
     runs them (LayerNormalization in int16x8): the artifact's first `predict` tries it in a child process and says so.
-    Calibrated files are compared with the float model on the calibration data: `guard.BAD` and `guard.HOPELESS`.
+    Calibrated files are compared with the float model on the calibration data: see `measure.agreement`.
     Warns, ConversionWarning: outputs are far off, operators stay in float, calibration is one value throughout.
     Raises ValueError or TypeError that says what was passed and what to pass, and which layer cannot be converted.
     """
-    _check_mode(mode)
+    checks.check_choice("mode", mode, MODES)
     if isinstance(model, (str, os.PathLike)):
         made, found = _convert_folder(Path(model), mode, calibration, per_channel, input_range, signatures)
     else:
@@ -437,12 +436,6 @@ def _batches(samples: list[np.ndarray], model: Any) -> Iterator[Any]:
     for row in range(0, len(samples[0]), size):
         one = guard.part(arrays, row, size)
         yield list(one.values()) if len(one) == 1 else one
-
-
-def _check_mode(mode: str) -> None:
-    if mode not in MODES:
-        near = difflib.get_close_matches(str(mode), MODES, 1, cutoff=0)
-        raise ValueError(f"no mode {mode!r}; did you mean {near[0]!r}? There are {', '.join(MODES)}")
 
 
 def _calibrated(mode: str, calibration: Any) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from utils import checks
 from utils.quantization_parameters import QuantizationParameters
 
 __all__ = [
@@ -246,9 +247,10 @@ def with_quantized_weights(model: Any, bits: int, *, per_channel: bool = True) -
     without kernels.  Warns of arrays in layers that are not known, which stay as they are.
     """
     from utils.optimize import keras_weights
-    from utils.optimize.keras_copy import copy_model
+    from utils.optimize.keras_graph import rebuild
 
-    copy = copy_model(model)
+    checks.check_model(model, graph=True)
+    copy = rebuild(model)
     kernels = keras_weights.kernels(copy)
     if not kernels:
         raise ValueError(f"the model {model.name!r} has no kernels of layers that are known, so nothing to quantize")

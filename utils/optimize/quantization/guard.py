@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from utils import checks
+from utils.measure import agreement
+from utils.measure.agreement import Agreement
 from utils.quiet import quiet
 
 if TYPE_CHECKING:
@@ -23,10 +25,6 @@ if TYPE_CHECKING:
 
 #: Calibration examples that file and float model are compared on, spread evenly.
 EXAMPLES = 32
-
-#: Root mean square difference from the float file, beyond one step of the output, divided by the standard deviation of
-#: the float outputs: above the first the conversion warns, above the second it is refused.
-BAD, HOPELESS = 0.3, 1.0
 
 #: Operators that are not finite for some finite inputs: where there is one, every example is looked at.
 _PARTIAL = {"LOG", "SQRT", "RSQRT", "POW", "DIV", "FLOOR_DIV", "FLOOR_MOD", "EXP"}
@@ -215,6 +213,7 @@ def _float_outputs(seen: Seen, model: Any) -> dict[str, dict[str, np.ndarray]]:
                     _nonfinite(tensor.name, values[~np.isfinite(values)][0], model)
             if row in spread:
                 parts.append(outputs)
+            interpreter.reset_all_variables()  # else a fused LSTM goes on with the state of this example
         else:
             found[signature] = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
     return found
@@ -226,9 +225,7 @@ def _count(arrays: dict[str, np.ndarray]) -> int:
 
 def rows(arrays: dict[str, np.ndarray], size: int = 1) -> list[int]:
     """First rows of some batches, spread evenly."""
-    starts = np.arange(0, _count(arrays), size)
-    picked = np.linspace(0, len(starts) - 1, max(EXAMPLES // size, 1))
-    return [int(row) for row in starts[np.unique(picked.astype(int))]]
+    return agreement.spread(np.arange(0, _count(arrays), size), max(EXAMPLES // size, 1)).tolist()
 
 
 def part(arrays: dict[str, np.ndarray], row: int, size: int = 1) -> dict[str, np.ndarray]:
@@ -309,20 +306,15 @@ def complaints(made: Artifact, seen: Seen, model: Any, mode: str) -> list[str]:
     A file that cannot be run is not compared; that is said, too.
     Raises ValueError if an output has nothing to do with the float file's.
     """
-    found = [*_constant(seen), *_floats(made, model, mode), *_not_run(made, mode)]
-    for output, share in losses(made, seen).items():
-        if share <= BAD:
-            continue
-        figure = f"output {output!r} of the {mode} file is off by {share:.2f} of the float model's spread, on the "
-        text = (
-            f"{figure}calibration data itself. layer_errors.layer_errors shows where, layer_errors.selective keeps "
-            "layers in float; inputs of different sizes (columns of 1e5 and 0.01, word numbers) share one grid, so "
-            f"scale them alike or give whole numbers an integer input; or take mode {_OTHERS.get(mode, _MILDER)}"
-        )
-        if share > HOPELESS:
-            raise ValueError(text)
-        found.append(text)
-    return found
+    advice = (
+        "layer_errors.layer_errors shows where, layer_errors.selective keeps layers in float; inputs of different "
+        "sizes (columns of 1e5 and 0.01, word numbers) share one grid, so scale them alike or give whole numbers an "
+        f"integer input; or take mode {_OTHERS.get(mode, _MILDER)}"
+    )
+    if layers := looping(model):  # one operator, whose state the calibrator keeps from one example to the next
+        advice = f"{way_out(layers)}; {advice}"
+    far = agreement.complaint(agreements(made, seen), f"the {mode} file", advice)
+    return [*_constant(seen), *_floats(made, model, mode), *_not_run(made, mode), *([far] if far else [])]
 
 
 _MILDER = "'int16x8', 'dynamic' or 'float16'"
@@ -339,37 +331,26 @@ def _not_run(made: Artifact, mode: str) -> list[str]:
     return []
 
 
-def losses(made: Artifact, seen: Seen) -> dict[str, float]:
-    """{output: share}: how far a calibrated file is from the float file, see `BAD`; of whole numbers, how many differ.
+def agreements(made: Artifact, seen: Seen) -> dict[str, Agreement]:
+    """{output: how far a calibrated file is from the float file, beyond one step of the output}.
 
     {} for a file that cannot be run, or not on its calibration data (a range chosen far too narrow).
     """
     from utils.formats import ArtifactError
 
-    found: dict[str, float] = {}
+    found: dict[str, Agreement] = {}
     try:
         runner = made.runner
         for signature, arrays in seen.samples.items():
             one = runner if len(seen.samples) == 1 else runner.signature(signature)
-            steps = _steps(one, made.content, signature)
+            wanted = seen.outputs.get(signature, {})
             parts = [one.run(_fed(one, part(arrays, row, seen.size))) for row in rows(arrays, seen.size)]
-            for name, wanted in seen.outputs.get(signature, {}).items():
-                got = np.concatenate([p[name] if isinstance(p, dict) else p for p in parts])
-                key = name if len(seen.samples) == 1 else f"{signature}/{name}"
-                found[key] = share_of(got, wanted, steps.get(name, 0.0))
+            got = {name: np.concatenate([p[name] if isinstance(p, dict) else p for p in parts]) for name in wanted}
+            for name, each in agreement.compare(wanted, got, output_steps(one, signature)).items():
+                found[name if len(seen.samples) == 1 else f"{signature}/{name}"] = each
     except (ArtifactError, ValueError, TypeError):
         return {}
     return found
-
-
-def share_of(got: np.ndarray, wanted: np.ndarray, step: float = 0.0) -> float:
-    """Root mean square of what `got` is off by beyond one step, divided by the standard deviation of `wanted`."""
-    if wanted.dtype.kind != "f":
-        return float(np.mean(got != wanted))
-    wanted = wanted.astype(np.float64)
-    beyond = np.maximum(np.abs(got - wanted) - step, 0)
-    spread = float(wanted.std()) or float(np.abs(wanted).max()) or 1.0
-    return float(np.sqrt(np.mean(beyond**2))) / spread
 
 
 def _fed(runner: Any, arrays: dict[str, np.ndarray]) -> Any:
@@ -381,17 +362,18 @@ def _fed(runner: Any, arrays: dict[str, np.ndarray]) -> Any:
     return named if len(named) > 1 else next(iter(named.values()))
 
 
-def _steps(runner: Any, content: bytes, signature: str) -> dict[str, float]:
-    """{output: distance of two neighbouring integers}, of outputs that are or were quantized."""
-    from utils import tflite_file
-
+def output_steps(runner: Any, signature: str) -> dict[str, float]:
+    """{output: distance of two neighbouring integers}; 0 for outputs that neither are nor were quantized."""
     graph = runner.interpreter.get_signature_runner(signature)._subgraph_index
     behind = {
         operator.outputs[0].index: operator.inputs[0].quantization.scales[0]
-        for operator in tflite_file.File(content).all_operators()
+        for operator in runner.file.all_operators()
         if operator.name == "DEQUANTIZE" and operator.subgraph == graph and operator.inputs[0].quantization
     }
-    return {port.name: port.scale if port.quantized else behind.get(port.index, 0.0) for port in runner.outputs}
+    return {
+        port.name: float(port.quantization.scale) if port.quantized else behind.get(port.index, 0.0)
+        for port in runner.outputs
+    }
 
 
 def _constant(seen: Seen) -> list[str]:

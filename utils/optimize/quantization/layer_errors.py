@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from utils import checks
+from utils.measure import agreement
 from utils.optimize.quantization import guard
 from utils.optimize.quantization.converter import calibrated_converter, check_calibration, refused
 from utils.quiet import quiet
@@ -74,7 +75,7 @@ def layer_errors(
     """
     samples = _checked(model, calibration, input_range)
     with calibrated_converter(model, samples, per_channel) as converter:
-        return _measure(_debugger(model, converter), model, _thinned(samples))
+        return _measure(_debugger(model, converter), model, [agreement.spread(x, EXAMPLES) for x in samples])
 
 
 def selective(
@@ -99,7 +100,7 @@ def selective(
     samples = _checked(model, calibration, input_range)
     with calibrated_converter(model, samples, per_channel) as converter:
         debugger = _debugger(model, converter)
-        found = _measure(debugger, model, _thinned(samples))
+        found = _measure(debugger, model, [agreement.spread(x, EXAMPLES) for x in samples])
         names = _worst(found, worst) if keep_float is None else _named(found, keep_float)
         return _without(debugger, names)
 
@@ -153,11 +154,6 @@ def _label(name: str, model: Any) -> str:
 def _checked(model: Any, calibration: Any, input_range: tuple[float, float] | None) -> list[np.ndarray]:
     checks.check_model(model)
     return check_calibration(model, "int8", calibration, input_range)
-
-
-def _thinned(samples: list[np.ndarray]) -> list[np.ndarray]:
-    rows = np.unique(np.linspace(0, len(samples[0]) - 1, EXAMPLES).astype(int))
-    return [x[rows] for x in samples]
 
 
 def _debugger(model: Any, converter: Any) -> Any:

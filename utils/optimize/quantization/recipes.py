@@ -12,8 +12,8 @@ Weights of a Keras `Embedding` become a GATHER, which no weight recipe touches; 
 
 from __future__ import annotations
 
-import difflib
 import re
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,9 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from utils import tflite_file
+from utils import checks, tflite_file
 from utils.artifact import Artifact, ArtifactError
 from utils.measure import agreement
+from utils.optimize.quantization import guard
 from utils.quiet import quiet
 from utils.tflite_file import File, Operator, Tensor
 
@@ -90,7 +91,7 @@ def quantize(
     calibration: inputs as in training, (n, ...) or `{input name: array}`; for static recipes only.  An activation's
         range goes from its smallest to its largest value over all of them: pass a hundred or more.
     ranges: a name of `RANGES`.  block: of `BLOCKS`, for dense layers in the dynamic recipes with 4 bits.
-    Warns if the outputs of a static recipe for the calibration data are far from the file's (`agreement`).
+    Warns, ConversionWarning: the outputs of a static recipe for the calibration data are far from the file's.
     Raises ValueError or TypeError that says what was passed and what to pass; ArtifactError if the file cannot be
     read, or if the result does not run, is hopelessly far off, or gives infinite outputs.
     """
@@ -334,10 +335,8 @@ def _samples(runner: Any, calibration: Any) -> dict[str, list[dict[str, np.ndarr
 
 def _check_arguments(artifact: Artifact, recipe: str, calibration: Any, ranges: str, block: int | None) -> Recipe:
     _runner(artifact)
-    for name, value, known in (("recipe", recipe, RECIPES), ("ranges", ranges, RANGES)):
-        if value not in known:
-            near = difflib.get_close_matches(str(value), known, 1, cutoff=0)
-            raise ValueError(f"no {name} {value!r}; did you mean {near[0]!r}? There are {', '.join(known)}")
+    checks.check_choice("recipe", recipe, RECIPES)
+    checks.check_choice("ranges", ranges, RANGES)
     chosen = RECIPES[recipe]
     if chosen.kind == "static" and calibration is None:
         raise ValueError(
@@ -409,9 +408,13 @@ def _check_outputs(before: Artifact, after: Artifact, name: str, calibration: An
     """
     if calibration is not None:
         x = agreement.spread(calibration) if before.runner.batched else calibration
-        found = agreement.compare(*_renamed(before.runner.run(x), after.runner.run(x)))
+        want, got = _renamed(before.runner.run(x), after.runner.run(x))
+        steps = guard.output_steps(after.runner, after.runner.signatures[0]).values()
+        found = agreement.compare(want, got, dict(zip(want, steps, strict=True)))
         advice = "pass more inputs, of all kinds; keep the worst layers float with keep=; or take a dynamic recipe"
-        agreement.check(found, f"the file of recipe {name!r}", advice, ArtifactError)
+        far = agreement.complaint(found, f"the file of recipe {name!r}", advice, ArtifactError)
+        if far:
+            warnings.warn(far, guard.ConversionWarning, stacklevel=3)
         return
     for old, new in zip(before.runner.graphs(), after.runner.graphs(), strict=True):
         x = old.sample(16, np.random.default_rng(0), real=True)
