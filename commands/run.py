@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from commands.parts import chapters, environment, execution, ledger, machine_checks, outputs, pages, seeds
+from commands.parts import chapters, environment, execution, ledger, machine_checks, outputs, pages, placeholders, seeds
 from commands.parts.chapters import shown
 from commands.parts.errors import Problem
 from commands.parts.files import write_json, write_text
@@ -90,6 +90,11 @@ def store(path: Path, options: argparse.Namespace) -> bool:
     book, _ = ledger.collected({path: notebook})
     write_text(path, nbformat.writes(notebook) + "\n")
     write_json(ledger.path(), book)
+    left = [place for place in placeholders.found(environment.ROOT) if place.chapter == chapters.number(path)]
+    if left:
+        print(f"✔ {shown(path)}  {done.seconds:.0f} s; its claims stay out of the ledger until")
+        print(f"  the chapter's {len(left)} placeholders are written, from {left[0].file}:{left[0].line} on")
+        return True
     _store_times(path, done)
     print(f"✔ {shown(path)}  {len(ledger.claims(notebook, shown(path)))} claims, {done.seconds:.0f} s")
     return True

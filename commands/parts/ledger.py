@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from commands.parts import chapters, environment, execution
+from commands.parts import chapters, environment, execution, placeholders
 from commands.parts.chapters import shown
 from commands.parts.errors import Problem
 
@@ -41,14 +41,18 @@ def failures(notebook) -> dict[str, str]:
 def collected(executed: Mapping[Path, object] | None = None) -> tuple[list[dict], list[str]]:
     """(the ledger as the stored notebooks say it, complaints about those that cannot be read).
 
+    Chapters that are begun (docs/decisions/0030-a-chapter-begun.md) are left out.
+
     executed: {path: notebook} to take instead of what is stored there.  A notebook that is damaged, or was not run to
     its end, keeps the entries of the stored ledger.  Raises Problem for a damaged notebook whose claims no ledger has
     either, and for an id that is claimed twice.
     """
     executed = executed or {}
     stored = _by_notebook()
-    entries, complaints = [], []
+    entries, complaints, begun = [], [], placeholders.unfinished(environment.ROOT)
     for file in [*chapters.notebooks(), *chapters.notebooks(chapters.SOLUTIONS)]:
+        if chapters.number(file) in begun:
+            continue
         name = shown(file)
         try:
             notebook = executed.get(file) or execution.read(file)

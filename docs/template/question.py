@@ -1,12 +1,12 @@
 # %% [markdown]
 # ## @HEADING@
 #
-# One idea. Name the misconception. Then ask for a guess: **how large will the figure be?**
+# PLACEHOLDER @NN@: one idea; name the misconception. **Guess**: how large will it be?
 
 # %%
 claim(
-    "Q@N@-first",
-    "Eight bits have 256 levels",
+    "Q@N@-placeholder",
+    "PLACEHOLDER @NN@: a grid of eight bits has 256 levels",
     measured=2**8,
     equals=256,
 )

@@ -9,6 +9,8 @@ from utils.study.exercises import check
 
 # %% [markdown]
 # ## @NN@-1
+#
+# PLACEHOLDER @NN@: why the first answer is right.
 
 # %%
 def my_first(x):
@@ -19,6 +21,8 @@ check("@NN@-1", my_first)
 
 # %% [markdown]
 # ## @NN@-2
+#
+# PLACEHOLDER @NN@: why the second answer is right.
 
 # %%
 def my_second(x):
@@ -29,6 +33,8 @@ check("@NN@-2", my_second)
 
 # %% [markdown]
 # ## @NN@-3
+#
+# PLACEHOLDER @NN@: why the third answer is right.
 
 # %%
 def my_third(x):

@@ -7,10 +7,13 @@ import pytest
 from utils.study.exercises import grade
 
 RIGHT = [("@NN@-1", lambda x: x + 1), ("@NN@-2", lambda x: x + 2), ("@NN@-3", lambda x: x + 3)]
-WRONG = [
-    ("@NN@-1", lambda x: x, "unchanged"),
-    ("@NN@-2", lambda x: x, "the answer is"),
-    ("@NN@-3", lambda x: 0, "the answer is"),
+WRONG = [  # two wrong answers for each exercise
+    ("@NN@-1", lambda x: x, "PLACEHOLDER @NN@: .* unchanged"),
+    ("@NN@-1", lambda x: x + 2, "the answer is"),
+    ("@NN@-2", lambda x: x, "PLACEHOLDER @NN@"),
+    ("@NN@-2", lambda x: x + 1, "you returned"),
+    ("@NN@-3", lambda x: 0, "PLACEHOLDER @NN@"),
+    ("@NN@-3", lambda x: x + 2, "you returned"),
 ]
 
 

@@ -7,12 +7,19 @@ import re
 
 import yaml
 
+from tests.course import style_rules
 from utils.study import questions, quotes
 
 FIELDS = ("id", "question", "level", "chapter", "claims", "sources")
 LEVELS = ("basic", "intermediate", "advanced")
 SECTIONS = ("Thirty seconds", "Three minutes", "What they ask next", "Red flags", "Rubric")
 WORDS = {"Thirty seconds": (40, 110), "Three minutes": (250, 600)}
+LISTED = 2  #: follow-up questions and red flags, at least
+#: Figures that nobody can say aloud, beside those of chapters.
+UNSPEAKABLE = style_rules.UNSPEAKABLE | {
+    r"(?<![\d.,])\d(?:\.\d+)?e[-+]?\d+": "a power of ten: say one in a million, or too little to matter",
+    r"(?<![\d.,])0\.\d{3,}": "a fraction of one in three digits: say per cent, or three of 10,000",
+}
 _QUOTED = re.compile(r"<!--(?P<id>[QC]\d{1,2}-[a-z0-9-]+)-->[^<]*<!--/-->")
 _COMMON = set(
     """the and that with than from for its has was are not all this one two more less least most same takes have any
@@ -32,7 +39,8 @@ def front_matter(text: str) -> dict:
 
 
 def fields_right(text: str, name: str) -> list[str]:
-    """id, exact question, level, chapter and sources; the file is called after its id."""
+    """`interview/qNN.md` begins with front matter: {FIELDS}. The question is worded as in `interview/questions.md`, the
+    level is one of {LEVELS}."""
     try:
         fields = front_matter(text)
     except (ValueError, yaml.YAMLError) as error:
@@ -58,7 +66,9 @@ def fields_right(text: str, name: str) -> list[str]:
 
 
 def sections_right(text: str) -> list[str]:
-    """The five sections in order, the short answers short, the rubric from 0 to 4."""
+    """The sections of a page are, in this order, {SECTIONS}. `Thirty seconds` has {WORDS[Thirty seconds][0]} to
+    {WORDS[Thirty seconds][1]} words, `Three minutes` {WORDS[Three minutes][0]} to {WORDS[Three minutes][1]}. There are
+    {LISTED} or more follow-ups and red flags, and the rubric says what earns 0, 1, 2, 3 and 4."""
     titles = re.findall(r"(?m)^## (.+)$", text)
     found = [next((i for i, title in enumerate(titles) if title.startswith(part)), None) for part in SECTIONS]
     if None in found or found != sorted(found):
@@ -69,8 +79,8 @@ def sections_right(text: str) -> list[str]:
         if not low <= words <= high:
             wrong.append(f"`{title}` has {words} words; spoken aloud it needs {low} to {high}")
     for title in ("What they ask next", "Red flags"):
-        if len(re.findall(r"(?m)^\s*(?:[-*]|\d+\.|###) ?\S", section(text, title))) < 2:
-            wrong.append(f"`{title}` lists at least two")
+        if len(re.findall(r"(?m)^\s*(?:[-*]|\d+\.|###) ?\S", section(text, title))) < LISTED:
+            wrong.append(f"`{title}` lists at least {LISTED}")
     grades = re.findall(r"(?m)^\W*([0-4])\b", section(text, "Rubric"))
     if sorted(set(grades)) != list("01234"):
         wrong.append(f"the rubric says what earns 0, 1, 2, 3 and 4; found {grades}")
@@ -84,7 +94,11 @@ def section(text: str, title: str) -> str:
 
 
 def figures_quoted(text: str, ledger: dict[str, str]) -> list[str]:
-    """Measured figures are quoted by claim id, each quote is filled and agrees with the ledger."""
+    """Measured figures are quoted, `{{Q3-bytes}}`, and not typed; each quote is filled and agrees with the ledger.
+
+    A typed figure of the question's own claims, and of those its front matter names, is one that should be quoted.  Of
+    other claims only figures that are no coincidence are: 256 may be a number of levels anywhere.
+    """
     wrong = [f"{{{{{id}}}}} is not filled: run `python course.py quote`" for id in re.findall(r"\{\{([^}]*)\}\}", text)]
     for quote in quotes.quoted(text):
         try:
@@ -96,15 +110,51 @@ def figures_quoted(text: str, ledger: dict[str, str]) -> list[str]:
             wrong.append(f"its quote of {quote} is not {figure}, as measured; run `python course.py quote`")
     text = re.sub(r"<!--[^>]*-->[^<]*<!--/-->", "", text)
     typed = set(_FIGURE.findall(_VERSION.sub("", text)))  # a release is no figure, though a claim may measure 2.20
+    own = _own_claims(text)
     for id, figure in ledger.items():
         number = figure.split()[0]
-        if number in typed and len(re.sub(r"\D", "", number)) >= 3:
+        digits = len(re.sub(r"\D", "", number))
+        if number in typed and digits >= 3 and (id in own or "." in number or digits >= 5):
             wrong.append(f"it types {number}, which {id} measured; write {{{{{id}}}}}")
     return wrong
 
 
+def _own_claims(text: str) -> set[str]:
+    """The claims that a page names or quotes."""
+    try:
+        named = front_matter(text).get("claims") or []
+    except (ValueError, yaml.YAMLError):
+        named = []
+    return {*map(str, named), *quotes.quoted(text)}
+
+
+def said_aloud(text: str) -> list[str]:
+    """The figures of both answers can be said aloud: per cent, "a quarter", "three of 10,000"."""
+    wrong = []
+    for title in WORDS:
+        said = section(text, title)
+        sources = {figure: id for id, figure in re.findall(r"<!--([^>/][^>]*)-->([^<]*)<!--/-->", said)}
+        plain = re.sub(r"`[^`\n]*`|https?:\S+", " ", quotes.plain(said))
+        for form, why in UNSPEAKABLE.items():
+            for match in re.finditer(form, plain):
+                quoted = next((id for figure, id in sources.items() if match[0].startswith(figure.split()[0])), None)
+                mend = f"; {quoted} is quoted: measure it so, with unit=" if quoted else ""
+                wrong.append(f"`{title}` says {match[0]!r}, {why}{mend}")
+    return wrong
+
+
+def answers_there(chapter: str, pages: list[str]) -> list[str]:
+    """Each question of a chapter that is there has its page, `interview/qNN.md`."""
+    wanted = {n: f"q{n:02d}.md" for n in questions.CHAPTERS[chapter].questions}
+    return [
+        f"write interview/{page}: chapter {chapter} answers question {n}"
+        for n, page in wanted.items()
+        if page not in pages
+    ]
+
+
 def quotes_in_place(text: str, sentences: dict[str, str]) -> list[str]:
-    """The words around two quotes do not fit the other one's claim clearly better: nobody has swapped them.
+    """No two quotes of a page are swapped: the words around each fit its own claim, not clearly better the other's.
 
     sentences: {claim id: sentence}.  Words around a quote end at its neighbours; they are compared by their first five
     letters.  "Clearly" is three words: of the pages' 354 pairs, none is that far off, and 82 % are when swapped.
@@ -134,7 +184,7 @@ def _stems(text: str) -> set[str]:
 
 
 def claims_there(text: str, ledger: dict[str, str]) -> list[str]:
-    """The claims that the front matter names are in the ledger, and one is the question's own."""
+    """The claims that the front matter names are in the ledger, and one is the question's own, `Q3-…`."""
     try:
         fields = front_matter(text)
     except (ValueError, yaml.YAMLError):

@@ -15,20 +15,25 @@ ORDER = ("What you will be able to do", "What you need first", "Quiz", "Cheat sh
 #: Chapters written before tests/course/style_rules.py, to which those rules do not apply yet.  It only gets shorter.
 AWAITING_REWRITE = ("00", "01", "02", "03", "04", "05", "12")
 
+#: At least so many words below the title, of prerequisites, and in the cheat sheet; so many of the others.
+SYMPTOM_WORDS, NEED_WORDS, CHEAT_WORDS = 15, 5, 40
+OBJECTIVES, EXERCISES, QUIZ, SOURCES = 3, 3, 3, 2
+
 
 def opening(nb: Notebook) -> list[str]:
-    """One title, then a symptom: what a reader saw and wonders about."""
+    """One title; below it a symptom in {SYMPTOM_WORDS} words or more, a quotation or a question: what a reader saw and
+    wonders about."""
     titles = [text for level, text in nb.headings if level == 1]
     if len(titles) != 1 or not nb.content.cells[0].source.startswith("# "):
         return [f"the first cell starts with the only `# ` heading; found the titles {titles}"]
     before = re.split(r"(?m)^##+ ", nb.prose, maxsplit=1)[0].partition("\n")[2]
-    if len(before.split()) < 15 or not re.search(r"\?|^>", before, re.MULTILINE):
+    if len(before.split()) < SYMPTOM_WORDS or not re.search(r"\?|^>", before, re.MULTILINE):
         return ["below the title, describe a symptom in a few sentences: what somebody saw, and the question it raises"]
     return []
 
 
 def minutes(nb: Notebook) -> list[str]:
-    """The time in the opening is that of the course's table."""
+    """Before its first question the chapter says its time, `80 minutes`, as `utils/study/questions.py` has it."""
     before = re.split(r"(?m)^## (?=Q\d)", nb.prose, maxsplit=1)[0]
     said = re.findall(r"\b(\d+) minutes\b", before)
     expected = str(nb.chapter.minutes)
@@ -40,7 +45,7 @@ def minutes(nb: Notebook) -> list[str]:
 
 
 def core_path(nb: Notebook) -> list[str]:
-    """A chapter that is partly on the core path says which part, as chapter 00 promises."""
+    """A chapter that is partly on the core path says under `{ORDER[1]}` which part."""
     partly = 0 < nb.chapter.core < nb.chapter.minutes
     if not partly or re.search(r"\b(core|without)\b", nb.section(ORDER[1]) or ""):
         return []
@@ -48,7 +53,7 @@ def core_path(nb: Notebook) -> list[str]:
 
 
 def parts(nb: Notebook) -> list[str]:
-    """Objectives, prerequisites, quiz, cheat sheet and sources, in this order."""
+    """It has the headings, in this order, {ORDER}."""
     titles = [text for _, text in nb.headings]
     found = [next((i for i, t in enumerate(titles) if part.lower() in t.lower()), None) for part in ORDER]
     wrong = [f"a heading `## {part}` is missing" for part, at in zip(ORDER, found, strict=True) if at is None]
@@ -59,28 +64,30 @@ def parts(nb: Notebook) -> list[str]:
 
 
 def objectives(nb: Notebook) -> list[str]:
-    """At least three things that a reader can do afterwards."""
+    """`{ORDER[0]}` lists {OBJECTIVES} abilities or more."""
     items = re.findall(r"(?m)^\s*(?:[-*]|\d+\.) \S", nb.section(ORDER[0]) or "")
-    return [] if len(items) >= 3 else [f"`{ORDER[0]}` lists three or more abilities; found {len(items)}"]
+    return (
+        [] if len(items) >= OBJECTIVES else [f"`{ORDER[0]}` lists {OBJECTIVES} or more abilities; found {len(items)}"]
+    )
 
 
 def filled(nb: Notebook) -> list[str]:
-    """Prerequisites, cheat sheet and sources say something."""
+    """Prerequisites have {NEED_WORDS} words or more, the cheat sheet {CHEAT_WORDS}, the sources {SOURCES} links."""
     wrong = []
-    for title, words in (("What you need first", 5), ("Cheat sheet", 40)):
+    for title, words in (("What you need first", NEED_WORDS), ("Cheat sheet", CHEAT_WORDS)):
         there = len((nb.section(title) or "").split())
         if there < words:
             wrong.append(f"`{title}` has {there} words; write at least {words}")
     links = link_rules.links(nb.section("Sources") or "")
     return (
         wrong
-        if len(links) >= 2
-        else [*wrong, f"`Sources` names at least two pages or papers; found {len(links)} links"]
+        if len(links) >= SOURCES
+        else [*wrong, f"`Sources` names at least {SOURCES} pages or papers; found {len(links)} links"]
     )
 
 
 def question_headings(nb: Notebook) -> list[str]:
-    """One heading `## Q3 · exact wording` for each question of the chapter, and none of another's."""
+    """One heading `## Q3 · …` for each question of the chapter, word for word, and none of another's."""
     there = [text for level, text in nb.headings if level == 2 and re.match(r"Q\d", text)]
     expected = [questions.heading(n) for n in nb.chapter.questions]
     missing = [f"add the heading `## {text}`" for text in expected if there.count(text) != 1]
@@ -90,7 +97,7 @@ def question_headings(nb: Notebook) -> list[str]:
 
 
 def exercises_there(nb: Notebook) -> list[str]:
-    """Three or more exercises, each registered, each with its check in the chapter."""
+    """{EXERCISES} exercises or more, each with its check in `utils/study/checks/chNN.py` and a `check("NN-1", …)`."""
     asked = [literal(call.args[0]) for _, call in nb.calls("check") if call.args]
     try:
         registered = list(exercises.of(nb.number))
@@ -107,12 +114,14 @@ def exercises_there(nb: Notebook) -> list[str]:
         if id not in registered
     ]
     return (
-        wrong if len(set(asked)) >= 3 else [*wrong, f"a chapter has at least three exercises; found {len(set(asked))}"]
+        wrong
+        if len(set(asked)) >= EXERCISES
+        else [*wrong, f"a chapter has {EXERCISES} exercises or more; found {len(set(asked))}"]
     )
 
 
 def stubs(nb: Notebook) -> list[str]:
-    """The chapter asks, the solutions answer: the stored verdict of each check is `not attempted`."""
+    """The chapter asks and the solutions answer: each exercise is a stub, `...`, and its check says `not attempted`."""
     wrong = []
     for cell, call in nb.calls("check"):
         id = literal(call.args[0]) if call.args else None
@@ -125,7 +134,7 @@ def stubs(nb: Notebook) -> list[str]:
 
 
 def quiz_there(nb: Notebook) -> list[str]:
-    """One quiz, with questions that work."""
+    """One `quiz.show("NN")`, with {QUIZ} questions or more in `data/quizzes`, and feedback for each answer."""
     shown = [literal(call.args[0]) for _, call in nb.calls("quiz.show") if call.args]
     if shown != [nb.number]:
         return [f"show the quiz once: `quiz.show({nb.number!r})`; found {shown}"]
@@ -133,11 +142,11 @@ def quiz_there(nb: Notebook) -> list[str]:
         there = len(quiz.load(nb.number))
     except ValueError as error:
         return [str(error)]
-    return [] if there >= 3 else [f"data/quizzes/{nb.number}.json has {there} questions; write at least three"]
+    return [] if there >= QUIZ else [f"data/quizzes/{nb.number}.json has {there} questions; write at least {QUIZ}"]
 
 
 def questions_have_claims(nb: Notebook) -> list[str]:
-    """Every question rests on a claim that this chapter makes, and claims are for its own questions."""
+    """Each question rests on a claim of this chapter, `Q3-…`; other claims of it are called `C03-…`."""
     made = [literal(call.args[0]) for _, call in nb.calls("claim") if call.args]
     allowed = {f"Q{n}" for n in nb.chapter.questions} | {f"C{nb.number}"}
     wrong = [
@@ -151,7 +160,7 @@ def questions_have_claims(nb: Notebook) -> list[str]:
 
 
 def solved(nb: Notebook) -> list[str]:
-    """A solutions notebook answers every exercise of its chapter, rightly."""
+    """The solutions answer each exercise of their chapter so that its check says right."""
     answers = {}
     for cell, call in nb.calls("check"):
         id = literal(call.args[0]) if call.args else None

@@ -32,7 +32,7 @@ def imported(tree: ast.AST, inside: str = "") -> list[str]:
 
 
 def one_way_imports(source: str, module: str) -> list[str]:
-    """A module imports from its own floor and those before it only."""
+    """A module of `utils` imports from its own floor and those before it only: {FLOORS}."""
     own = FLOORS.index(floor(module))
     package = module.rpartition(".")[0]
     return [
@@ -43,7 +43,7 @@ def one_way_imports(source: str, module: str) -> list[str]:
 
 
 def light_at_import(source: str, module: str) -> list[str]:
-    """The ground floor and study import TensorFlow inside functions: chapters and tools start at once."""
+    """Modules of the ground floor and of study import TensorFlow inside of functions, so that tools start at once."""
     if floor(module) not in ("ground", "study"):
         return []
     tree = ast.parse(source)
@@ -56,7 +56,7 @@ def light_at_import(source: str, module: str) -> list[str]:
 
 
 def tests_assert(source: str, file: str) -> list[str]:
-    """Every test has an assertion of its own or calls a helper of this file that has one."""
+    """Each test asserts something, itself or through a helper of its file."""
     tree = ast.parse(source)
     functions = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
     asserting = {name for name, node in functions.items() if _asserts(node)}
@@ -82,13 +82,16 @@ def _called(function: ast.AST) -> set[str]:
 
 
 def mirrored(modules: list[str], tests: list[str]) -> list[str]:
-    """utils/optimize/pruning.py is tested by tests/optimize/test_pruning.py.  Paths relative to utils and tests."""
+    """Each module has its tests: `utils/optimize/pruning.py` in `tests/optimize/test_pruning.py`.
+
+    Paths are relative to utils and tests.
+    """
     wanted = {path: str(PurePosixPath(path).with_name(f"test_{PurePosixPath(path).name}")) for path in modules}
     return [f"utils/{path} has no tests/{test}" for path, test in wanted.items() if test not in tests]
 
 
 def no_machine_names(text: str, root: Path, hosts: tuple[str, ...] = ()) -> list[str]:
-    """No folder of anybody's machine, and no package registry's host, which differs from place to place."""
+    """No file names a folder of somebody's machine, or the host of a package registry."""
     pattern = "|".join([_FOLDERS, _REGISTRIES, re.escape(str(root)), *map(re.escape, hosts)])
     return [
         f"it names {match[0]}: write paths relative to the course, and no index's address"

@@ -141,7 +141,7 @@ sources:
 
 ## Thirty seconds
 
-{"Quantization stores a weight as a small integer and a scale. " * 5}It took <!--Q3-bytes-->0.251<!--/--> of the bytes.
+{"Quantization stores a weight as a small integer and a scale. " * 5}It took <!--Q3-bytes-->25.1 %<!--/--> of the bytes.
 
 ## Three minutes
 

@@ -22,7 +22,7 @@ def ids_are_unique(notebooks: list[Notebook]) -> list[str]:
 
 
 def ledger_agrees(notebooks: list[Notebook], ledger: list[dict]) -> list[str]:
-    """The ledger has exactly the claims that the notebooks store, figure by figure."""
+    """The ledger, `data/results/claims.json`, has exactly the claims that the notebooks store."""
     made = {entry["id"]: entry for nb in notebooks for entry in claims(nb.content, nb.shown)}
     kept = {entry["id"]: entry for entry in ledger}
     wrong = [f"{id} is in {entry['notebook']} and not in the ledger" for id, entry in made.items() if id not in kept]
@@ -37,7 +37,7 @@ def ledger_agrees(notebooks: list[Notebook], ledger: list[dict]) -> list[str]:
 
 
 def solutions_exist(chapters: list[str], solutions: list[str]) -> list[str]:
-    """Every chapter has a solutions notebook of the same name, and every solutions notebook its chapter."""
+    """Each chapter has a solutions notebook of the same name, and each solutions notebook its chapter."""
     return [f"write solutions/{name}" for name in chapters if name not in solutions] + [
         f"solutions/{name} belongs to no chapter" for name in solutions if name not in chapters
     ]

@@ -24,7 +24,7 @@ def links(text: str) -> list[str]:
 
 
 def broken_links(text: str, file: Path, root: Path) -> list[str]:
-    """What is wrong with the links in `text`, which stands in `file`."""
+    """A link leads to an https page, or to a file and a heading that are there."""
     wrong = []
     for target in links(text):
         address = urlsplit(target)

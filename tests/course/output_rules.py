@@ -12,6 +12,8 @@ from tests.course.notebooks import Notebook, literal, parsed
 from utils.claims import Bound, claim_html, claim_text, format_figure
 
 RUN = "run `python course.py run NN`"
+#: One cell in so many may opt out of the comparison.
+ONE_IN = 20
 _BRACKETS = re.compile(r"⟦([^⟧\n]*)⟧")
 _OPT_OUTS = {"nbval-ignore-output", "nbval-skip", "raises-exception", "nbval-raises-exception", "nbval-check-output"}
 _OPT_OUT_COMMENT = re.compile(r"(?m)^\s*#\s*(NBVAL_\w+|PYTEST_VALIDATE_IGNORE_OUTPUT)")
@@ -19,7 +21,7 @@ _MACHINE = re.compile(r"(?:/home/|/Users/|/root/|/tmp/|[A-Z]:\\Users\\)[^\s'\"`<
 
 
 def executed_in_order(nb: Notebook) -> list[str]:
-    """Counts are 1 to n: a cell without one is not compared at all."""
+    """Cells were executed in order, as `course.py run` does: a cell without a count is not compared at all."""
     counts = [cell.execution_count for cell in nb.code]
     return [] if counts == list(range(1, len(counts) + 1)) else [f"execution counts are {counts}, not 1 to n; {RUN}"]
 
@@ -37,7 +39,7 @@ def no_errors(nb: Notebook) -> list[str]:
 
 
 def opt_outs(nb: Notebook) -> list[str]:
-    """At most one cell in twenty is not compared, and each says why in its metadata."""
+    """At most 1 cell in {ONE_IN} opts out of the comparison, and says why in its metadata, `course.reason`."""
     out = [
         cell
         for cell in nb.code
@@ -48,13 +50,13 @@ def opt_outs(nb: Notebook) -> list[str]:
         for cell in out
         if len(str(cell.metadata.get("course", {}).get("reason", "")).split()) < 3
     ]
-    if len(out) > 0.05 * len(nb.content.cells):
-        wrong.append(f"{len(out)} of {len(nb.content.cells)} cells opt out; at most one in twenty may")
+    if ONE_IN * len(out) > len(nb.content.cells):
+        wrong.append(f"{len(out)} of {len(nb.content.cells)} cells opt out; at most one in {ONE_IN} may")
     return wrong
 
 
 def alternative_texts(nb: Notebook) -> list[str]:
-    """Every picture can be read by somebody who cannot see it."""
+    """Each picture has a text for those who cannot see it: `alt=`, or the square brackets of Markdown."""
     wrong = []
     for cell in nb.code:
         for output in cell.outputs:
@@ -77,7 +79,7 @@ def alternative_texts(nb: Notebook) -> list[str]:
 
 
 def brackets_agree(nb: Notebook) -> list[str]:
-    """Every bracketed figure is the one in its metadata, lies within its bound, and no other text hides in brackets."""
+    """What stands in ⟦brackets⟧ was made by a claim or a table and lies within its bound."""
     wrong = []
     for cell in nb.code:
         for output in cell.outputs:
@@ -124,7 +126,7 @@ def _wrong_figure(entry) -> list[str]:
 
 
 def claims_as_written(nb: Notebook) -> list[str]:
-    """Each `claim(…)` in the code has its output, with the id, the sentence and the bound that the code gives.
+    """The stored output of each `claim(…)` has the id, the sentence and the bound of the code.
 
     But for claims within `try`: they are there to fail.
     """
@@ -168,7 +170,7 @@ def _not_as_written(cell, call, id: str) -> list[str]:
 
 
 def normalized(nb: Notebook) -> list[str]:
-    """The file is as `course.py run` writes it, and names no folder of a machine."""
+    """A notebook is stored as `course.py run` writes it, and names no folder of a machine."""
     kernel = nb.content.metadata.get("kernelspec", {}).get("name", "python3")
     if normalize(copy.deepcopy(nb.content), kernel) != nb.content:
         return [f"its ids or metadata are not normalized; {RUN}"]

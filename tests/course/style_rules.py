@@ -17,7 +17,7 @@ from utils.plots import TRENDS
 from utils.study import recipes
 
 CELLS = (15, 80)
-LINES, COLUMNS, CLAIMS = 15, 88, 2
+LINES, COLUMNS, CLAIMS, TITLE = 15, 88, 2, 3
 #: Chapter 00 is the map of the course and teaches no technique.
 NOTHING_TO_PASTE = ("00",)
 
@@ -40,7 +40,7 @@ UNSPEAKABLE = {
 
 
 def size(nb: Notebook) -> list[str]:
-    """15 to 80 cells; at most 15 lines of at most 88 columns in one."""
+    """{CELLS[0]} to {CELLS[1]} cells; a code cell has at most {LINES} lines of at most {COLUMNS} columns."""
     count = len(nb.content.cells)
     wrong = [] if CELLS[0] <= count <= CELLS[1] else [f"a chapter has {CELLS[0]} to {CELLS[1]} cells; this has {count}"]
     for cell in nb.code:
@@ -56,7 +56,7 @@ def size(nb: Notebook) -> list[str]:
 
 
 def claims_apart(nb: Notebook) -> list[str]:
-    """At most two claims a cell."""
+    """At most {CLAIMS} claims a cell."""
     counts = Counter(cell.execution_count for cell, _ in nb.calls("claim"))
     return [
         f"cell [{where}] makes {count} claims, at most {CLAIMS} a cell"
@@ -78,7 +78,8 @@ def one_heading(nb: Notebook) -> list[str]:
 
 
 def one_thought_a_line(nb: Notebook) -> list[str]:
-    """No walrus, no function in one line, no two statements or calls side by side, no comprehension in another."""
+    """One thought a line: no `:=`, no function in one line, no two statements or calls side by side, no comprehension
+    in another."""
     return [f"{_where(cell)}, line {line}: {what}" for cell in nb.code for line, what in packed(parsed(cell.source))]
 
 
@@ -116,7 +117,7 @@ def _stub(node: ast.stmt) -> bool:
 
 
 def words(nb: Notebook) -> list[str]:
-    """The field's words in texts, claims and titles of pictures.  *Ours*, in italics, may introduce a picture once."""
+    """Texts, claims and pictures use the field's words; a word of ours, *in italics*, may introduce a picture once."""
     wrong = []
     for where, text in _sayings(nb):
         plain = re.sub(r"(?<!\*)\*[^*\n]+\*(?!\*)|`[^`\n]*`", " ", text)
@@ -129,7 +130,7 @@ def words(nb: Notebook) -> list[str]:
 
 
 def said_aloud(nb: Notebook) -> list[str]:
-    """Figures as one speaks them."""
+    """Figures are such as one speaks: per cent, "a quarter", "three of 10,000"."""
     wrong = [
         f"{where}: {match[0]!r} is {why}"
         for where, text in _sayings(nb)
@@ -143,7 +144,7 @@ def said_aloud(nb: Notebook) -> list[str]:
 
 
 def claims_as_said(nb: Notebook) -> list[str]:
-    """The numbers that a claim's sentence says are those that its bound checks."""
+    """The numbers that a claim's sentence compares with are the limits of its bound."""
     return [f"claim {c['id']}: {text}" for c in _claims(nb) for text in not_as_said(c["sentence"], c["bound"])]
 
 
@@ -171,18 +172,19 @@ def not_as_said(sentence: str, bound: dict) -> list[str]:
 
 
 def drawing_there(nb: Notebook) -> list[str]:
-    """At least one drawing of a mechanism."""
+    """A mechanism is drawn: one `drawings.canvas` or more."""
     there = any(look.get("drawing") for _, look in _pictures(nb))
     return [] if there else ["draw a mechanism: `with drawings.canvas(…, alt=…) as d:`"]
 
 
 def pictures_speak(nb: Notebook) -> list[str]:
-    """A chart's title says what it shows, and what its text says of rising and falling is checked."""
+    """A chart's title says what was found, in {TITLE} words or more; `says=` checks what its text says of rising and
+    falling."""
     wrong = []
     for cell, look in _pictures(nb):
         if look.get("drawing"):
             continue
-        if len(look.get("title", "").split()) < 3:
+        if len(look.get("title", "").split()) < TITLE:
             wrong.append(f"{_where(cell)}: a chart needs a title that says what was found: plots.figure(title=…)")
         unsaid = look["alt"]
         for phrase in look.get("says", ()):
@@ -195,7 +197,7 @@ def pictures_speak(nb: Notebook) -> list[str]:
 
 
 def standalone_there(nb: Notebook) -> list[str]:
-    """The public calls stand once, whole, in cells that run without the course."""
+    """The public calls stand once, whole, in cells tagged `standalone`; chapter {NOTHING_TO_PASTE} may have none."""
     if nb.number in NOTHING_TO_PASTE or recipes.cells(nb.content):
         return []
     return [f"tag the cells that show the public calls `{recipes.TAG}`: together they run without utils"]

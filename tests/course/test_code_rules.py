@@ -92,7 +92,7 @@ def test_machine_names(text, good):
     assert (code_rules.no_machine_names(text, Path("/srv/clone"), ("mirror.example",)) == []) == good
 
 
-LEDGER = {"Q3-bytes": "0.251", "Q4-bits": "8"}
+LEDGER = {"Q3-bytes": "25.1 %", "Q4-bits": "8", "Q8-levels": "256", "Q9-bytes": "0.734", "Q9-size": "26,032"}
 
 
 def complaints(text: str, name: str = "q03.md") -> list[str]:
@@ -101,6 +101,7 @@ def complaints(text: str, name: str = "q03.md") -> list[str]:
         + answer_rules.sections_right(text)
         + answer_rules.figures_quoted(text, LEDGER)
         + answer_rules.claims_there(text, LEDGER)
+        + answer_rules.said_aloud(text)
     )
 
 
@@ -124,8 +125,22 @@ def test_quotes_that_are_swapped_are_noticed(first, second, good):
     assert (answer_rules.quotes_in_place(page, SENTENCES) == []) is good
 
 
-@pytest.mark.parametrize("text, good", [("deleted in TensorFlow 0.251", True), ("it needs 0.251 of the bytes", False)])
-def test_a_release_is_no_measured_figure(text, good):
+@pytest.mark.parametrize(
+    "text, good",
+    [
+        ("deleted in TensorFlow 25.1", True),
+        ("it needs 25.1 % of the bytes", False),
+        ("a grid of 256 levels", True),  # Q8-levels is another question's, and 256 no discovery
+        ("claims: [Q8-levels]", False),
+        ("it took 0.734 of the bytes", False),
+        ("the file has 26,032 bytes", False),
+    ],
+)
+def test_what_is_typed_and_was_measured(text, good):
+    if text.startswith("claims"):
+        text = f"---\n{text}\n---\na grid of 256 levels"
+    else:
+        text = f"---\nclaims: [Q3-bytes]\n---\n{text}"
     assert (answer_rules.figures_quoted(text, LEDGER) == []) == good
 
 
@@ -149,10 +164,15 @@ def test_a_release_is_no_measured_figure(text, good):
         ("- Why per channel?\n", ""),
         ("- It makes every model faster.\n", ""),
         ("- 2: scale and zero point\n", ""),
-        (">0.251<", ">0.252<"),
-        ("<!--Q3-bytes-->0.251<!--/-->", "{{Q3-bytes}}"),
-        ("<!--Q3-bytes-->0.251<!--/-->", "0.251"),
-        ("<!--Q3-bytes-->0.251<!--/-->", "<!--Q3-gone-->0.251<!--/-->"),
+        (">25.1 %<", ">25.2 %<"),
+        ("<!--Q3-bytes-->25.1 %<!--/-->", "{{Q3-bytes}}"),
+        ("<!--Q3-bytes-->25.1 %<!--/-->", "25.1 %"),
+        ("<!--Q3-bytes-->25.1 %<!--/-->", "<!--Q3-gone-->25.1 %<!--/-->"),
+        ("saves three bytes", "saves a share of 0.7"),
+        ("It took", "It took 0.25 of the time and"),
+        ("a small integer", "a step of 1.2e-07, an integer"),
+        ("saves three bytes", "differs in 0.0034, saves three bytes"),
+        ("saves three bytes", "lost 0 of it and saves three bytes"),
     ],
 )
 def test_a_planted_mistake_in_an_answer_is_noticed(old, new):
@@ -163,3 +183,26 @@ def test_a_planted_mistake_in_an_answer_is_noticed(old, new):
 
 def test_the_file_is_called_after_its_question():
     assert complaints(examples.answer(), "q04.md")
+
+
+@pytest.mark.parametrize(
+    "said", ["0.5 points", "3.14", "a quarter", "99.9 %", "`0.001`", "https://x.org/0.123", "10.123"]
+)
+def test_what_can_be_said_aloud(said):
+    assert answer_rules.said_aloud(examples.answer().replace("It took", f"It was {said} and took")) == []
+
+
+def test_only_both_answers_are_said_aloud():
+    assert answer_rules.said_aloud(examples.answer().replace("- 0: nothing", "- 0: a share of 0.001")) == []
+
+
+def test_each_question_of_a_chapter_has_its_page():
+    assert answer_rules.answers_there("03", ["q03.md", "q04.md", "q07.md", "q50.md"]) == []
+    (complaint,) = answer_rules.answers_there("03", ["q03.md", "q07.md", "questions.md"])
+    assert complaint == "write interview/q04.md: chapter 03 answers question 4"
+    assert answer_rules.answers_there("00", []) == []
+
+
+def test_a_quoted_figure_is_mended_at_its_claim():
+    page = examples.answer().replace("25.1 %<", "0.251 of the time<")
+    assert any("Q3-bytes is quoted: measure it so" in complaint for complaint in answer_rules.said_aloud(page))

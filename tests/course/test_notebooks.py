@@ -12,11 +12,15 @@ from commands.parts import ledger
 from tests.course import chapter_rules, ledger_rules, link_rules, name_rules, output_rules, style_rules
 from tests.course.notebooks import Notebook, every, read
 from utils import ROOT
+from utils.study import placeholders
 
 PATHS = every()
 ALL = {path: read(path) for path in PATHS}
-CHAPTERS = [path for path, nb in ALL.items() if nb.is_chapter]
-SOLUTIONS = [path for path, nb in ALL.items() if nb.folder == "solutions"]
+#: Chapters that `course.py new` began: until no placeholder is left, one test speaks of them, the last of this file.
+BEGUN = placeholders.unfinished()
+FINISHED = [path for path, nb in ALL.items() if nb.number not in BEGUN]
+CHAPTERS = [path for path in FINISHED if ALL[path].is_chapter]
+SOLUTIONS = [path for path in FINISHED if ALL[path].folder == "solutions"]
 
 
 def cases(paths, rules):
@@ -28,6 +32,7 @@ def complaints(found: list[str], where: str) -> str:
 
 
 def test_there_are_notebooks():
+    """The chapters are there."""
     assert CHAPTERS, "notebooks/ is empty: restore it with `git checkout notebooks solutions`"
 
 
@@ -48,6 +53,7 @@ def waits(nb: Notebook) -> bool:
 
 
 def test_only_chapters_that_are_there_await_their_rewriting():
+    """`AWAITING_REWRITE` names only chapters that still break a rule of how a chapter reads, as both `ruff.toml` do."""
     assert set(chapter_rules.AWAITING_REWRITE) <= {ALL[path].number for path in CHAPTERS}
     solved = [
         nb.number
@@ -62,6 +68,7 @@ def test_only_chapters_that_are_there_await_their_rewriting():
 
 
 def test_cells_are_formatted():
+    """Cells are laid out by `ruff format notebooks solutions`."""
     command = [
         sys.executable,
         "-m",
@@ -82,7 +89,7 @@ def test_solutions(rule, nb: Notebook):
     assert not (found := rule(nb)), complaints(found, nb.shown)
 
 
-@pytest.mark.parametrize("rule, nb", cases(PATHS, output_rules.OUTPUT_RULES))
+@pytest.mark.parametrize("rule, nb", cases(FINISHED, output_rules.OUTPUT_RULES))
 def test_outputs(rule, nb: Notebook):
     assert not (found := rule(nb)), complaints(found, nb.shown)
 
@@ -94,7 +101,8 @@ def test_links(path):
 
 
 def test_chapters_and_solutions_are_twins():
-    found = ledger_rules.solutions_exist([p.name for p in CHAPTERS], [p.name for p in SOLUTIONS])
+    chapters = [nb.name for nb in ALL.values() if nb.is_chapter]
+    found = ledger_rules.solutions_exist(chapters, [nb.name for nb in ALL.values() if nb.folder == "solutions"])
     assert not found, complaints(found, "notebooks and solutions")
 
 
@@ -103,11 +111,13 @@ def test_claim_ids_are_unique():
 
 
 def test_the_ledger_has_what_the_notebooks_say():
-    found = ledger_rules.ledger_agrees(list(ALL.values()), ledger.read())
+    kept = [entry for entry in ledger.read() if entry["notebook"].partition("/")[2][:2] not in BEGUN]
+    found = ledger_rules.ledger_agrees([ALL[path] for path in FINISHED], kept)
     assert not found, complaints(found, "data/results/claims.json")
 
 
 def test_every_tensorflow_name_exists():
+    """Each dotted name of TensorFlow and its relatives, in code and text, exists in the versions that are pinned."""
     pages = [ROOT / "README.md", *ROOT.glob("interview/*.md"), *ROOT.glob("docs/**/*.md")]
     where = {nb.shown: name_rules.in_notebook(nb) for nb in ALL.values()}
     where |= {
@@ -122,3 +132,17 @@ def test_every_tensorflow_name_exists():
         ],
         "names",
     )
+
+
+def test_no_placeholder_is_left():
+    """No placeholder of `course.py new` is left, nor the template's words without their mark."""
+    left = [str(placeholder) for placeholder in placeholders.found()]
+    begun = [nb for nb in ALL.values() if nb.number in BEGUN and all(cell.execution_count for cell in nb.code)]
+    broken = [complaints(found, nb.shown) for nb in begun if (found := said_of(nb))]
+    assert not left, "\n".join([complaints(left, "still to be written"), *broken])
+
+
+def said_of(nb: Notebook) -> list[str]:
+    """What the rules say of a notebook."""
+    own = [*chapter_rules.CHAPTER_RULES, *style_rules.STYLE_RULES] if nb.is_chapter else chapter_rules.SOLUTION_RULES
+    return [text for rule in (*own, *output_rules.OUTPUT_RULES) for text in rule(nb)]

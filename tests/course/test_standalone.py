@@ -15,10 +15,12 @@ CHAPTERS = {nb.number: recipes.cells(nb.content) for nb in map(read, every()) if
 
 @pytest.mark.parametrize("number", CHAPTERS)  # chapter_rules.standalone_there says which must have some
 def test_a_chapters_standalone_cells_run_by_themselves(number):
+    """A chapter's cells tagged `standalone` are one program: it runs in an empty folder, without `utils`."""
     assert standalone.run(CHAPTERS[number]) == []
 
 
 def test_the_page_of_recipes_is_up_to_date():
+    """`docs/recipes.md` has the standalone cells as they are now: `course.py quote` writes it."""
     written = (ROOT / recipes.PAGE).read_text("utf-8")
     assert written == recipes.page(), "run `python course.py quote`"
 

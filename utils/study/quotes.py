@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from utils import ROOT, files, recorded
-from utils.study import recipes
+from utils.study import placeholders, recipes
 from utils.study.questions import CHAPTERS
 
 LEDGER = ROOT / "data" / "results" / "claims.json"
@@ -137,12 +137,21 @@ def pages(root: Path = ROOT) -> list[Path]:
     return [root / "README.md", *sorted((root / "interview").glob("q*.md")), *sorted((root / "docs").rglob("*.md"))]
 
 
+def finished_pages(root: Path = ROOT) -> list[Path]:
+    """`pages` without the answers of chapters that are begun: their claims are not in the ledger yet."""
+    begun = placeholders.unfinished(root)
+    waiting = {f"q{n:02d}.md" for number in begun for n in CHAPTERS[number].questions}
+    return [page for page in pages(root) if not (page.parent.name == "interview" and page.name in waiting)]
+
+
 def chapter_map(root: Path = ROOT) -> str:
-    """The chapters as a Markdown table; those whose notebook is there are links."""
+    """The chapters as a Markdown table; those that are there and finished are links."""
+    begun = placeholders.unfinished(root)
     lines = ["| chapter | title | questions | minutes |", "| --- | --- | --- | ---: |"]
     for number, chapter in CHAPTERS.items():
         notebook = next(iter(sorted((root / "notebooks").glob(f"{number}_*.ipynb"))), None)
-        title = f"[{chapter.title}](notebooks/{notebook.name})" if notebook else chapter.title
+        done = notebook and number not in begun
+        title = f"[{chapter.title}](notebooks/{notebook.name})" if done else chapter.title
         asked = " ".join(f"Q{n}" for n in chapter.questions) or "the map of all fifty"
         lines.append(f"| {number} | {title} | {asked} | {chapter.minutes} |")
     return "\n".join(lines)
@@ -177,7 +186,7 @@ def refresh_pages(root: Path = ROOT) -> list[Path]:
     if _written(root / recipes.PAGE, recipes.page(root).encode("utf-8")):
         changed.append(root / recipes.PAGE)
     unknown = []
-    for page in pages(root):
+    for page in finished_pages(root):
         before = page.read_text(encoding="utf-8")
         try:
             after = with_map(refresh(before, figures, root / "data" / "results"), chapter_map(root))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from utils import ROOT
+from utils.study import placeholders
 from utils.study.questions import CHAPTERS
 
 TAG = "standalone"
@@ -50,10 +51,10 @@ def program(tagged: list[Cell]) -> str:
 
 
 def page(root: Path = ROOT) -> str:
-    """docs/recipes.md as the chapters of `root` make it."""
-    parts = [_HEAD]
+    """docs/recipes.md as the finished chapters of `root` make it."""
+    parts, begun = [_HEAD], placeholders.unfinished(root)
     for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb")):
-        tagged = cells(json.loads(path.read_text(encoding="utf-8")))
+        tagged = cells(json.loads(path.read_text(encoding="utf-8"))) if path.name[:2] not in begun else []
         if tagged:
             title = CHAPTERS[path.name[:2]].title
             parts.append(f"## {path.name[:2]} · {title}\n\nFrom [the chapter](../notebooks/{path.name}).\n")

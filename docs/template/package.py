@@ -1,0 +1,1 @@
+"""PLACEHOLDER @NN@: what the modules of this folder have in common."""

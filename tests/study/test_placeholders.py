@@ -1,0 +1,73 @@
+"""Placeholders are found in every kind of file, with file and line, also when only their mark was taken away."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from utils.study import placeholders
+
+MARKED = "PLACEHOLDER {}: what the first is about"  # filled at run time: this file has no placeholder itself
+
+
+def notebook(*sources: str, outputs=()) -> str:
+    cells = [{"cell_type": "code", "source": source.splitlines(True), "outputs": list(outputs)} for source in sources]
+    return json.dumps({"cells": cells})
+
+
+def write(root, path: str, text: str) -> None:
+    (root / path).parent.mkdir(parents=True, exist_ok=True)
+    (root / path).write_text(text, encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "path, text, line",
+    [
+        ("interview/q08.md", "---\n---\n" + MARKED, "3"),
+        ("utils/study/checks/ch08.py", f"x = 1\ny = '{MARKED}'", "2"),
+        ("utils/optimize/family/new.py", "def PLACEHOLDER_{}_step(): ...", "1"),
+        ("tests/optimize/test_new.py", "\n\nassert new.PLACEHOLDER_{}", "3"),
+        ("benchmarks/new.py", f'"""{MARKED}"""', "1"),
+        ("data/quizzes/08.json", '[{{"question":\n"PLACEHOLDER {}"}}]', "2"),
+        ("data/results/new.json", '{{"notes": "PLACEHOLDER {}"}}', "1"),
+        ("docs/decisions/0031-new.md", "# 31. " + MARKED, "1"),
+    ],
+)
+def test_each_kind_of_file(tmp_path, path, text, line):
+    write(tmp_path, path, text.format("08"))
+    (found,) = placeholders.found(tmp_path)
+    assert (found.chapter, found.file, found.line) == ("08", path, line)
+    assert str(found).startswith(f"{path}:{line}: ") and found.text in text.format("08")
+    assert placeholders.unfinished(tmp_path) == {"08"}
+
+
+@pytest.mark.parametrize("folder", ["notebooks", "solutions"])
+def test_a_notebooks_sources_count_and_its_outputs_do_not(tmp_path, folder):
+    text = MARKED.format("11")
+    write(tmp_path, f"{folder}/11_a.ipynb", notebook("x = 1", f"y\nz = '{text}'", outputs=[{"text": text}]))
+    assert [(p.chapter, p.line) for p in placeholders.found(tmp_path)] == [("11", "cell 2, line 2")]
+    write(tmp_path, f"{folder}/11_a.ipynb", notebook("x = 1", outputs=[{"text": text}]))
+    assert placeholders.found(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["PLACEHOLDER", "PLACEHOLDER 123", "PLACEHOLDER  08", "tf.placeholder(8)", "placeholder 08"]
+)
+def test_what_only_looks_like_one(tmp_path, text):
+    write(tmp_path, "interview/q08.md", text)
+    assert placeholders.found(tmp_path) == []
+
+
+def test_the_templates_words_without_their_mark(tmp_path):
+    assert len(placeholders.template_words()) > 20
+    for number, words in enumerate(placeholders.template_words()):
+        write(tmp_path, f"interview/q{number}.md", f"So: {words}\nAnd more.")
+    found = placeholders.found(tmp_path)
+    assert len(found) == len(placeholders.template_words()) and {p.line for p in found} == {"1"}
+    assert {p.chapter for p in found} == {""} and "only the mark is gone" in str(found[0])
+    assert placeholders.unfinished(tmp_path) == set()
+
+
+def test_an_empty_course_has_none(tmp_path):
+    assert placeholders.found(tmp_path) == []
