@@ -157,12 +157,13 @@ def label_lines(axes, *, width: int = 16) -> None:
 
 
 def _right_end(line, axes) -> tuple[float, float]:
-    """The rightmost point of a line, in pixels."""
+    """The rightmost point of a line, in pixels; at the edge where it leaves the axes, as 0 does on a logarithmic one."""
     import numpy as np
 
     places = axes.transData.transform(line.get_xydata())
     places = places[np.isfinite(places).all(axis=1)]
-    return tuple(places[np.argmax(places[:, 0])])
+    x, y = places[np.argmax(places[:, 0])]
+    return x, float(np.clip(y, axes.bbox.y0, axes.bbox.y1))
 
 
 def spread(places: Sequence[float], heights: Sequence[float]) -> list[float]:

@@ -47,6 +47,7 @@ def convert(
     per_channel: bool = True,
     input_range: tuple[float, float] | None = None,
     signatures: list[str] | None = None,
+    refuse: bool = True,
 ) -> Artifact:
     """A tf_keras model or a SavedModel as a .tflite file, quantized in one of the `MODES`.
 
@@ -60,6 +61,7 @@ def convert(
     input_range: the range that the inputs had in training; calibration outside it is refused.  Without it, calibration
         that looks like raw pixels is refused for a Keras model that does not rescale its input.
     signatures: of a SavedModel; all of them by default.
+    refuse: False hands back a file whose outputs have nothing to do with the model's, too, with a warning: to study it.
     Returns an Artifact of the format "tflite".  Nothing is printed.  A few files convert and then end the process that
     runs them (LayerNormalization in int16x8): the artifact's first `predict` tries it in a child process and says so.
     Calibrated files are compared with the float model on the calibration data: see `measure.agreement`.
@@ -68,7 +70,7 @@ def convert(
     """
     checks.check_choice("mode", mode, MODES)
     if isinstance(model, (str, os.PathLike)):
-        made, found = _convert_folder(Path(model), mode, calibration, per_channel, input_range, signatures)
+        made, found = _convert_folder(Path(model), mode, calibration, per_channel, input_range, signatures, refuse)
     else:
         checks.check_model(model)
         if signatures is not None:
@@ -77,7 +79,7 @@ def convert(
             )
         samples = check_calibration(model, mode, calibration, input_range)
         with _keras_converter(model) as converter:
-            made, found = _made(converter, mode, per_channel, samples, model)
+            made, found = _made(converter, mode, per_channel, samples, model, refuse)
     for complaint in found:
         warnings.warn(complaint, ConversionWarning, stacklevel=2)
     return made
@@ -92,7 +94,9 @@ def calibrated_converter(model: Any, samples: list[np.ndarray], per_channel: boo
         yield converter
 
 
-def _made(converter: Any, mode: str, per_channel: bool, samples: Any, model: Any = None) -> tuple[Artifact, list[str]]:
+def _made(
+    converter: Any, mode: str, per_channel: bool, samples: Any, model: Any = None, refuse: bool = True
+) -> tuple[Artifact, list[str]]:
     """The file, and what to warn of; samples of a Keras model as a list, of a SavedModel by signature."""
     from utils.artifact import Artifact
 
@@ -106,7 +110,7 @@ def _made(converter: Any, mode: str, per_channel: bool, samples: Any, model: Any
     named = samples if model is None else _named(samples, model)
     seen = guard.guarded(converter, model, named, 1 if model is None else _batch(model))
     made = Artifact(_run(converter, model, calibrated=True), "tflite")
-    return made, guard.complaints(made, seen, model, mode)
+    return made, guard.complaints(made, seen, model, mode, refuse)
 
 
 def _check_constants(made: Artifact, model: Any) -> None:
@@ -251,7 +255,7 @@ def _run(converter: Any, model: Any = None, *, calibrated: bool = False) -> byte
 
 
 def _convert_folder(
-    folder: Path, mode: str, calibration: Any, per_channel: bool, input_range, wanted
+    folder: Path, mode: str, calibration: Any, per_channel: bool, input_range, wanted, refuse: bool
 ) -> tuple[Artifact, list[str]]:
     import tensorflow as tf
 
@@ -270,7 +274,7 @@ def _convert_folder(
     samples = _signature_samples({name: specs[name] for name in chosen}, mode, calibration, input_range)
     with quiet():
         converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=chosen)
-    return _made(converter, mode, per_channel, samples)
+    return _made(converter, mode, per_channel, samples, refuse=refuse)
 
 
 def _check_folder(folder: Path) -> None:

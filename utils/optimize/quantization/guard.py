@@ -300,11 +300,11 @@ def _is_dead(limits: tuple[np.ndarray, np.ndarray] | None) -> bool:
 # ---------------------------------------------------------------- the file that came out
 
 
-def complaints(made: Artifact, seen: Seen, model: Any, mode: str) -> list[str]:
+def complaints(made: Artifact, seen: Seen, model: Any, mode: str, refuse: bool = True) -> list[str]:
     """What to warn of in a file that was calibrated: float operators that remain, outputs far from the float file's.
 
     A file that cannot be run is not compared; that is said, too.
-    Raises ValueError if an output has nothing to do with the float file's.
+    Raises ValueError if an output has nothing to do with the float file's; refuse=False says that, too, with a warning.
     """
     advice = (
         "layer_errors.layer_errors shows where, layer_errors.selective keeps layers in float; inputs of different "
@@ -313,7 +313,8 @@ def complaints(made: Artifact, seen: Seen, model: Any, mode: str) -> list[str]:
     )
     if layers := looping(model):  # one operator, whose state the calibrator keeps from one example to the next
         advice = f"{way_out(layers)}; {advice}"
-    far = agreement.complaint(agreements(made, seen), f"the {mode} file", advice)
+    error = ValueError if refuse else None
+    far = agreement.complaint(agreements(made, seen), f"the {mode} file", advice, error)
     return [*_constant(seen), *_floats(made, model, mode), *_not_run(made, mode), *([far] if far else [])]
 
 
