@@ -157,7 +157,7 @@ def label_lines(axes, *, width: int = 16) -> None:
 
 
 def _right_end(line, axes) -> tuple[float, float]:
-    """The rightmost point of a line, in pixels; at the edge where it leaves the axes, as 0 does on a logarithmic one."""
+    """The rightmost point of a line, in pixels; at the edge where it leaves the axes, as 0 does on a logarithm."""
     import numpy as np
 
     places = axes.transData.transform(line.get_xydata())
