@@ -291,5 +291,6 @@ def test_lines_shows_each_line_by_its_name(unpainted, outputs):
 
 def test_a_line_that_leaves_a_logarithmic_axis_is_named_at_its_edge(outputs):
     """Not far below it, where its name would leave no room for the picture (a warning, which is an error here)."""
-    plots.lines([1, 2, 3], {"vanishing": [1, 0.1, 0], "steady": [1, 1, 1]}, alt=ALT, yscale="log", ylim=0.01)
+    lines = {"vanishing": [1, 0.1, 0], "steady": [1, 1, 1]}
+    plots.lines([1, 2, 3], lines, x_label="step", y_label="error", alt=ALT, yscale="log", ylim=0.01)
     assert len(outputs) == 1
