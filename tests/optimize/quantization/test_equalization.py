@@ -197,7 +197,7 @@ def test_relu6_is_replaced_and_equal_below_6():
         (lambda m: eq.unbalance(m), "whose class has 'Depthwise'"),
         (lambda m: eq.channel_reach(m, "x"), "'x' is none of the layers with channels"),
         (lambda m: eq.equalize(tf_keras.Sequential([K.Input((3,)), K.Dense(2)])), "to rescale: it takes two"),
-        (lambda m: eq.correct_biases(m, np.zeros((2, 3))), "the model takes"),
+        (lambda m: eq.correct_biases(m, np.zeros((2, 3))), "takes shape"),
     ],
 )
 def test_bad_input_is_answered_in_a_sentence(call, said):
