@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import nbformat
 from tqdm import tqdm
 
-from benchmarks import _planting
+from benchmarks import _mutations, _planting
 from benchmarks._planting import Plant
 from commands.parts import chapters, ledger
 from commands.parts.errors import Problem
@@ -41,7 +41,6 @@ from utils import ROOT, recorded
 
 WANTED = 0.95
 DEPENDS = ["benchmarks/mutants.py", "benchmarks/_planting.py", "benchmarks/_forks.py"]
-QUANTIZATION = "utils/optimize/quantization/grid.py"
 
 
 @dataclass(frozen=True)
@@ -163,7 +162,7 @@ class Server:
 
 
 def try_modules(files: list[str], each: int, servers: list[Server], seed: int = 0) -> list[Tried]:
-    """`each` mutants of every module whose tests pass as they are, and shifted scales in the quantization module."""
+    """`each` mutants of every module whose tests pass as they are."""
     idle: queue.Queue[Server] = queue.Queue()
     for server in servers:
         idle.put(server)
@@ -186,9 +185,7 @@ def try_modules(files: list[str], each: int, servers: list[Server], seed: int = 
 
 
 def plants_of(file: str, each: int, seed: int = 0) -> list[Plant]:
-    source = (ROOT / file).read_text("utf-8")
-    extra = _planting.shifted_scales(source, file)[:12] if file == QUANTIZATION else []
-    return extra + _planting.module(source, file, each, seed)
+    return _mutations.module((ROOT / file).read_text("utf-8"), file, each, seed)
 
 
 def test_of(file: str) -> str:

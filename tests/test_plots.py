@@ -233,6 +233,8 @@ def test_says_names_a_phrase_its_numbers_and_a_trend(unpainted, outputs, says, w
         ("Accuracy over bits of the weights: it falls", ("accuracy", "bits of the weights"), True),
         ("Time for each picture over the batch: it falls", ("pictures in a batch", "ms a picture"), False),
         ("Time for each picture over the batch: it falls", ("time in ms", "batch"), True),
+        ("Two lines that fall: accuracy over bits of the weights", ("bits of the weights", "accuracy"), False),
+        ("Two lines that fall: accuracy over bits of the weights", ("accuracy", "bits of the weights"), True),
         ("Noise over frequency, in two curves of points", ("Hz", "dB"), False),  # nothing to compare
         ("Two curves of points that cross over", ("bits", "error"), False),
     ],

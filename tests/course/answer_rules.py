@@ -7,7 +7,7 @@ import re
 
 import yaml
 
-from tests.course import style_rules
+from tests.course import figure_rules, style_rules
 from utils.study import questions, quotes
 
 FIELDS = ("id", "question", "level", "chapter", "claims", "sources")
@@ -117,6 +117,19 @@ def figures_quoted(text: str, ledger: dict[str, str]) -> list[str]:
         if number in typed and digits >= 3 and (id in own or "." in number or digits >= 5):
             wrong.append(f"it types {number}, which {id} measured; write {{{{{id}}}}}")
     return wrong
+
+
+def figures_claimed(text: str, claims: list[dict]) -> list[str]:
+    """A figure that an answer types, "three decibels" too, is said by a claim of its chapter: by sentence, bound or
+    what was measured. Or a link to its source stands in the same paragraph."""
+    there = [number for entry in claims for number in figure_rules.claimed(entry)]
+    body = re.sub(r"<!--[^>]*-->[^<]*<!--/-->", " … ", text.split("\n---\n", 1)[-1])
+    return [
+        f"it types {figure.said!r}, which no claim of its chapter says: quote a claim, or link its source in this "
+        "paragraph"
+        for figure in figure_rules.figures(body)
+        if not figure_rules.stands_in(figure, there)
+    ]
 
 
 def _own_claims(text: str) -> set[str]:
