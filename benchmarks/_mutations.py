@@ -181,7 +181,7 @@ def constants(tree: ast.Module) -> Iterator[Change]:
 
 def lists_of_names(tree: ast.Module) -> Iterator[Change]:
     """A list of names lacks one, or has a neighbour that does not belong there."""
-    tables = [statement for statement in tree.body if isinstance(statement, (ast.Assign, ast.AnnAssign))]
+    tables = [s for s in tree.body if isinstance(s, (ast.Assign, ast.AnnAssign)) and "__all__" not in ast.unparse(s)]
     lists = [node for statement in tables for node in ast.walk(statement) if _names(node)]
     texts = sorted({part.value for node in lists for part in _parts(node) if isinstance(part, ast.Constant)})
     for node in lists:

@@ -42,8 +42,10 @@ _SCALES = {
 _LESS = re.compile(r"\b(?:less|fewer|smaller|shorter|lower|faster|saves?|saved|left|lost|gone|off|rest|stay)\b")
 _WITHOUT = ("Sources", "Exercises")  # what a task gives is no finding
 _PERCENT = ("%", "per cent", "percent")
-#: Units that settings have too; of the others, a whole number in code is no measurement.
+#: Units that settings have too; of the others, a whole number counts if the code multiplies or divides by it.
 _OF_SETTINGS = ("", *_SCALES, "seconds")
+#: Units that a claim names if it measures in them.
+_SPOKEN = dict.fromkeys(("db", "decibel", "decibels"), "dB|decibel") | dict.fromkeys(("point", "points"), "point")
 _ALL_OF_IT = ("Cheat sheet", "What you will be able to do", "Quiz")
 #: A figure is worked by one of so many cells before or behind it.
 NEAR = 6
@@ -67,9 +69,9 @@ class Worked:
 
     value: float
     whole: bool
-    printed: bool = False
     percent: bool = False  #: it is printed with its sign
     factor: bool = False  #: the code multiplies or divides by it
+    claim: str = ""  #: the sentence and the figure of the claim whose number it is
 
 
 def figures_worked(nb: Notebook) -> list[str]:
@@ -161,7 +163,7 @@ def worked(cells) -> list[Worked]:
             for text in (output.get("text", ""), output.get("data", {}).get("text/plain", "")):
                 for match, value in _numbers(text):
                     percent = re.match(r"⟧? ?(?:%|per ?cent)", text[match.end() :]) is not None
-                    found.append(Worked(value, _whole(match[0]), True, percent))
+                    found.append(Worked(value, _whole(match[0]), percent))
     return found
 
 
@@ -170,9 +172,12 @@ def claimed(entry: dict) -> list[Worked]:
     if "sentence" not in entry:
         return []
     limits = [float(v) for v in entry["bound"].values() if isinstance(v, (int, float)) and not isinstance(v, bool)]
-    said = [number.value for number in number_words.numbers(entry["sentence"])]
-    measured = [Worked(v, _whole(match[0]), True, "%" in entry["figure"]) for match, v in _numbers(entry["figure"])]
-    return [*measured, *(Worked(value, False, True) for value in (*limits, *said))]
+    numbers = number_words.numbers(entry["sentence"])
+    said = [number.value for number in numbers if number.side or number.fraction]  # others are settings: 8 bits
+    said += [value for figure in figures(entry["sentence"]) for value in figure.values]
+    text = f"{entry['sentence']} {entry['figure']}"
+    measured = [Worked(v, _whole(m[0]), "%" in entry["figure"], claim=text) for m, v in _numbers(entry["figure"])]
+    return [*measured, *(Worked(value, False, claim=text) for value in (*limits, *said))]
 
 
 def _numbers(text: str) -> list[tuple[re.Match, float]]:
@@ -193,7 +198,9 @@ def _is(figure: Figure, other: Worked) -> bool:
     unit = figure.unit.lower()
     if other.whole and unit in _PERCENT and not other.percent:
         return False
-    if other.whole and unit not in _OF_SETTINGS and not (other.printed or other.factor):
+    if other.whole and unit not in _OF_SETTINGS and not (other.factor or other.percent):
+        return False
+    if other.claim and unit in _SPOKEN and not re.search(_SPOKEN[unit], other.claim):
         return False
     for value in figure.values:
         fraction = unit in (*_PERCENT, "points", "point") and abs(value) < 1

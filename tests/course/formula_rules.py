@@ -39,12 +39,19 @@ def formulas_worked(nb: Notebook) -> list[str]:
         f"`{formula.strip()[:60]}` has {_said(summed)}, which no cell computes: compute it, with names that begin with "
         "these letters, or link its source in the same paragraph"
         for cell in nb.text
-        for paragraph in re.split(r"\n\s*\n", without_fences(cell.source))
-        if not re.search(r"\]\(https?:|<https?:", paragraph)
-        for match in _FORMULA.finditer(paragraph)
-        for formula in [match[1] or match[2]]
+        for formula in formulas(cell.source)
         for summed in of_formula(formula)
         if not any(_within(summed, other) for other in there)
+    ]
+
+
+def formulas(text: str) -> list[str]:
+    """The formulas of a Markdown text, without dollars, but for those of paragraphs with a link."""
+    return [
+        match[1] or match[2]
+        for paragraph in re.split(r"\n\s*\n", without_fences(text))
+        if not re.search(r"\]\(https?:|<https?:", paragraph)
+        for match in _FORMULA.finditer(paragraph)
     ]
 
 

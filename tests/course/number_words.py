@@ -90,7 +90,7 @@ def said_by(bound: dict[str, float], number: Number, *, either_side: bool = Fals
     """Whether a limit of the bound {"below": 0.3} is the number "less than 30 %" of a sentence.
 
     As it is, in percent or thousandths, or turned round: 97 % that stay are 3 % that change, 4 times as fast a quarter
-    of the time.  "About 6" is said of bounds around it.  either_side: a limit below may be said as "more than".
+    of the time.  "About 6" is said of bounds close around it.  either_side: a limit below may be said as "more than".
     """
     upper = [abs(limit) for name, limit in bound.items() if name in ("below", "high")]
     lower = [abs(limit) for name, limit in bound.items() if name in ("above", "low")]
@@ -98,7 +98,7 @@ def said_by(bound: dict[str, float], number: Number, *, either_side: bool = Fals
     straight = {value, value / 100, 100 * value, 1000 * value, value / 1000}
     turned = {1 - part for part in (value, value / 100) if part < 1} | {1 + value} | ({1 / value} if value else set())
     if number.side == "near" and upper and lower:
-        return any(min(lower) <= form <= max(upper) for form in straight)
+        return any(0.7 * form <= min(lower) <= form <= max(upper) <= 1.4 * form for form in straight)
     mine, other = (upper, lower) if number.side == "upper" else (lower, upper)
     if either_side or number.side not in ("upper", "lower"):
         mine = other = upper + lower

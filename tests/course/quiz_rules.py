@@ -47,9 +47,7 @@ def numbers_computed(questions: list[dict]) -> list[str]:
     """Where the options of a question are numbers, `"computed": "38 - 3 * 6"` beside them gives the right one."""
     wrong = []
     for number, question in enumerate(questions, 1):
-        options = {_said(option): _number(option) for option in question["answers"]}
-        there = [value for value in options.values() if value is not None]
-        if question["type"] == "many_choice" or (question["type"] != "numeric" and len(there) < len(options)):
+        if not asks_for_a_number(question):
             continue
         try:
             value = computed(question["computed"])
@@ -68,6 +66,12 @@ def numbers_computed(questions: list[dict]) -> list[str]:
                     f"{'right' if option.get('correct') else 'wrong'}"
                 )
     return wrong
+
+
+def asks_for_a_number(question: dict) -> bool:
+    """Whether one number is the right option: a numeric question, or options that are numbers."""
+    numbers = [_number(option) for option in question["answers"]]
+    return question["type"] == "numeric" or (question["type"] == "multiple_choice" and None not in numbers)
 
 
 def computed(text: str) -> float:
