@@ -54,6 +54,8 @@ PAGE_TESTS = (
     *("tests/course/test_contributing.py", "tests/study/test_quotes.py", "tests/study/test_questions.py"),
     *("tests/course/test_harness.py", "tests/course/test_repository.py"),
 )
+#: What is true of all modules: their defaults.
+DEFAULTS = "tests/course/test_defaults.py"
 _LINKED = 200_000  #: bytes; larger files of `data` are linked into a copy, and no mistake is planted in them
 
 
@@ -241,7 +243,9 @@ def try_jobs(jobs: list[Job], servers: list[Server], what: str) -> list[Tried]:
 
 def module_jobs(files: list[str], each: int, seed: int = 0) -> list[Job]:
     """At most `each` mistakes of every module."""
-    return [Job("source", file, plant, (test_of(file),)) for file in files for plant in plants_of(file, each, seed)]
+    return [
+        Job("source", file, plant, (test_of(file), DEFAULTS)) for file in files for plant in plants_of(file, each, seed)
+    ]
 
 
 def page_jobs(each: int, seed: int = 0) -> list[Job]:

@@ -279,6 +279,11 @@ def test_sentences(sentence):
         claim("Q1-x", sentence, measured=1, above=0)
 
 
+def test_three_words_are_a_sentence(outputs):
+    claim("Q1-x", "it is so", measured=1, above=0)
+    assert len(outputs) == 1
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

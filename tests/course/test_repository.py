@@ -49,6 +49,11 @@ def test_the_ground_floor_is_light(file):
     assert code_rules.light_at_import(source(file), dotted(file)) == []
 
 
+@pytest.mark.parametrize("file", MODULES)
+def test_all_names_what_is_public(file):
+    assert code_rules.all_is_public(source(file)) == []
+
+
 @pytest.mark.parametrize("file", TESTS)
 def test_every_test_can_fail(file):
     assert code_rules.tests_assert(source(file), file) == []
