@@ -26,16 +26,10 @@ def _fresh_ids(monkeypatch):
 
 
 @pytest.fixture
-def outputs(monkeypatch) -> list[SimpleNamespace]:
+def outputs(monkeypatch, displayed) -> list[SimpleNamespace]:
     """What a notebook would show: data and metadata of each output."""
-    shown = []
     monkeypatch.setattr(IPython, "get_ipython", lambda: SimpleNamespace(kernel=True))
-    monkeypatch.setattr(
-        IPython.display,
-        "display",
-        lambda data, raw, metadata: shown.append(SimpleNamespace(data=data, metadata=metadata)),
-    )
-    return shown
+    return displayed
 
 
 def sanitized(text: str) -> str:
