@@ -218,7 +218,7 @@ def test_says_names_a_phrase_its_numbers_and_a_trend(unpainted, displayed, says,
     [
         ("Accuracy over bits of the weights: it falls", ("bits of the weights", "accuracy"), False),
         ("Accuracy over bits of the weights: it falls", ("accuracy", "bits of the weights"), True),
-        ("Time for each picture over the batch: it falls", ("displayed in a batch", "ms a picture"), False),
+        ("Time for each picture over the batch: it falls", ("pictures in a batch", "ms a picture"), False),
         ("Time for each picture over the batch: it falls", ("time in ms", "batch"), True),
         ("Two lines that fall: accuracy over bits of the weights", ("bits of the weights", "accuracy"), False),
         ("Two lines that fall: accuracy over bits of the weights", ("accuracy", "bits of the weights"), True),
