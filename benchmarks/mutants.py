@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -177,6 +177,7 @@ class Server:
 
     def __init__(self, copy: Path) -> None:
         self.copy = copy
+        self.green: set[str] = set()  #: tests that were seen to pass as they are
         self.process = subprocess.Popen(
             [sys.executable, str(copy / "benchmarks/_forks.py")],
             cwd=copy,
@@ -195,7 +196,8 @@ class Server:
         self.process.stdin.flush()
         return int(self.process.stdout.readline().split()[0])
 
-    def try_one(self, job: Job) -> Tried:
+    def try_one(self, job: Job) -> Tried | None:
+        """What the tests said of a mistake; None if the test that noticed fails without it as well."""
         path = self.copy / job.file
         before = path.read_text("utf-8")
         try:
@@ -203,9 +205,17 @@ class Server:
             code = self.code(*job.tests)
         finally:
             path.write_text(before, "utf-8")
-        named = " ".join(job.tests)
-        by = {0: "", 1: named, 124: f"{named} (endless)"}.get(code, f"{named} (code {code})")
+        by = {0: "", 124: "too slow"}.get(code) if code in (0, 124) else self.failed() or f"pytest's code {code}"
+        if "::" in by and by not in self.green:
+            if self.code(by):
+                return None
+            self.green.add(by)
         return Tried(job.kind, job.plant.what, job.plant.where, code != 0, by)
+
+    def failed(self) -> str:
+        """The first test that failed in the last run, for all of its parameters."""
+        found = re.search(r"(?m)^(?:FAILED|ERROR) ([^\s\[]+)", (self.copy / "pytest.log").read_text("utf-8", "replace"))
+        return found[1] if found else ""
 
     def close(self) -> None:
         self.process.stdin.close()
@@ -213,32 +223,24 @@ class Server:
 
 
 def try_jobs(jobs: list[Job], servers: list[Server], what: str) -> list[Tried]:
-    """Each mistake whose tests pass without it.
-
-    Tests that do not notice one mistake pass as they are; only those that notice all are run without any.
-    """
+    """Each mistake, but for those whose tests fail without it."""
     idle: queue.Queue[Server] = queue.Queue()
     for server in servers:
         idle.put(server)
 
-    def work(job: Callable[[Server], object]) -> object:
+    def work(job: Job) -> Tried | None:
         server = idle.get()
         try:
-            return job(server)
+            return server.try_one(job)
         finally:
             idle.put(server)
 
     with ThreadPoolExecutor(len(servers)) as pool:
-        results = pool.map(lambda job: work(lambda server: server.try_one(job)), jobs)
-        tried = list(tqdm(results, total=len(jobs), desc=what, unit="mutant"))
-        green = {job.tests for job, one in zip(jobs, tried, strict=True) if not one.noticed}
-        doubtful = list(dict.fromkeys(job.tests for job in jobs if job.tests not in green))
-        codes = pool.map(lambda tests: work(lambda server: server.code(*tests)), doubtful)
-        red = {tests for tests, code in zip(doubtful, codes, strict=True) if code}
+        tried = list(tqdm(pool.map(work, jobs), total=len(jobs), desc=what, unit="mutant"))
+    red = {" ".join(job.tests) for job, one in zip(jobs, tried, strict=True) if one is None}
     if red:
-        names = ", ".join(" ".join(tests) for tests in sorted(red))
-        print(f"left out, these tests fail as they are: {names}", file=sys.stderr, flush=True)
-    return [one for job, one in zip(jobs, tried, strict=True) if job.tests not in red]
+        print(f"left out, these tests fail as they are: {', '.join(sorted(red))}", file=sys.stderr, flush=True)
+    return [one for one in tried if one]
 
 
 def module_jobs(files: list[str], each: int, seed: int = 0) -> list[Job]:

@@ -258,26 +258,33 @@ def test_a_mistake_that_cannot_be_planted_is_named(mistake, words):
 
 
 class StandIn:
-    """A server whose tests fail if a file was changed, or whatever is planted."""
+    """A server whose tests fail if "bad" was planted, or as they are."""
 
-    def __init__(self, copy, red=()):
-        self.copy, self.red = copy, red
+    def __init__(self, copy, red=""):
+        self.copy, self.red, self.green, self.asked = copy, red, set(), []
 
     def code(self, *tests):
-        return int(tests in self.red or "bad" in (self.copy / "a.py").read_text())
+        self.asked.append(tests)
+        bad = "bad" in (self.copy / "a.py").read_text()
+        (self.copy / "pytest.log").write_text(f"FAILED {tests[0]}::test_a[b c] - assert\n" if bad else "")
+        return int(bad or tests[0].startswith(self.red or "nothing"))
 
-    try_one = mutants.Server.try_one
+    try_one, failed = mutants.Server.try_one, mutants.Server.failed
 
 
 def test_mistakes_are_tried_one_by_one_and_red_tests_left_out(tmp_path, capsys):
     (tmp_path / "a.py").write_text("good")
-    planted = [("bad", ("t",)), ("other", ("t",)), ("bad", ("u",)), ("other", ("red",))]
+    planted = [("bad", "t"), ("other", "t"), ("bad", "t"), ("bad", "red")]
     jobs = [
-        mutants.Job("source", "a.py", _planting.Plant("k", f"{i}", text), tests)
+        mutants.Job("source", "a.py", _planting.Plant("k", f"{i}", text), (tests,))
         for i, (text, tests) in enumerate(planted)
     ]
-    tried = mutants.try_jobs(jobs, [StandIn(tmp_path, {("red",)})], "files")
-    assert [(t.where, t.noticed, t.by) for t in tried] == [("0", True, "t"), ("1", False, ""), ("2", True, "u")]
+    server = StandIn(tmp_path, red="red")
+    tried = mutants.try_jobs(jobs, [server], "files")
+    assert [(t.where, t.noticed, t.by) for t in tried] == [
+        ("0", True, "t::test_a"), ("1", False, ""), ("2", True, "t::test_a"),
+    ]  # fmt: skip
+    assert server.asked.count(("t::test_a",)) == 1  # seen to pass once, that is enough
     assert (tmp_path / "a.py").read_text() == "good" and "fail as they are: red" in capsys.readouterr().err
 
 
