@@ -222,7 +222,7 @@ def _neighbours(parts: list, texts: list[str]) -> list[ast.expr]:
     """What could stand in this list by mistake: a name of another list of the module, or another layer."""
     if all(isinstance(part, ast.Attribute) for part in parts):
         there = {part.attr for part in parts}
-        if not all(name[:1].isupper() for name in there):
+        if not all(name[:1].isupper() and not name.isupper() for name in there):
             return []
         return [ast.Attribute(copy.deepcopy(parts[0].value), name, ast.Load()) for name in _LAYERS if name not in there]
     there = {part.value for part in parts if _text(part)}
