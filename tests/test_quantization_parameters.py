@@ -74,6 +74,10 @@ def test_equal_parameters_are_equal_and_hash_alike():
         ((1.0, 0.5), TypeError, "whole number"),
         ((1.0, 300), ValueError, "must lie in"),
         ((1.0, -129), ValueError, "must lie in"),
+        (([1.0, -1.0], [0, 0], -8, 7, 0), ValueError, "above 0"),  # one channel of several
+        (([1.0, np.nan], [0, 0], -8, 7, 0), ValueError, "finite"),
+        (([1.0, 1.0], [0, 8], -8, 7, 0), ValueError, "must lie in"),
+        (([1.0, 1.0], [-9, 0], -8, 7, 0), ValueError, "must lie in"),
         ((1.0, 5, 5, 5), ValueError, "below qmax"),
         (([1.0, 2.0], 0), ValueError, "axis"),
         ((1.0, 0, -8, 7, 0), ValueError, "axis"),
