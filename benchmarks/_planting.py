@@ -1,11 +1,10 @@
-"""Plants one mistake at a time: in a notebook's outputs and text, in its code, or in a Python module."""
+"""Plants one mistake at a time in a notebook: in what is stored, or in what it says when it runs."""
 
 from __future__ import annotations
 
 import ast
 import copy
 import itertools
-import random
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -163,116 +162,3 @@ def wrong_answers(nb: Notebook) -> Iterator[Plant]:
                 else re.sub(r"(?m)^check\(", f"{line}\ncheck(", cell.source, count=1)
             )
             yield Plant("swaps a solution with a wrong answer", f"{nb.shown} [{cell.execution_count}]", changed, number)
-
-
-# ---------------------------------------------------------------- Python modules
-
-_COMPARE = {
-    ast.Lt: ast.GtE,
-    ast.GtE: ast.Lt,
-    ast.Gt: ast.LtE,
-    ast.LtE: ast.Gt,
-    ast.Eq: ast.NotEq,
-    ast.NotEq: ast.Eq,
-    ast.In: ast.NotIn,
-    ast.NotIn: ast.In,
-    ast.Is: ast.IsNot,
-    ast.IsNot: ast.Is,
-}
-_ARITHMETIC = {
-    ast.Add: ast.Sub,
-    ast.Sub: ast.Add,
-    ast.Mult: ast.Div,
-    ast.Div: ast.Mult,
-    ast.FloorDiv: ast.Mult,
-    ast.Pow: ast.Mult,
-    ast.Mod: ast.Mult,
-}
-
-
-def module(source: str, file: str, count: int, seed: int = 0) -> list[Plant]:
-    """At most `count` mutants of a module: a comparison negated, an operator swapped, a check left out."""
-    tree = ast.parse(source)
-    _spare_messages(tree)
-    places = [i for i, node in enumerate(ast.walk(tree)) if _mutation(node) and not getattr(node, "spared", False)]
-    chosen = random.Random(f"{seed} {file}").sample(places, min(count, len(places)))
-    return [_mutant(source, file, place) for place in sorted(chosen)]
-
-
-def shifted_scales(source: str, file: str) -> list[Plant]:
-    """Every assignment to a scale or a zero point in functions, a little off."""
-    found = []
-    for i, node in enumerate(ast.walk(ast.parse(source))):
-        names = [getattr(t, "id", "") for t in node.targets] if isinstance(node, ast.Assign) else []
-        kind = next((k for k in ("zero_point", "scale") if any(name.endswith(k) for name in names)), None)
-        if kind and not isinstance(node.value, ast.Constant):
-            tree = ast.parse(source)
-            target = list(ast.walk(tree))[i]
-            shift = ast.parse("x + 1" if kind == "zero_point" else "x * 1.25", mode="eval").body
-            shift.left = target.value
-            target.value = shift
-            what = f"shifts a {kind.replace('_', ' ')}"
-            found.append(
-                Plant(
-                    what,
-                    f"{file}:{node.lineno}: {ast.unparse(target)[:70]}",
-                    ast.unparse(ast.fix_missing_locations(tree)),
-                )
-            )
-    return found
-
-
-def _spare_messages(tree: ast.AST) -> None:
-    """What only words an error, an annotation or a program's command line is not worth a mutant."""
-    for node in ast.walk(tree):
-        inside = (
-            isinstance(node, (ast.JoinedStr, ast.AnnAssign))
-            or (isinstance(node, ast.If) and "__main__" in ast.unparse(node.test))
-            or (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))
-        )
-        hints = (
-            [node.returns, *(arg.annotation for arg in ast.walk(node.args) if isinstance(arg, ast.arg))]
-            if isinstance(node, ast.FunctionDef)
-            else []
-        )
-        for part in [*(ast.walk(node) if inside else []), *(p for h in hints if h for p in ast.walk(h))]:
-            part.spared = True
-        if isinstance(node, ast.Raise):
-            for part in list(ast.walk(node))[1:]:
-                part.spared = True
-
-
-def _mutation(node: ast.AST) -> str | None:
-    if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in _COMPARE:
-        return "negates a comparison"
-    if (
-        isinstance(node, ast.BinOp)
-        and type(node.op) in _ARITHMETIC
-        and not isinstance(node.left, (ast.Constant, ast.JoinedStr))
-    ):
-        return "swaps an operator"
-    if isinstance(node, ast.Raise) and node.exc is not None:
-        return "leaves a check out"
-    return None
-
-
-def _mutant(source: str, file: str, place: int) -> Plant:
-    tree = ast.parse(source)
-    node = list(ast.walk(tree))[place]
-    what, before = _mutation(node), ast.unparse(node)
-    if isinstance(node, ast.Compare):
-        node.ops = [_COMPARE[type(node.ops[0])]()]
-    elif isinstance(node, ast.BinOp):
-        node.op = _ARITHMETIC[type(node.op)]()
-    else:
-        _replace_statement(tree, node, ast.Pass())
-    changed = ast.unparse(ast.fix_missing_locations(tree))
-    return Plant(what, f"{file}:{node.lineno}: {before[:70]}", changed)
-
-
-def _replace_statement(tree: ast.AST, old: ast.stmt, new: ast.stmt) -> None:
-    for parent in ast.walk(tree):
-        for name in ("body", "orelse", "finalbody"):
-            block = getattr(parent, name, None)
-            if isinstance(block, list) and old in block:
-                block[block.index(old)] = ast.copy_location(new, old)

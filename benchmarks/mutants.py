@@ -1,12 +1,14 @@
-"""Plant mistakes and see whether the tests notice: digits, bounds, headings, scales, solutions, helpers.
+"""Plant mistakes and see whether the tests notice: in notebooks, in texts, quizzes and records, in the helpers.
 
-    python course.py bench mutants                    all kinds, chapter 03; about fifteen minutes on two cores
+    python course.py bench mutants                    all kinds; about twenty minutes on two cores
     python course.py bench mutants --only source      only the mistakes in Python modules
+    python course.py bench mutants --only foreign     only those of benchmarks/_foreign_mistakes.py
     python course.py bench mutants --chapters 03 04   the notebooks to damage
     python course.py bench mutants --modules utils/optimize/quantization/grid.py --each 20
 
-Everything happens in a temporary copy.  At least 95 % must be noticed; survivors are listed, each to be explained
-in data/results/mutants.md or caught by a new test.  Records data/results/mutants.json.
+Everything happens in a temporary copy.  At least 90 % must be noticed, for their own reason: that a record is stale
+after any edit does not count.  The whole run is stored in data/results/mutants.json, and its survivors in
+data/results/mutants.md, each to be explained there or caught by a new test.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,17 +33,30 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import nbformat
 from tqdm import tqdm
 
-from benchmarks import _planting
+from benchmarks import _mutations, _planting, _wording
+from benchmarks._command import start
+from benchmarks._foreign_mistakes import MISTAKES, Mistake
 from benchmarks._planting import Plant
 from commands.parts import chapters, ledger
 from commands.parts.errors import Problem
 from tests.course import chapter_rules, ledger_rules, link_rules, output_rules
 from tests.course.notebooks import Notebook, every, read
-from utils import ROOT, recorded
+from utils import ROOT, files, recorded
 
-WANTED = 0.95
-DEPENDS = ["benchmarks/mutants.py", "benchmarks/_planting.py", "benchmarks/_forks.py"]
-QUANTIZATION = "utils/optimize/quantization/grid.py"
+WANTED = 0.9
+COMMAND = "python course.py bench mutants"
+FILES = ("mutants", "_planting", "_mutations", "_wording", "_foreign_mistakes", "_forks")
+DEPENDS = [f"benchmarks/{name}.py" for name in FILES]
+KINDS = ("rules", "outputs", "texts", "source", "foreign")
+#: Pages whose figures are changed, and the tests of pages.
+PAGES = ("README.md", "CONTRIBUTING.md")
+PAGE_TESTS = (
+    *("tests/course/test_contributing.py", "tests/study/test_quotes.py", "tests/study/test_questions.py"),
+    *("tests/course/test_harness.py", "tests/course/test_repository.py"),
+)
+#: What is true of all modules: their defaults.
+DEFAULTS = "tests/course/test_defaults.py"
+_LINKED = 200_000  #: bytes; larger files of `data` are linked into a copy, and no mistake is planted in them
 
 
 @dataclass(frozen=True)
@@ -83,13 +98,24 @@ def _complaints(nb: Notebook, others: list[Notebook]) -> Iterator[tuple[str, lis
 
 
 def try_outputs(notebooks: list[Notebook], copy: Path) -> list[Tried]:
-    """Changed outputs, negated claims, wrong answers: no cell needs another's mistake, so one run tries all."""
-    batches = []
-    for nb in notebooks:
-        kinds = (
-            (_planting.wrong_answers,) if nb.folder == "solutions" else (_planting.outputs, _planting.negated_claims)
-        )
-        batches += [(nb, plants) for kind in kinds if (plants := list(kind(nb)))]
+    """Mistakes that show when a notebook runs: no cell needs another's mistake, so one run tries all of a kind.
+
+    Changed outputs are compared with what a cell prints.  Where the code is wrong as its author would write it, the
+    stored output is no witness: the cell itself must stop.
+    """
+    compared = (_planting.outputs, _planting.negated_claims)
+    stopping = (_wording.swapped_labels, _wording.turned_trends)
+    tried = []
+    for kinds, lax in ((compared, False), (stopping, True)):
+        batches = []
+        for nb in notebooks:
+            own = kinds if nb.folder != "solutions" else () if lax else (_planting.wrong_answers,)
+            batches += [(nb, plants) for kind in own if (plants := list(kind(nb)))]
+        tried += _try_batches(batches, copy, lax)
+    return tried
+
+
+def _try_batches(batches: list[tuple[Notebook, list[Plant]]], copy: Path, lax: bool) -> list[Tried]:
     files = []
     for i, (nb, plants) in enumerate(batches):
         file = copy / nb.folder / f"90_mutant{i}.ipynb"
@@ -100,8 +126,8 @@ def try_outputs(notebooks: list[Notebook], copy: Path) -> list[Tried]:
         content["cells"] = [cells.get(k, cell) for k, cell in enumerate(content.cells)]
         nbformat.write(content, file)
         files.append(file)
-    failed, log = _failed_cells(files, copy)
-    if files and not failed:
+    failed, log = _failed_cells(files, copy, lax)
+    if files and not failed and not lax:
         raise RuntimeError(f"nbval noticed nothing at all; its last words: {log[-2000:]}")
     return [
         Tried("output", plant.what, plant.where, (file.name, plant.cell) in failed, "nbval")
@@ -110,17 +136,40 @@ def try_outputs(notebooks: list[Notebook], copy: Path) -> list[Tried]:
     ]
 
 
-def _failed_cells(files: list[Path], copy: Path) -> tuple[set[tuple[str, int]], str]:
+def _failed_cells(files: list[Path], copy: Path, lax: bool) -> tuple[set[tuple[str, int]], str]:
     if not files:
         return set(), ""
     print(f"running {len(files)} damaged notebooks …", file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-rfE", "--color=no", *map(str, files)]
+    command += ["--nbval-lax"] if lax else []
     done = subprocess.run(command, cwd=copy, env=_environment(copy), text=True, capture_output=True)
     found = re.findall(r"(?m)^(?:FAILED|ERROR) (?:\S*/)?(90_mutant\d+\.ipynb)::Cell (\d+)", done.stdout)
     return {(name, int(cell)) for name, cell in found}, done.stdout + done.stderr
 
 
+# ---------------------------------------------------------------- texts: rules read them
+
+
+def try_texts(notebooks: list[Notebook], each: int, seed: int = 0) -> list[Tried]:
+    """Mistakes in what is said, each seen by its rule if that complains of something new."""
+    plants = _wording.everything(notebooks, each, seed)
+    return [
+        Tried("text", said.what, said.where, said.noticed(), getattr(said.rule, "__name__", ""))
+        for said in tqdm(plants, desc="texts", unit="mutant")
+    ]
+
+
 # ---------------------------------------------------------------- modules: their tests run in forked children
+
+
+@dataclass(frozen=True)
+class Job:
+    """A mistake in a file, and the tests that should notice it."""
+
+    kind: str
+    file: str
+    plant: Plant
+    tests: tuple[str, ...]
 
 
 class Server:
@@ -128,6 +177,7 @@ class Server:
 
     def __init__(self, copy: Path) -> None:
         self.copy = copy
+        self.green: set[str] = set()  #: tests that were seen to pass as they are
         self.process = subprocess.Popen(
             [sys.executable, str(copy / "benchmarks/_forks.py")],
             cwd=copy,
@@ -140,55 +190,91 @@ class Server:
         if self.process.stdout.readline().strip() != "ready":
             raise RuntimeError("the process that runs the tests did not start")
 
-    def code(self, test: str) -> int:
-        """pytest's exit code for one test module: 0 passed, 1 failed, 124 too slow."""
-        self.process.stdin.write(f"{test}\n")
+    def code(self, *tests: str) -> int:
+        """pytest's exit code for these test modules: 0 passed, 1 failed, 124 too slow."""
+        self.process.stdin.write(f"{' '.join(tests)}\n")
         self.process.stdin.flush()
         return int(self.process.stdout.readline().split()[0])
 
-    def try_one(self, file: str, plant: Plant) -> Tried:
-        path, test = self.copy / file, test_of(file)
+    def try_one(self, job: Job) -> Tried | None:
+        """What the tests said of a mistake; None if the test that noticed fails without it as well."""
+        path = self.copy / job.file
         before = path.read_text("utf-8")
         try:
-            path.write_text(plant.changed, "utf-8")
-            code = self.code(test)
+            path.write_text(job.plant.changed, "utf-8")
+            code = self.code(*job.tests)
         finally:
             path.write_text(before, "utf-8")
-        by = {0: "", 1: test, 124: f"{test} (endless)"}.get(code, f"{test} (code {code})")
-        return Tried("source", plant.what, plant.where, code != 0, by)
+        by = {0: "", 124: "too slow"}.get(code) if code in (0, 124) else self.failed() or f"pytest's code {code}"
+        if "::" in by and by not in self.green:
+            if self.code(by):
+                return None
+            self.green.add(by)
+        return Tried(job.kind, job.plant.what, job.plant.where, code != 0, by)
+
+    def failed(self) -> str:
+        """The first test that failed in the last run, for all of its parameters."""
+        found = re.search(r"(?m)^(?:FAILED|ERROR) ([^\s\[]+)", (self.copy / "pytest.log").read_text("utf-8", "replace"))
+        return found[1] if found else ""
 
     def close(self) -> None:
         self.process.stdin.close()
         self.process.wait(timeout=30)
 
 
-def try_modules(files: list[str], each: int, servers: list[Server], seed: int = 0) -> list[Tried]:
-    """`each` mutants of every module whose tests pass as they are, and shifted scales in the quantization module."""
+def try_jobs(jobs: list[Job], servers: list[Server], what: str) -> list[Tried]:
+    """Each mistake, but for those whose tests fail without it."""
     idle: queue.Queue[Server] = queue.Queue()
     for server in servers:
         idle.put(server)
 
-    def work(job: Callable[[Server], object]) -> object:
+    def work(job: Job) -> Tried | None:
         server = idle.get()
         try:
-            return job(server)
+            return server.try_one(job)
         finally:
             idle.put(server)
 
     with ThreadPoolExecutor(len(servers)) as pool:
-        codes = list(pool.map(lambda file: work(lambda server: server.code(test_of(file))), files))
-        red = [file for file, code in zip(files, codes, strict=True) if code]
-        if red:
-            print(f"left out, their tests fail as they are: {', '.join(red)}", file=sys.stderr, flush=True)
-        jobs = [(file, plant) for file in files if file not in red for plant in plants_of(file, each, seed)]
-        results = pool.map(lambda job: work(lambda server: server.try_one(*job)), jobs)
-        return list(tqdm(results, total=len(jobs), desc="modules", unit="mutant"))
+        tried = list(tqdm(pool.map(work, jobs), total=len(jobs), desc=what, unit="mutant"))
+    red = {" ".join(job.tests) for job, one in zip(jobs, tried, strict=True) if one is None}
+    if red:
+        print(f"left out, these tests fail as they are: {', '.join(sorted(red))}", file=sys.stderr, flush=True)
+    return [one for one in tried if one]
+
+
+def module_jobs(files: list[str], each: int, seed: int = 0) -> list[Job]:
+    """At most `each` mistakes of every module."""
+    return [
+        Job("source", file, plant, (test_of(file), DEFAULTS)) for file in files for plant in plants_of(file, each, seed)
+    ]
+
+
+def page_jobs(each: int, seed: int = 0) -> list[Job]:
+    """Figures of the README and of CONTRIBUTING that are other ones."""
+    return [Job("text", file, plant, PAGE_TESTS) for file in PAGES for plant in _wording.page_figures(file, each, seed)]
+
+
+def foreign_jobs(mistakes: tuple[Mistake, ...] = MISTAKES) -> list[Job]:
+    """The mistakes of benchmarks/_foreign_mistakes.py; Problem for one that cannot be planted."""
+    jobs = []
+    for mistake in mistakes:
+        path = ROOT / mistake.file
+        if not path.is_file() or path.stat().st_size > _LINKED:
+            raise Problem(f"_foreign_mistakes.py names {mistake.file}, which is not there, or too large to be changed")
+        text = path.read_text("utf-8")
+        if (count := text.count(mistake.old)) != 1 or mistake.old == mistake.new:
+            raise Problem(
+                f"{mistake.old!r} stands {count} times in {mistake.file}; a mistake replaces what stands once"
+            )
+        changed = text.replace(mistake.old, mistake.new)
+        where = f"{mistake.file}: {mistake.old[:50]!r} → {mistake.new[:50]!r}"
+        jobs.append(Job("foreign", mistake.file, Plant("is somebody else's mistake", where, changed), mistake.tests))
+    return jobs
 
 
 def plants_of(file: str, each: int, seed: int = 0) -> list[Plant]:
-    source = (ROOT / file).read_text("utf-8")
-    extra = _planting.shifted_scales(source, file)[:12] if file == QUANTIZATION else []
-    return extra + _planting.module(source, file, each, seed)
+    return _mutations.module((ROOT / file).read_text("utf-8"), file, each, seed)
 
 
 def test_of(file: str) -> str:
@@ -216,10 +302,17 @@ def copies(count: int) -> Iterator[list[Path]]:
         for i in range(count):
             copy = Path(folder) / str(i)
             shutil.copytree(ROOT, copy, ignore=_left_out)
-            for part in ("data",):
-                (copy / part).symlink_to(ROOT / part, target_is_directory=True)
+            shutil.copytree(ROOT / "data", copy / "data", copy_function=_copied_or_linked)
             made.append(copy)
         yield made
+
+
+def _copied_or_linked(source: str, target: str) -> None:
+    """Small files are copied, so that a mistake can be planted in them; large ones are linked."""
+    if Path(source).stat().st_size > _LINKED:
+        Path(target).symlink_to(source)
+    else:
+        shutil.copy2(source, target)
 
 
 def _left_out(folder: str, names: list[str]) -> set[str]:
@@ -255,7 +348,8 @@ def report(tried: list[Tried], seconds: float) -> bool:
     return share >= WANTED
 
 
-def record(tried: list[Tried], command: str) -> None:
+def record(tried: list[Tried], seconds: float, partial: str = "") -> None:
+    """Store a row for each kind of mistake, and the list of survivors with the reasons that it had."""
     rows = [
         {
             "mistake": what,
@@ -266,45 +360,101 @@ def record(tried: list[Tried], command: str) -> None:
         for what in dict.fromkeys(t.what for t in tried)
         if (kind := [t for t in tried if t.what == what])
     ]
-    recorded.save("mutants", rows, command=command, depends=DEPENDS, seeds=[0])
+    notes = f"it took {seconds / 60:.0f} minutes"
+    if recorded.save("mutants", rows, command=COMMAND, depends=DEPENDS, seeds=[0], notes=notes, partial=partial):
+        files.write_text(REASONS, survivors_page(rows, reasons()))
 
 
-def main(arguments: list[str] | None = None) -> int:
+# ---------------------------------------------------------------- survivors and their reasons
+
+REASONS = recorded.RESULTS / "mutants.md"
+_HEAD = f"""# Planted mistakes that nobody noticed
+
+Made by `{COMMAND}`; the reasons are written by hand and kept. A survivor has one of two reasons: nobody can see the
+difference (say why), or a test was missing (say which one is there now).
+"""
+_LINE = re.compile(r"(?m)^- (?P<place>`.+`) — ?(?P<why>.*)$")
+
+
+def survivors_page(rows: list[dict], why: dict[str, str]) -> str:
+    """The list in data/results/mutants.md.  why: {place without its line: reason}."""
+    parts = [_HEAD]
+    for row in rows:
+        if row["survivors"]:
+            parts.append(f"\n## {row['mistake'].capitalize()}: {row['noticed']} of {row['planted']} noticed\n\n")
+            places = [place.replace("`", "'") for place in row["survivors"]]
+            parts += [f"- `{place}` — {why.get(_without_line(place), '')}".rstrip() + "\n" for place in places]
+    return "".join(parts)
+
+
+def reasons(text: str | None = None) -> dict[str, str]:
+    """{place without its line: reason} of the list there is."""
+    if text is None:
+        text = REASONS.read_text("utf-8") if REASONS.is_file() else ""
+    return {_without_line(match["place"].strip("`")): match["why"].strip() for match in _LINE.finditer(text)}
+
+
+def _without_line(place: str) -> str:
+    """A place that stays when lines above it come and go: `utils/x.py: a < b`."""
+    return re.sub(r"(?<=\.py):\d+|(?<= )cell \d+|\[\d+\]", "", place)
+
+
+# ---------------------------------------------------------------- the program
+
+
+def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python course.py bench mutants", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=COMMAND, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", choices=("rules", "outputs", "source"), help="one kind of mistake")
+    parser.add_argument("--only", choices=KINDS, help="one kind of mistake")
     parser.add_argument("--chapters", nargs="*", default=["03"], help="numbers of the notebooks to damage")
     parser.add_argument("--modules", nargs="*", help="files of utils to damage (default: all that have tests)")
-    parser.add_argument("--each", type=int, default=4, help="mistakes for each module")
+    parser.add_argument("--each", type=int, default=2, help="mistakes for each module, and of each kind for each text")
     parser.add_argument("--seed", type=int, default=0, help="chooses which mistakes; only seed 0 is recorded")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = arguments()
+    options = parser.parse_args(argv)
+    whole = vars(options) == vars(parser.parse_args([]))
     try:
         numbers = {chapters.number(path) for path in chapters.find(options.chapters)}
+        foreign = foreign_jobs() if options.only in (None, "foreign") else []
     except Problem as problem:
         print(f"✘ {problem}", file=sys.stderr)
         return 1
+    unknown = sorted(set(options.modules or ()) - set(modules()))
+    if unknown or options.each < 1:
+        parser.error(f"no tests mirror {', '.join(unknown)}" if unknown else f"--each is 1 or more; got {options.each}")
+    if whole:
+        recorded.check_writable("mutants")
     notebooks = [read(path) for path in every() if chapters.number(path) in numbers]
     start, tried = time.monotonic(), []
     if options.only in (None, "rules"):
         tried += try_rules(notebooks)
+    if options.only in (None, "texts"):
+        tried += try_texts(notebooks, options.each, options.seed)
+    jobs = foreign
+    jobs += page_jobs(options.each, options.seed) if options.only in (None, "texts") else []
+    if options.only in (None, "source"):
+        jobs += module_jobs(options.modules or modules(), options.each, options.seed)
     with copies(2) as (first, second):
         if options.only in (None, "outputs"):
             tried += try_outputs(notebooks, first)
-        if options.only in (None, "source"):
+        if jobs:
             servers = [Server(copy) for copy in (first, second)]
-            tried += try_modules(options.modules or modules(), options.each, servers, options.seed)
+            tried += try_jobs(jobs, servers, "files")
             for server in servers:
                 server.close()
     if not tried:
         print("nothing could be damaged", file=sys.stderr)
         return 1
-    good = report(tried, time.monotonic() - start)
-    everything = parser.parse_args([])
-    if vars(options) == vars(everything):  # a part would replace the figures of the whole
-        record(tried, "python course.py bench mutants")
+    seconds = time.monotonic() - start
+    good = report(tried, seconds)
+    record(tried, seconds, "" if whole else f"only a part was tried ({' '.join(argv or sys.argv[1:])})")
     return 0 if good else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    start(main)

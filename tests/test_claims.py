@@ -26,16 +26,10 @@ def _fresh_ids(monkeypatch):
 
 
 @pytest.fixture
-def outputs(monkeypatch) -> list[SimpleNamespace]:
+def outputs(monkeypatch, displayed) -> list[SimpleNamespace]:
     """What a notebook would show: data and metadata of each output."""
-    shown = []
     monkeypatch.setattr(IPython, "get_ipython", lambda: SimpleNamespace(kernel=True))
-    monkeypatch.setattr(
-        IPython.display,
-        "display",
-        lambda data, raw, metadata: shown.append(SimpleNamespace(data=data, metadata=metadata)),
-    )
-    return shown
+    return displayed
 
 
 def sanitized(text: str) -> str:
@@ -279,6 +273,11 @@ def test_good_ids(outputs, id):
 def test_sentences(sentence):
     with pytest.raises(ValueError, match="Q1-x"):
         claim("Q1-x", sentence, measured=1, above=0)
+
+
+def test_three_words_are_a_sentence(outputs):
+    claim("Q1-x", "it is so", measured=1, above=0)
+    assert len(outputs) == 1
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from types import SimpleNamespace
 
-import IPython.display
 import numpy as np
 import pytest
 from hypothesis import given
@@ -17,17 +15,6 @@ from utils import drawings
 from utils.drawings import Area
 
 ALT = "A drawing that says how it works, in words"
-
-
-@pytest.fixture
-def outputs(monkeypatch) -> list[SimpleNamespace]:
-    shown = []
-    monkeypatch.setattr(
-        IPython.display,
-        "display",
-        lambda data, raw, metadata: shown.append(SimpleNamespace(data=data, metadata=metadata["image/png"])),
-    )
-    return shown
 
 
 def scale_and_zero_point():
@@ -113,11 +100,11 @@ ALL = [scale_and_zero_point, integer_layer, fake_quantization, conversion, pruni
 
 
 @pytest.mark.parametrize("draw", ALL, ids=lambda draw: draw.__name__)
-def test_a_drawing_is_grey_sharp_and_as_wide_as_a_phone(outputs, draw):
+def test_a_drawing_is_grey_sharp_and_as_wide_as_a_phone(displayed, draw):
     draw()
-    image = Image.open(io.BytesIO(base64.b64decode(outputs[0].data["image/png"]))).convert("RGB")
-    assert image.width == 3 * drawings.WIDTH and outputs[0].metadata["width"] == 540
-    assert outputs[0].data["text/plain"] == f"Figure: {outputs[0].metadata['alt']}"
+    image = Image.open(io.BytesIO(base64.b64decode(displayed[0].data["image/png"]))).convert("RGB")
+    assert image.width == 3 * drawings.WIDTH and displayed[0].metadata["image/png"]["width"] == 540
+    assert displayed[0].data["text/plain"] == f"Figure: {displayed[0].metadata['image/png']['alt']}"
     pixels = np.asarray(image, int)
     assert (pixels.max(-1) - pixels.min(-1)).max() == 0  # no colour that a printer could lose
     assert (pixels < 80).any() and pixels[0, 0].tolist() == [255, 255, 255]
@@ -143,10 +130,10 @@ def drawn(*shapes, height: float = 100):
         ((lambda d: d.ruler(50, range(-8, 8), scale=0.1, zero_point=0),), "overlap"),
     ],
 )
-def test_what_cannot_be_read_is_refused(outputs, shapes, words):
+def test_what_cannot_be_read_is_refused(displayed, shapes, words):
     with pytest.raises(ValueError, match=f"cannot be read: .*{words}"):
         drawn(*shapes)
-    assert outputs == []
+    assert displayed == []
 
 
 @pytest.mark.parametrize(
@@ -168,10 +155,10 @@ def test_what_cannot_be_read_is_refused(outputs, shapes, words):
         (lambda d: d.messages(["a"], [("a", "b", "x")]), r"name \['b'\]"),
     ],
 )
-def test_bad_arguments_say_what_to_pass(outputs, shape, words):
+def test_bad_arguments_say_what_to_pass(displayed, shape, words):
     with pytest.raises(ValueError, match=words):
         drawn(shape)
-    assert outputs == []
+    assert displayed == []
 
 
 @pytest.mark.parametrize("size", [(361, 50), (0, 50), (100, 0)])
@@ -180,16 +167,16 @@ def test_a_canvas_fits_a_phone(size):
         pass
 
 
-def test_an_alternative_text_is_needed(outputs):
+def test_an_alternative_text_is_needed(displayed):
     with pytest.raises(ValueError, match="alt must say"), drawings.canvas(alt="too short") as d:
         d.text(50, 50, "x")
-    assert outputs == []
+    assert displayed == []
 
 
-def test_an_error_inside_shows_nothing(outputs):
+def test_an_error_inside_shows_nothing(displayed):
     with pytest.raises(ZeroDivisionError), drawings.canvas(alt=ALT):
         raise ZeroDivisionError
-    assert outputs == []
+    assert displayed == []
 
 
 @given(st.integers(-100, 100), st.floats(0.01, 10), st.integers(-120, 120))

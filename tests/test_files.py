@@ -48,23 +48,23 @@ LOOP.append(LOOP)
 
 
 @pytest.mark.parametrize(
-    "write, content, error",
+    "write, content, error, words",
     [
-        (files.write_bytes, "text", TypeError),
-        (files.write_bytes, None, TypeError),
-        (files.write_text, b"bytes", TypeError),
-        (files.write_text, "\ud800", UnicodeEncodeError),
-        (files.write_json, {"a": float("nan")}, ValueError),
-        (files.write_json, [float("inf")], ValueError),
-        (files.write_json, LOOP, ValueError),
-        (files.write_json, {"a": object()}, TypeError),
-        (files.write_json, {1, 2}, TypeError),
+        (files.write_bytes, "text", TypeError, "kept is str; pass bytes"),
+        (files.write_bytes, None, TypeError, "kept is NoneType; pass bytes"),
+        (files.write_text, b"bytes", TypeError, "kept is bytes; pass str"),
+        (files.write_text, "\ud800", UnicodeEncodeError, "."),
+        (files.write_json, {"a": float("nan")}, ValueError, "."),
+        (files.write_json, [float("inf")], ValueError, "."),
+        (files.write_json, LOOP, ValueError, "."),
+        (files.write_json, {"a": object()}, TypeError, "."),
+        (files.write_json, {1, 2}, TypeError, "."),
     ],
 )
-def test_what_cannot_be_written_leaves_the_old_file(tmp_path, write, content, error):
+def test_what_cannot_be_written_leaves_the_old_file(tmp_path, write, content, error, words):
     path = tmp_path / "kept"
     path.write_bytes(b"old")
-    with pytest.raises(error):
+    with pytest.raises(error, match=words):
         write(path, content)
     assert path.read_bytes() == b"old" and left_in(tmp_path) == ["kept"]
 

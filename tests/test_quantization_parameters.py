@@ -35,6 +35,11 @@ def test_the_range_is_what_the_ends_mean():
     assert low.tolist() == [-4, 0] and high.tolist() == [3.5, 30]
 
 
+def test_the_parameters_of_a_type_have_their_axis():
+    made = Parameters.of_type([0.5, 2.0], [0, 1], "uint8", axis=1)
+    assert made == Parameters([0.5, 2.0], [0, 1], 0, 255, axis=1) and made.axis == 1
+
+
 @pytest.mark.parametrize("axis, shape", [(0, (2, 1, 1)), (1, (1, 2, 1)), (-1, (1, 1, 2))])
 def test_channels_are_aligned_with_their_axis(axis, shape):
     array = [5, 5, 5]
@@ -69,6 +74,10 @@ def test_equal_parameters_are_equal_and_hash_alike():
         ((1.0, 0.5), TypeError, "whole number"),
         ((1.0, 300), ValueError, "must lie in"),
         ((1.0, -129), ValueError, "must lie in"),
+        (([1.0, -1.0], [0, 0], -8, 7, 0), ValueError, "above 0"),  # one channel of several
+        (([1.0, np.nan], [0, 0], -8, 7, 0), ValueError, "finite"),
+        (([1.0, 1.0], [0, 8], -8, 7, 0), ValueError, "must lie in"),
+        (([1.0, 1.0], [-9, 0], -8, 7, 0), ValueError, "must lie in"),
         ((1.0, 5, 5, 5), ValueError, "below qmax"),
         (([1.0, 2.0], 0), ValueError, "axis"),
         ((1.0, 0, -8, 7, 0), ValueError, "axis"),

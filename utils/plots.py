@@ -33,6 +33,8 @@ TRENDS: dict[str, str] = {
     ),
     **dict.fromkeys(("flat", "level", "constant", "steady"), "flat"),
 }
+#: "A over B" in an alternative text: what stands on the upright axis, and on the level one.
+OVER = re.compile(r"(?:^|[:;.,] )(?P<y>[^:;.,]+?) over (?:the )?(?P<x>[^:;.,]+)")
 _SMALL = 0.1  # of the visible axis: what still counts as flat, and how far a rising line may fall back
 
 
@@ -237,21 +239,23 @@ def _check_labels(fig) -> None:
 
 
 def _check_over(fig, alt: str) -> None:
-    """A text that begins "A over B" names the upright axis first: ValueError if the labels are the other way round."""
-    found = re.match(r"(?P<y>[^:;.,]+?) over (?:the )?(?P<x>[^:;.,]+)", alt)
+    """A text "A over B" names the upright axis first: ValueError if the labels are the other way round."""
+    found = OVER.search(alt)
     labels = [(a.get_xlabel(), a.get_ylabel()) for a in fig.axes if a.get_xlabel() and a.get_ylabel()]
     if not found or not labels:
         return
-    y, x = _words(found["y"]), _words(found["x"])
+    y, x = label_words(found["y"]), label_words(found["x"])
     if all(
-        x & _words(upright) - y and y & _words(level) - x and not y & _words(upright) - x for level, upright in labels
+        x & label_words(upright) - y and y & label_words(level) - x and not y & label_words(upright) - x
+        for level, upright in labels
     ):
         raise ValueError(
             f"alt says {found[0]!r}, but x is {labels[0][0]!r} and y {labels[0][1]!r}: swap labels or words"
         )
 
 
-def _words(text: str) -> set[str]:
+def label_words(text: str) -> set[str]:
+    """The words of a label or a text that say what it is."""
     return {word.rstrip("s") for word in re.findall(r"[a-z]{3,}", text.lower())} - {"the", "and", "each", "with", "for"}
 
 

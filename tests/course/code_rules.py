@@ -81,6 +81,23 @@ def _called(function: ast.AST) -> set[str]:
     return {func.attr if isinstance(func, ast.Attribute) else getattr(func, "id", "") for func in calls}
 
 
+def all_is_public(source: str) -> list[str]:
+    """Where a module has `__all__`, it names every function and class that is public there, and only names it has."""
+    tree = ast.parse(source)
+    assigned = [
+        node for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    ]
+    if not assigned:
+        return []
+    listed = set(ast.literal_eval(assigned[0].value))
+    defined = {n.name for n in tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef)) and n.name[0] != "_"}
+    bound = {name.asname or name.name for n in tree.body if isinstance(n, ast.ImportFrom) for name in n.names}
+    bound |= {part.id for n in tree.body for part in ast.walk(n) if isinstance(part, ast.Name)}
+    return [f"`__all__` lacks {name}, or write it with an underscore" for name in sorted(defined - listed)] + [
+        f"`__all__` names {name}, which is not there" for name in sorted(listed - defined - bound)
+    ]
+
+
 def mirrored(modules: list[str], tests: list[str]) -> list[str]:
     """Each module has its tests: `utils/optimize/pruning.py` in `tests/optimize/test_pruning.py`.
 

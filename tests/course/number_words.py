@@ -20,8 +20,8 @@ _PARTS = {
 _TIMES = {"twice": 2.0, "double": 2.0, "doubles": 2.0, "thrice": 3.0, "halve": 0.5, "halves": 0.5, "a half": 0.5,
           "tenfold": 10.0, "hundredfold": 100.0, "thousandfold": 1000.0}  # fmt: skip
 
-_DIGITS = r"[-−]?\d[\d,]*(?:\.\d+)?"
-_COUNT = rf"(?:{_DIGITS}|{'|'.join(_UNITS)}|an?)(?:[ -](?:{'|'.join(_BIG)}))?|{'|'.join(_BIG)}"
+DIGITS = r"[-−]?\d[\d,]*(?:\.\d+)?"
+_COUNT = rf"(?:{DIGITS}|{'|'.join(_UNITS)}|an?)(?:[ -](?:{'|'.join(_BIG)}))?|{'|'.join(_BIG)}"
 _PART = rf"(?:{'|'.join(_PARTS)})s?"
 _NUMBER = re.compile(
     rf"(?<![\w.-])(?:"
@@ -56,6 +56,7 @@ class Number:
     side: str = ""
     fraction: bool = False  #: a part or a multiple: "30 %", "a quarter", "two of three", "five times"
     numerator: float | None = None  #: 2 of "two of three"
+    end: int = 0  #: where it ends in the sentence
 
 
 def numbers(sentence: str) -> list[Number]:
@@ -71,8 +72,13 @@ def numbers(sentence: str) -> list[Number]:
             continue
         fraction = not match["count"] or bool(match["percent"]) or after.startswith("times")
         numerator = _count(match["of"]) if match["of"] else None
-        found.append(Number(match[0], _value(match), side, fraction, numerator))
+        found.append(Number(match[0], _value(match), side, fraction, numerator, match.end()))
     return found
+
+
+def digits_of(text: str) -> float:
+    """The value of a number in digits, "10,000" or "−6.5"."""
+    return float(text.replace(",", "").replace("−", "-"))
 
 
 def negated(sentence: str) -> bool:
@@ -84,7 +90,7 @@ def said_by(bound: dict[str, float], number: Number, *, either_side: bool = Fals
     """Whether a limit of the bound {"below": 0.3} is the number "less than 30 %" of a sentence.
 
     As it is, in percent or thousandths, or turned round: 97 % that stay are 3 % that change, 4 times as fast a quarter
-    of the time.  "About 6" is said of bounds around it.  either_side: a limit below may be said as "more than".
+    of the time.  "About 6" is said of bounds close around it.  either_side: a limit below may be said as "more than".
     """
     upper = [abs(limit) for name, limit in bound.items() if name in ("below", "high")]
     lower = [abs(limit) for name, limit in bound.items() if name in ("above", "low")]
@@ -92,7 +98,7 @@ def said_by(bound: dict[str, float], number: Number, *, either_side: bool = Fals
     straight = {value, value / 100, 100 * value, 1000 * value, value / 1000}
     turned = {1 - part for part in (value, value / 100) if part < 1} | {1 + value} | ({1 / value} if value else set())
     if number.side == "near" and upper and lower:
-        return any(min(lower) <= form <= max(upper) for form in straight)
+        return any(0.7 * form <= min(lower) <= form <= max(upper) <= 1.4 * form for form in straight)
     mine, other = (upper, lower) if number.side == "upper" else (lower, upper)
     if either_side or number.side not in ("upper", "lower"):
         mine = other = upper + lower
@@ -120,11 +126,11 @@ def _value(match: re.Match) -> float:
 def _count(text: str) -> float:
     """ "ten", "10,000", "a hundred", "two million"."""
     value = 1.0
-    for word in re.split(r"[ -](?=\D)", text.lower().replace("−", "-")):
+    for word in re.split(r"[ -](?=\D)", text.lower()):
         if word in _BIG:
             value *= _BIG[word]
         elif word not in ("a", "an"):
-            value *= _UNITS[word] if word in _UNITS else float(word.replace(",", ""))
+            value *= _UNITS[word] if word in _UNITS else digits_of(word)
     return value
 
 

@@ -21,7 +21,7 @@ PAGE = HERE.parent.parent / "CONTRIBUTING.md"
 #: Tests that apply rules to the course.  In these files each test applies one, or says its own.
 APPLYING = ("test_notebooks.py", "test_repository.py")
 #: Files in which only the tests with a docstring are rules.
-ALSO = ("test_standalone.py",)
+ALSO = ("test_standalone.py", "test_defaults.py")
 _WHOLE = "The course as a whole"
 _LISTED = re.compile(r"(?s)(?<=<!--rules-->\n).*?(?=<!--/rules-->)")
 _CONSTANT = re.compile(r"\{([A-Z_]+)(?:\[([^\]]+)\])?(?:\[(\d+)\])?\}")

@@ -12,14 +12,19 @@ from collections import Counter
 
 from tests.course import number_words
 from tests.course.figure_rules import figures_worked
+from tests.course.formula_rules import formulas_worked
 from tests.course.notebooks import Notebook, parsed, without_fences
-from utils.plots import TRENDS
+from utils.plots import OVER, TRENDS, label_words
 from utils.study import recipes
 
 CELLS = (15, 80)
 LINES, COLUMNS, CLAIMS, TITLE = 15, 88, 2, 3
 #: Chapter 00 is the map of the course and teaches no technique.
 NOTHING_TO_PASTE = ("00",)
+
+#: What draws a line or points, and names of its axes that stand in the cell.
+_LINES = re.compile(r"\bplots\.lines\(|\.(?:plot|semilogx|semilogy|loglog|scatter|errorbar|step)\(")
+_LABEL = re.compile(r"""\b(?:set_)?([xy]_?label)(?:=|\()["']([^"']+)["']""")
 
 #: Words of our own -> what the field, and an interviewer, says.
 OURS = {
@@ -196,6 +201,21 @@ def pictures_speak(nb: Notebook) -> list[str]:
     return wrong
 
 
+def axes_said(nb: Notebook) -> list[str]:
+    """The text of a chart with lines says `accuracy over bits`, in words of its labels: `show` notices swapped ones."""
+    wrong = []
+    for cell, look in _pictures(nb):
+        labels = {name.replace("_", ""): text for name, text in _LABEL.findall(cell.source)}
+        if look.get("drawing") or not _LINES.search(cell.source) or not {"xlabel", "ylabel"} <= set(labels):
+            continue
+        found = OVER.search(look["alt"])
+        named = {side: label_words(labels[f"{side}label"]) for side in "xy"}  # none in the label "x"
+        if not found or any(words and not words & label_words(found[side]) for side, words in named.items()):
+            over = f"{labels['ylabel']} over {labels['xlabel']}"
+            wrong.append(f"{_where(cell)}: begin the text with what stands over what, such as {over!r}")
+    return wrong
+
+
 def standalone_there(nb: Notebook) -> list[str]:
     """The public calls stand once, whole, in cells tagged `standalone`; chapter {NOTHING_TO_PASTE} may have none."""
     if nb.number in NOTHING_TO_PASTE or recipes.cells(nb.content):
@@ -241,7 +261,9 @@ STYLE_RULES = (
     said_aloud,
     claims_as_said,
     figures_worked,
+    formulas_worked,
     drawing_there,
     pictures_speak,
+    axes_said,
     standalone_there,
 )

@@ -144,6 +144,31 @@ def test_what_is_typed_and_was_measured(text, good):
     assert (answer_rules.figures_quoted(text, LEDGER) == []) == good
 
 
+CLAIMS = [
+    {"id": "Q9-decibels", "sentence": "each bit buys about 6 dB", "bound": {"low": 5.8, "high": 6.3}, "figure": "6.02"},
+    {"id": "Q3-bytes", "sentence": "int8 needs a quarter of the bytes", "bound": {"below": 0.27}, "figure": "26.1 %"},
+    {"id": "Q4-bytes", "sentence": "another question's", "bound": {"below": 0.36}, "figure": "35.9 %"},
+]
+
+
+@pytest.mark.parametrize(
+    "text, good",
+    [
+        ("Each bit buys six decibels.", True),
+        ("Each bit buys three decibels.", False),
+        ("It needs a quarter of the bytes, 26 % of them.", True),
+        ("It needs a third of the bytes.", False),
+        ("It needs 36 %.", False),
+        ("It needs 36 % <!--Q4-bytes-->x<!--/-->.", True),
+        ("It needs 36 % ([their table](https://example.org/a)).", True),
+        ("It needs <!--Q3-bytes-->36 %<!--/-->.", True),
+        ("A grid of 256 levels in 8 bits.", True),
+    ],
+)
+def test_figures_that_no_claim_says(text, good):
+    assert (answer_rules.figures_claimed(f"---\nid: Q3\nclaims: [Q9-decibels]\n---\n{text}", CLAIMS) == []) == good
+
+
 @pytest.mark.parametrize(
     "old, new",
     [

@@ -9,10 +9,10 @@ import tomllib
 import pytest
 
 from commands.parts import ledger
-from tests.course import chapter_rules, ledger_rules, link_rules, name_rules, output_rules, style_rules
+from tests.course import chapter_rules, ledger_rules, link_rules, name_rules, output_rules, quiz_rules, style_rules
 from tests.course.notebooks import Notebook, every, read
 from utils import ROOT
-from utils.study import placeholders
+from utils.study import exercises, placeholders, quiz
 
 PATHS = every()
 ALL = {path: read(path) for path in PATHS}
@@ -65,6 +65,24 @@ def test_only_chapters_that_are_there_await_their_rewriting():
     for folder in ("notebooks", "solutions"):
         settings = tomllib.loads((ROOT / folder / "ruff.toml").read_text("utf-8"))
         assert settings["format"]["exclude"] == waiting, f"{folder}/ruff.toml"
+
+
+def test_quizzes():
+    rules = (quiz_rules.feedback_agrees, quiz_rules.numbers_computed)
+    chapters = [ALL[path] for path in CHAPTERS if not waits(ALL[path])]
+    found = {nb.number: [text for rule in rules for text in rule(quiz.load(nb.number))] for nb in chapters}
+    wrong = [complaints(texts, f"data/quizzes/{number}.json") for number, texts in found.items() if texts]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_last_hints():
+    wrong = []
+    for nb in (ALL[path] for path in SOLUTIONS if not waits(ALL[path])):
+        solution = "\n".join(cell.source for cell in nb.code)
+        for id, exercise in exercises.of(nb.number).items():
+            found = quiz_rules.last_hint_leads_there(exercise.hints[-1], solution)
+            wrong += [complaints(found, f"the last hint of {id}")] if found else []
+    assert not wrong, "\n".join(wrong)
 
 
 def test_cells_are_formatted():

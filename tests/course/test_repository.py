@@ -49,6 +49,11 @@ def test_the_ground_floor_is_light(file):
     assert code_rules.light_at_import(source(file), dotted(file)) == []
 
 
+@pytest.mark.parametrize("file", MODULES)
+def test_all_names_what_is_public(file):
+    assert code_rules.all_is_public(source(file)) == []
+
+
 @pytest.mark.parametrize("file", TESTS)
 def test_every_test_can_fail(file):
     assert code_rules.tests_assert(source(file), file) == []
@@ -114,13 +119,17 @@ def ledger() -> dict[str, str]:
     return quotes.ledger() if quotes.LEDGER.is_file() else {}
 
 
+def entries() -> list[dict]:
+    return json.loads(quotes.LEDGER.read_text("utf-8"))
+
+
 @pytest.mark.parametrize("path", ANSWERS, ids=lambda path: path.name)
 def test_interview_answer(path: Path):
     text = path.read_text("utf-8")
     found = answer_rules.fields_right(text, path.name) + answer_rules.sections_right(text)
     found += answer_rules.figures_quoted(text, ledger()) + answer_rules.claims_there(text, ledger())
     if questions.chapter_of(int(path.stem[1:])) not in AWAITING_REWRITE:
-        found += answer_rules.said_aloud(text)
+        found += answer_rules.said_aloud(text) + answer_rules.figures_claimed(text, entries())
     assert not found, "\n".join([f"interview/{path.name}:", *(f"  - {text}" for text in found)])
 
 
@@ -131,8 +140,10 @@ def test_questions_of_chapters_have_answers(number):
 
 @pytest.mark.parametrize("path", quotes.finished_pages(), ids=lambda path: path.name)
 def test_quotes_stand_where_their_words_are(path: Path):
-    sentences = {entry["id"]: entry["sentence"] for entry in json.loads(quotes.LEDGER.read_text("utf-8"))}
-    assert answer_rules.quotes_in_place(path.read_text("utf-8"), sentences) == []
+    sentences = {entry["id"]: entry["sentence"] for entry in entries()}
+    number = re.fullmatch(r"q(\d+)", path.stem)
+    awaiting = number and questions.chapter_of(int(number[1])) in AWAITING_REWRITE
+    assert answer_rules.quotes_in_place(path.read_text("utf-8"), sentences, clearly=3 if awaiting else 1) == []
 
 
 @pytest.mark.parametrize("name", RESULTS)

@@ -57,6 +57,11 @@ def test_the_limits(off, verdict):
     assert agreement.compare(a, b)[""].verdict == verdict
 
 
+def test_a_limit_itself_is_still_on_the_good_side():
+    assert Agreement(share=agreement.NEAR, lost=0).verdict == "near"
+    assert Agreement(share=1, lost=agreement.LOST).verdict == "far"
+
+
 def test_eight_bits_are_near():
     a = outputs(500)
     step = np.ptp(a) / 255

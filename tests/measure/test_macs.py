@@ -135,6 +135,22 @@ def test_models_prepared_by_the_toolkit_count_the_same():
     assert macs.count(tfmot.quantization.keras.quantize_model(classifier())) == plain
 
 
+@pytest.mark.parametrize("equation", ["...ij,jk->...ik", "a...j,jk->a...k", "abij,jk->abik"])
+def test_an_einsum_with_dots_counts_all_axes(equation):
+    import tensorflow as tf
+
+    layer = keras().layers.Lambda(lambda x: tf.einsum(equation, x, tf.ones((5, 7))))
+    assert macs.count(one_layer(layer, (3, 4, 5))) == 3 * 4 * 5 * 7
+
+
+def test_a_convolution_of_any_rank_is_counted_as_the_others():
+    import tensorflow as tf
+
+    kernel = tf.ones((3, 3, 2, 5))
+    whole = keras().layers.Lambda(lambda x: tf.raw_ops.Conv(input=x, filter=kernel, strides=[1] * 4, padding="VALID"))
+    assert macs.count(one_layer(whole, (8, 8, 2))) == 6 * 6 * 9 * 2 * 5
+
+
 def test_a_subclassed_model_that_was_called():
     k = keras()
 

@@ -42,6 +42,24 @@ def test_peak_memory_sees_the_buffers_of_a_batch():
     assert many.bytes - one.bytes > 0.8 * buffer
 
 
+@pytest.mark.parametrize("given, limit", [({}, 120.0), ({"timeout": 7.0}, 7.0)])
+def test_the_child_has_the_time_that_was_given(monkeypatch, given, limit):
+    asked = []
+    monkeypatch.setattr(memory.child, "run", lambda *_, **options: asked.append(options["timeout"]) or (1, 3))
+    assert memory.peak_memory(as_tflite(), examples(2), **given).bytes == 2
+    assert asked == [limit]
+
+
+def test_the_baseline_is_what_is_used_now_and_not_the_most_there_was(monkeypatch, tmp_path):
+    (tmp_path / "artifact").write_bytes(as_tflite().content)
+    np.savez(tmp_path / "x.npz", x=examples(2))
+    monkeypatch.setattr(memory, "_resident", lambda: 5)
+    monkeypatch.setattr(memory, "_peak_resident", lambda: 9)
+    assert memory._memory_of_child(b"", str(tmp_path), "tflite") == (5, 9)
+    monkeypatch.setattr(memory, "_peak_resident", lambda: 4)  # a kernel that looks only now and then
+    assert memory._memory_of_child(b"", str(tmp_path), "tflite") == (5, 5)
+
+
 def test_peak_memory_refuses_what_predict_refuses():
     with pytest.raises(ValueError, match="takes shape"):
         memory.peak_memory(as_tflite(), examples(2)[0])

@@ -75,6 +75,10 @@ def test_the_picture_has_all_points_names_and_the_front():
     _fig, axes = pareto.draw(rows, smaller="bytes", larger="accuracy", label="name", interval=("low", "high"))
     assert [text.get_text() for text in axes.texts] == ["a", "b", "c"]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("bytes", "accuracy")
+    drawn = [bars.lines[2][0].get_segments()[0][:, 1].tolist() for bars in axes.containers]
+    assert drawn == [[row["low"], row["high"]] for row in rows]
+    _, plain = pareto.draw(rows, smaller="bytes", larger="accuracy", label="name")
+    assert not any(bars.has_yerr for bars in plain.containers)
     (steps,) = [line for line in axes.lines if line.get_label() == "front"]
     assert list(steps.get_xdata()) == pytest.approx([50, 100, 156])
     assert list(steps.get_ydata()) == [88, 90, 90]

@@ -21,7 +21,14 @@ def test_scorecard_scores_the_artifact():
     assert (card.bytes, card.gzip_bytes) == (as_tflite().size, as_tflite().gzip_size)
     assert card.macs == 16 * 9 * 3 + 48 * 4
     assert card.name == "float32"
-    assert next(iter(card.row())) == "name"
+    row = card.row()
+    assert next(iter(row)) == "name"
+    assert [row[column] for column in ("accuracy", "low", "high", "MACs")] == [
+        *(card.accuracy.value, card.accuracy.low, card.accuracy.high, card.macs)
+    ]
+    for column in ("name", "format", "bytes", "parameters", "nonzero", "distinct"):
+        assert row[column] == getattr(card, column)
+    assert row["gzip bytes"] == card.gzip_bytes
 
 
 def test_parameters_of_a_tflite_file_have_batch_normalization_folded():

@@ -56,8 +56,10 @@ def test_one_output_column_means_two_classes():
     p = np.array([[0.2], [0.7], [0.9]])
     assert statistics.predicted(p).tolist() == [0, 1, 1]
     assert statistics.accuracy(p, np.array([[0], [1], [0]])).value == 2 / 3
-    with pytest.raises(ValueError, match="apply the sigmoid to logits"):
-        statistics.predicted(np.array([[-3.0], [2.0]]))
+    assert statistics.predicted(np.array([0.0, 1.0])).tolist() == [0, 1]  # the ends are probabilities
+    for beyond in (-1e-6, 1 + 1e-6, 2.0):
+        with pytest.raises(ValueError, match="apply the sigmoid to logits"):
+            statistics.predicted(np.array([[0.5], [beyond]]))
 
 
 OUTPUTS = np.eye(3)[[0, 1, 2, 1]]
@@ -160,6 +162,11 @@ def test_bootstrap_covers_the_truth_and_uses_the_pairs():
         held += 1 in interval
         assert interval.high - interval.low < 1  # unpaired it would be about 6
     assert held >= 50
+
+
+def test_two_pairs_are_enough_to_resample():
+    interval = statistics.paired_bootstrap([1.0, 2.0], [0.0, 1.0], rounds=100)
+    assert (interval.low, interval.value, interval.high, interval.confidence) == (1, 1, 1, 0.95)
 
 
 def test_bootstrap_repeats_and_takes_other_statistics():

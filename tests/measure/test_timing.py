@@ -68,6 +68,22 @@ def test_throughput_grows_with_the_batch():
         timing.throughput(as_tflite(), examples(8))
 
 
+def test_throughput_times_as_many_rounds_as_asked_for(monkeypatch):
+    asked = []
+    one = timing.Timing("1", np.ones(4), 1, None, 0.0)
+    monkeypatch.setattr(timing, "latency", lambda sides, **how: asked.append(how["rounds"]) or {"1": one})
+    assert timing.throughput(as_tflite(), examples(1), (1,)) == timing.throughput(
+        as_tflite(), examples(1), (1,), rounds=7
+    )
+    assert asked == [30, 7]
+
+
+def test_the_ratio_of_medians_is_one_of_each_row():
+    a, b = np.array([[1.0, 2, 9], [4, 4, 5]]), np.array([[1.0, 1, 1], [2, 8, 2]])
+    assert timing._median_ratio(a, b, axis=1).tolist() == [2, 2]
+    assert timing._median_ratio(a, b, axis=0).tolist() == [2.5 / 1.5, 3 / 4.5, 7 / 1.5]
+
+
 @pytest.mark.parametrize(
     ("sides", "options", "error", "sentence"),
     [

@@ -62,6 +62,13 @@ def test_beside_a_tie_x_goes_to_the_nearer_step_and_zero_stays_zero(bits, narrow
         assert np.all(np.abs(y - x) <= 0.501 * step)
 
 
+def test_what_is_not_passed():
+    x = np.linspace(-1.2, 1.2, 41)
+    plain = fq.fake_quantize(x, -1.0, 1.0).numpy()
+    assert np.array_equal(plain, fq.fake_quantize(x, -1.0, 1.0, 8, narrow=False).numpy())
+    assert not np.array_equal(plain, fq.fake_quantize(x, -1.0, 1.0, 8, narrow=True).numpy())
+
+
 def test_the_range_gradients_are_sums_over_what_was_clipped():
     low, high = tf.constant(-1.0), tf.constant(1.0)
     with tf.GradientTape() as tape:
