@@ -52,7 +52,7 @@ def test_inputs_that_are_independent_leave_nothing_to_gain(layer):
 
 def test_adaptive_moves_each_weight_to_a_neighbour(layer):
     kernel, x = layer
-    step, top = rounding.steps(kernel, 3)
+    step, _ = rounding.steps(kernel, 3)
     rounded = rounding.adaptive(kernel, x, 3, iterations=50)
     assert (np.abs(rounded - kernel) <= step * 1.001).all()
 
@@ -66,6 +66,13 @@ def test_gptq_is_near_the_best_of_all_roundings():
     errors = [rounding.output_error(kernel, each, moment) for each in every]
     found = rounding.output_error(kernel, rounding.gptq(kernel, moment, 2), moment)
     assert min(errors) <= found + 1e-12 and found <= np.quantile(errors, 0.05)
+
+
+def test_the_rows_of_the_inverse_alone_lose_more(layer):
+    kernel, x = layer
+    moment = rounding.second_moment(x)
+    with_factor, without = (rounding.gptq(kernel, moment, 2, cholesky=cholesky) for cholesky in (True, False))
+    assert rounding.output_error(kernel, with_factor, moment) < rounding.output_error(kernel, without, moment)
 
 
 def test_a_channel_of_zeros_stays(layer):

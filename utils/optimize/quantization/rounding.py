@@ -94,8 +94,8 @@ def adaptive(
     """AdaRound: learn for each weight whether to round it down or up, by gradient descent on the outputs' error.
 
     Nagel et al. 2020, arXiv 2004.10568, section 3.2: `up` is a sigmoid of v, stretched to [-0.1, 1.1] and cut to
-    [0, 1]; a second term of the loss pushes it to 0 or 1, first gently, then hard.  Both terms are relative here, to the
-    error of rounding to nearest and to the number of weights, so that `strength` fits layers of any size.
+    [0, 1]; a second term of the loss pushes it to 0 or 1, first gently, then hard.  Both terms are relative here, to
+    the error of rounding to nearest and to the number of weights, so that `strength` fits layers of any size.
 
     kernel: (inputs, outputs).  x: (n, inputs), what comes into the layer.  batch: examples an iteration.
     rate: learning rate of Adam.

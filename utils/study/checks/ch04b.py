@@ -11,7 +11,7 @@ from utils.study.exercises import exercise, require
     "04b-1",
     "the bytes of a KV cache",
     (
-        "For each token each layer keeps one key and one value for each of its key-value heads. How many numbers is that?",
+        "For each token a layer keeps a key and a value for each of its key-value heads. How many numbers is that?",
         "numbers = 2 · layers · kv_heads · head_dim · tokens. A number has bits / 8 bytes.",
         "return 2 * layers * kv_heads * head_dim * tokens * bits / 8",
     ),
@@ -96,10 +96,11 @@ def non_inferior(answer, rng: np.random.Generator) -> None:
         (40000, 0.010, 0.030, 0.01, "two points are lost: more than the margin"),
         (40000, 0.020, 0.010, 0.01, "the new file is better, so it is not worse either"),
         (2000, 0.10, 0.1033, 0.01, "the mean is within the margin, the lower end of its interval is not"),
+        (20000, 0.02, 0.025, 0.01, "half a point is lost, and 1.96 standard errors more are within the margin"),
         (
             20000,
             0.02,
-            0.0285,
+            0.028,
             0.01,
             "use both sides of a 95 % interval, 1.96 standard errors: its lower end is what counts",
         ),
