@@ -10,7 +10,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from commands.parts import files
+from commands.parts import chapters, files
 from commands.parts.environment import ROOT
 from commands.parts.errors import Problem
 from commands.parts.locks import Lock
@@ -39,7 +39,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     for path in create(options.number, options.topic, options.helper):
         print(f"✔ {path.relative_to(ROOT).as_posix()}")
-    number = options.number.zfill(2)
+    number = chapters.padded(options.number)
     print(
         f"Now replace all that is marked PLACEHOLDER {number}, in the order of CONTRIBUTING.md.\n"
         f"Execute it meanwhile:  python course.py run {number} --solutions\n"
@@ -54,7 +54,7 @@ def create(number: str, topic: str, helper: str | None = None, root: Path = ROOT
     helper: "optimize/clustering" for utils/optimize/clustering.py; None for a chapter without a module of its own.
     Problem for what cannot be begun: no such chapter, one that is there, a bad name, a folder that cannot be written.
     """
-    number = number.zfill(2)
+    number = chapters.padded(number)
     _check_names(number, topic, helper)
     try:
         files.check_writable(root / "notebooks")

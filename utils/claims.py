@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 OPEN, CLOSE = "⟦", "⟧"
-_ID = re.compile(r"(Q([1-9]|[1-4]\d|50)|C\d\d)-[a-z0-9]+(-[a-z0-9]+)*")
+_ID = re.compile(r"(Q([1-9]|[1-4]\d|50)|C\d\d[a-z]?)-[a-z0-9]+(-[a-z0-9]+)*")
 _sentences: dict[str, str] = {}
 
 

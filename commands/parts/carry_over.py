@@ -15,7 +15,7 @@ from difflib import SequenceMatcher
 
 from commands.parts.normalize import cell_id
 
-_EXERCISE = re.compile(r"\bcheck\(\s*[\"'](\d\d-\d+)[\"']")
+_EXERCISE = re.compile(r"\bcheck\(\s*[\"'](\d\d[a-z]?-\d+)[\"']")
 _ALIKE = 0.5  #: share of words in common from which a cell counts as the successor of another
 CHANGED = (
     "> **The course has changed the next cell.** The cell after it is yours, as you left it. Keep what you need of "

@@ -21,6 +21,11 @@ def number(path: Path) -> str:
     return path.stem.partition("_")[0]
 
 
+def padded(name: str) -> str:
+    """'03' of '3', '04b' of '4b'; other names as they are."""
+    return f"0{name}" if re.fullmatch(r"\d[a-z]?", name) else name
+
+
 def find(names: list[str], *, solutions: bool = False) -> list[Path]:
     """The notebooks that `names` mean ('3', '03', '03_quantization', a path); all chapters if there are none.
 
@@ -48,9 +53,7 @@ def _find_one(name: str, chapters: list[Path], answers: list[Path]) -> list[Path
     for path in [*chapters, *answers]:
         if path.resolve() == typed:
             return [path]
-    stem = Path(name).name.removesuffix(".ipynb")
-    if re.fullmatch(r"\d[a-z]?", stem):
-        stem = f"0{stem}"
+    stem = padded(Path(name).name.removesuffix(".ipynb"))
     found = [path for path in chapters if stem in _words(path)]
     if found:
         return found

@@ -346,11 +346,13 @@ def test_pages_that_cannot_be_renewed_are_a_sentence(stored, without_kernel, mon
 def test_chapters_by_number_name_and_path(course, name):
     path = course("03_small")
     course("16b_federated_tff")
+    course("04b_fewer_bits")
     answer = course("03_small", folder="solutions")
     assert chapters.find([name]) == [path]
     assert chapters.find([name], solutions=True) == [path, answer]
     assert chapters.find([str(answer)]) == [answer]
-    assert [chapters.number(p) for p in chapters.find([])] == ["03", "16b"]
+    assert [chapters.number(p) for p in chapters.find([])] == ["03", "04b", "16b"]
+    assert chapters.find(["4b"]) == chapters.find(["04b"]) == [path.with_name("04b_fewer_bits.ipynb")]
     assert chapters.find(["16b", "3", "03"]) == [chapters.find(["16b"])[0], path]
 
 

@@ -20,7 +20,7 @@ UNSPEAKABLE = style_rules.UNSPEAKABLE | {
     r"(?<![\d.,])\d(?:\.\d+)?e[-+]?\d+": "a power of ten: say one in a million, or too little to matter",
     r"(?<![\d.,])0\.\d{3,}": "a fraction of one in three digits: say per cent, or three of 10,000",
 }
-_QUOTED = re.compile(r"<!--(?P<id>[QC]\d{1,2}-[a-z0-9-]+)-->[^<]*<!--/-->")
+_QUOTED = re.compile(r"<!--(?P<id>(?:Q\d{1,2}|C\d\d[a-z]?)-[a-z0-9-]+)-->[^<]*<!--/-->")
 _COMMON = set(
     """the and that with than from for its has was are not all this one two more less least most same takes have any
     into does where needs what which""".split()  # noqa: SIM905

@@ -96,6 +96,14 @@ def question_headings(nb: Notebook) -> list[str]:
     ]
 
 
+def deepens(nb: Notebook) -> list[str]:
+    """A second notebook of a chapter, such as 04b, answers no question of its own: `{ORDER[1]}` names those of which it
+    says more, `Q40`."""
+    said = nb.section(ORDER[1]) or ""
+    missing = [f"Q{n}" for n in nb.chapter.deepens if not re.search(rf"\bQ{n}\b", said)]
+    return [f"name the questions that it deepens in `{ORDER[1]}`: {', '.join(missing)}"] if missing else []
+
+
 def exercises_there(nb: Notebook) -> list[str]:
     """{EXERCISES} exercises or more, each with its check in `utils/study/checks/chNN.py` and a `check("NN-1", …)`."""
     asked = [literal(call.args[0]) for _, call in nb.calls("check") if call.args]
@@ -191,6 +199,7 @@ CHAPTER_RULES = (
     objectives,
     filled,
     question_headings,
+    deepens,
     exercises_there,
     stubs,
     quiz_there,

@@ -25,13 +25,13 @@ class Notebook:
 
     @property
     def number(self) -> str:
-        """ "03"; also for a companion such as 16b."""
-        return self.name[:2]
+        """ "03"; "04b" of a second notebook of chapter 04."""
+        return number_of(self.name)
 
     @property
     def is_chapter(self) -> bool:
-        """A chapter, not its solutions and not a companion in another environment (16b)."""
-        return self.folder == "notebooks" and bool(re.match(r"\d\d_", self.name))
+        """A chapter or the second notebook of one, not their solutions."""
+        return self.folder == "notebooks" and bool(re.match(r"\d\d[a-z]?_", self.name))
 
     @property
     def shown(self) -> str:
@@ -40,7 +40,8 @@ class Notebook:
     @property
     def chapter(self) -> questions.Chapter:
         if self.number not in questions.CHAPTERS:
-            raise ValueError(f"{self.shown}: a notebook's name starts with its chapter, 00 to 18")
+            known = ", ".join(questions.CHAPTERS)
+            raise ValueError(f"{self.shown}: a notebook's name starts with its chapter, one of {known}")
         return questions.CHAPTERS[self.number]
 
     @cached_property
@@ -74,6 +75,11 @@ class Notebook:
                     ast.unparse(node.func) == name or ("." not in name and ast.unparse(node.func).endswith(f".{name}"))
                 ):
                     yield cell, node
+
+
+def number_of(name: str) -> str:
+    """ "04b" of 04b_topic.ipynb."""
+    return name.partition("_")[0]
 
 
 def parsed(source: str) -> ast.Module:

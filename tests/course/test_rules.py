@@ -262,6 +262,14 @@ def test_chapter_00_has_nothing_to_paste():
     assert s.standalone_there(Notebook("00_map.ipynb", "notebooks", nb.content)) == []
 
 
+def test_a_second_notebook_names_the_questions_that_it_deepens():
+    there = damaged(examples.chapter(), text("The core is Q3.", "It says more about Q5, Q32 and Q40."))
+    second = Notebook("04b_more.ipynb", "notebooks", there.content)
+    assert second.is_chapter and c.deepens(second) == []
+    assert "Q40" in c.deepens(damaged(second, text("Q40", "Q4")))[0]
+    assert c.question_headings(second), "it has no question of its own"
+
+
 def test_a_claim_within_try_is_there_to_fail():
     failing = "try:\n    claim('C03-false', 'this is never so', measured=1, below=0)\nexcept AssertionError:\n    pass"
     nb = damaged(examples.chapter(), add_code(failing))
@@ -271,7 +279,7 @@ def test_a_claim_within_try_is_there_to_fail():
 
 
 def test_every_rule_has_a_planted_mistake():
-    tried = {rule for rule, _ in MISTAKES} | {c.solved}
+    tried = {rule for rule, _ in MISTAKES} | {c.solved, c.deepens}
     assert {*c.CHAPTER_RULES, *s.STYLE_RULES, *o.OUTPUT_RULES, *c.SOLUTION_RULES} <= tried
 
 

@@ -8,8 +8,8 @@ import json
 import re
 from pathlib import Path
 
-_CHECK = re.compile(r"""check\(\s*["'](\d\d-\d+)["']\s*,\s*(\w+)""")
-_VERDICT = re.compile(r"[✔✘] (\d\d-\d+)\b")
+_CHECK = re.compile(r"""check\(\s*["'](\d\d[a-z]?-\d+)["']\s*,\s*(\w+)""")
+_VERDICT = re.compile(r"[✔✘] (\d\d[a-z]?-\d+)\b")
 
 
 @functools.cache

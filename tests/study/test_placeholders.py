@@ -40,6 +40,8 @@ def test_each_kind_of_file(tmp_path, path, text, line):
     assert (found.chapter, found.file, found.line) == ("08", path, line)
     assert str(found).startswith(f"{path}:{line}: ") and found.text in text.format("08")
     assert placeholders.unfinished(tmp_path) == {"08"}
+    write(tmp_path, path, text.format("08b"))
+    assert placeholders.unfinished(tmp_path) == {"08b"}, "of a second notebook"
 
 
 @pytest.mark.parametrize("folder", ["notebooks", "solutions"])

@@ -18,7 +18,16 @@ def test_there_are_fifty_and_each_ends_like_a_question():
 def test_each_belongs_to_exactly_one_chapter():
     numbers = [n for chapter in questions.CHAPTERS.values() for n in chapter.questions]
     assert sorted(numbers) == list(range(1, 51))
-    assert list(questions.CHAPTERS) == [f"{n:02d}" for n in range(19)]
+    assert [number for number in questions.CHAPTERS if len(number) == 2] == [f"{n:02d}" for n in range(19)]
+
+
+def test_a_second_notebook_follows_its_chapter_and_deepens_questions_of_others():
+    numbers = list(questions.CHAPTERS)
+    assert numbers == sorted(numbers)
+    for number, chapter in questions.CHAPTERS.items():
+        second = number[2:] != ""
+        assert bool(chapter.deepens) == second and not (second and (chapter.questions or chapter.core)), number
+        assert {*chapter.deepens} <= {*questions.texts()} and (not second or number[:2] in numbers), number
 
 
 def test_each_takes_some_minutes_and_the_core_path_six_hours():

@@ -11,7 +11,7 @@ from utils.study import questions, recipes
 
 @pytest.fixture
 def course(tmp_path):
-    """A course with one chapter that has three tagged cells, one that has none, and a companion."""
+    """A course with a chapter that has three tagged cells, its second notebook, and a chapter that has none."""
     (tmp_path / "notebooks").mkdir()
     tagged = {"metadata": {"tags": ["standalone"]}}
     cells = [
@@ -24,7 +24,7 @@ def course(tmp_path):
     ]
     nbformat.write(new_notebook(cells=cells), tmp_path / "notebooks" / "04_files.ipynb")
     nbformat.write(new_notebook(cells=cells[:2]), tmp_path / "notebooks" / "05_none.ipynb")
-    nbformat.write(new_notebook(cells=cells), tmp_path / "notebooks" / "16b_companion.ipynb")
+    nbformat.write(new_notebook(cells=cells[4:]), tmp_path / "notebooks" / "04b_more.ipynb")
     return tmp_path
 
 
@@ -33,9 +33,11 @@ def test_sections_sources_and_links(course):
     assert page.endswith(
         f"## 04 · {questions.CHAPTERS['04'].title}\n\nFrom [the chapter](../notebooks/04_files.ipynb).\n\n"
         "### Q6 · Which modes?\n\n```python\nx = 1\ny = 2\n```\n\n```python\nprint(x)\n```\n\n"
+        "### Later\n\n```python\nz = 3\n```\n\n"
+        f"## 04b · {questions.CHAPTERS['04b'].title}\n\nFrom [the chapter](../notebooks/04b_more.ipynb).\n\n"
         "### Later\n\n```python\nz = 3\n```\n"
     )
-    assert "import utils" not in page and "05" not in page and "16b" not in page
+    assert "import utils" not in page and "05" not in page
 
 
 def test_without_tagged_cells_the_page_says_so(tmp_path):

@@ -51,7 +51,7 @@ def exercise(id: str, title: str, hints: tuple[str, str, str]) -> Callable:
     `grade` returns nothing for a right answer and raises `Misconception` for a wrong one.
     rng: a numpy Generator, seeded anew on each check.
     """
-    if not re.fullmatch(r"\d\d-\d+", id):
+    if not re.fullmatch(r"\d\d[a-z]?-\d+", id):
         raise ValueError(f"an exercise's id is 'NN-k', such as '03-1'; got {id!r}")
     if len(hints) != 3 or not all(isinstance(text, str) and text.strip() for text in hints):
         raise ValueError(f"exercise {id} needs three hints, from a nudge to nearly the answer; got {hints!r}")
@@ -101,7 +101,7 @@ def grade(id: str, answer: object) -> Verdict:
 
 def find(id: str) -> Exercise:
     """The exercise with this id; an unknown one is answered with those of its chapter."""
-    chapter = re.fullmatch(r"(\d\d)-\d+", str(id))
+    chapter = re.fullmatch(r"(\d\d[a-z]?)-\d+", str(id))
     if not chapter:
         raise ValueError(f"an exercise's id is 'NN-k', such as '03-1'; got {id!r}")
     of_chapter = of(chapter[1])
@@ -111,9 +111,9 @@ def find(id: str) -> Exercise:
 
 
 def of(chapter: str) -> dict[str, Exercise]:
-    """All exercises of chapter "NN", by id, in order."""
-    if not re.fullmatch(r"\d\d", str(chapter)):
-        raise ValueError(f"a chapter is two digits, such as '03'; got {chapter!r}")
+    """All exercises of chapter "NN", or of a second notebook "NNb", by id, in order."""
+    if not re.fullmatch(r"\d\d[a-z]?", str(chapter)):
+        raise ValueError(f"a chapter is two digits, such as '03', or '04b'; got {chapter!r}")
     name = f"utils.study.checks.ch{chapter}"
     try:
         importlib.import_module(name)
@@ -124,9 +124,9 @@ def of(chapter: str) -> dict[str, Exercise]:
     return {id: _registered[id] for id in sorted(_registered, key=_number) if id.startswith(f"{chapter}-")}
 
 
-def _number(id: str) -> tuple[int, int]:
+def _number(id: str) -> tuple[str, int]:
     chapter, exercise = id.split("-")
-    return int(chapter), int(exercise)
+    return chapter, int(exercise)
 
 
 def require(condition: object, message: str) -> None:

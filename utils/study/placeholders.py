@@ -18,7 +18,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 _WORD = "PLACEHOLDER"
-MARK = re.compile(_WORD + r"[ _](\d\d)(?!\d)")
+MARK = re.compile(_WORD + r"[ _](\d\d[a-z]?)(?!\d)")
 TEMPLATE = ROOT / "docs" / "template"
 #: Where files of chapters are.
 PLACES = (
@@ -37,7 +37,7 @@ PLACES = (
 class Placeholder(NamedTuple):
     """A line that an author has still to write.
 
-    chapter: "06", or "" where the template's words stand without their mark.  file: relative to the course.
+    chapter: "06", "04b", or "" where the template's words stand without their mark.  file: relative to the course.
     line: a number, or "cell 3, line 2" of a notebook, counted from 1 over all its cells.
     """
 

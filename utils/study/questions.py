@@ -10,21 +10,26 @@ from utils import ROOT
 
 
 class Chapter(NamedTuple):
-    """A chapter's title, the questions it answers, its minutes, and how many of them are on the core path."""
+    """A chapter's title, the questions it answers, its minutes, and how many of them are on the core path.
+
+    deepens: of a second notebook, such as 04b, the questions of other chapters of which it says more.
+    """
 
     title: str
     questions: tuple[int, ...]
     minutes: int
     core: int
+    deepens: tuple[int, ...] = ()
 
 
-#: The chapters in the order of the course.
+#: The chapters in the order of the course; behind some a second notebook, with a letter.
 CHAPTERS: dict[str, Chapter] = {
     "00": Chapter("Start here", (), 20, 20),
     "01": Chapter("Why optimize, and how to measure it", (1, 2, 24, 25), 90, 45),
     "02": Chapter("The Toolkit, and what is beyond it", (29, 30, 31), 75, 0),
     "03": Chapter("Quantization from first principles", (3, 4, 7), 90, 60),
     "04": Chapter("Post-training quantization", (6, 23, 32, 40, 41), 100, 55),
+    "04b": Chapter("Fewer bits, and outliers", (), 90, 0, deepens=(5, 32, 40)),
     "05": Chapter("Quantization-aware training", (5, 20, 33), 80, 35),
     "06": Chapter("Pruning", (8, 9, 10), 80, 40),
     "07": Chapter("Sparsity", (12, 13, 14), 70, 0),

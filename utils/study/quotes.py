@@ -19,7 +19,7 @@ from utils.study import placeholders, recipes
 from utils.study.questions import CHAPTERS
 
 LEDGER = ROOT / "data" / "results" / "claims.json"
-_ID = r"[QC]\d{1,2}-[a-z0-9-]+"
+_ID = r"(?:Q\d{1,2}|C\d\d[a-z]?)-[a-z0-9-]+"
 _CELL = r"[a-z0-9][a-z0-9_-]*: [^{}<>\n]+, [^{}<>,\n]+"
 _QUOTE = re.compile(rf"\{{\{{(?P<new>{_ID}|{_CELL})\}}\}}|<!--(?P<old>{_ID}|{_CELL})-->(?P<figure>[^<]*)<!--/-->")
 
@@ -152,7 +152,8 @@ def chapter_map(root: Path = ROOT) -> str:
         notebook = next(iter(sorted((root / "notebooks").glob(f"{number}_*.ipynb"))), None)
         done = notebook and number not in begun
         title = f"[{chapter.title}](notebooks/{notebook.name})" if done else chapter.title
-        asked = " ".join(f"Q{n}" for n in chapter.questions) or "the map of all fifty"
+        more = " ".join(["more on", *(f"Q{n}" for n in chapter.deepens)]) if chapter.deepens else ""
+        asked = " ".join(f"Q{n}" for n in chapter.questions) or more or "the map of all fifty"
         lines.append(f"| {number} | {title} | {asked} | {chapter.minutes} |")
     return "\n".join(lines)
 

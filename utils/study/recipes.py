@@ -53,11 +53,12 @@ def program(tagged: list[Cell]) -> str:
 def page(root: Path = ROOT) -> str:
     """docs/recipes.md as the finished chapters of `root` make it."""
     parts, begun = [_HEAD], placeholders.unfinished(root)
-    for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb")):
-        tagged = cells(json.loads(path.read_text(encoding="utf-8"))) if path.name[:2] not in begun else []
+    for path in sorted((root / "notebooks").glob("[0-9][0-9]*_*.ipynb")):
+        number = path.name.partition("_")[0]
+        tagged = cells(json.loads(path.read_text(encoding="utf-8"))) if number not in begun else []
         if tagged:
-            title = CHAPTERS[path.name[:2]].title
-            parts.append(f"## {path.name[:2]} · {title}\n\nFrom [the chapter](../notebooks/{path.name}).\n")
+            title = CHAPTERS[number].title
+            parts.append(f"## {number} · {title}\n\nFrom [the chapter](../notebooks/{path.name}).\n")
         heading = None
         for cell in tagged:
             parts.append(f"### {cell.heading}\n" if cell.heading != heading else "")

@@ -1,0 +1,100 @@
+"""Rounding for the outputs: never worse than nearest where it should help, and equal to it where it cannot."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from utils.optimize.quantization import grid, rounding
+
+
+@pytest.fixture(scope="module")
+def layer():
+    """(kernel, x): 24 inputs that move together, as neighbouring pixels do, and 6 outputs."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 4)) @ rng.normal(size=(4, 24)) + 0.2 * rng.normal(size=(400, 24))
+    return rng.normal(size=(24, 6)), x
+
+
+def test_the_error_is_that_of_the_outputs(layer):
+    kernel, x = layer
+    rounded = rounding.nearest(kernel, 3)
+    by_outputs = np.mean(np.sum((x @ rounded - x @ kernel) ** 2, axis=1))
+    assert rounding.output_error(kernel, rounded, rounding.second_moment(x)) == pytest.approx(by_outputs)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_nearest_is_the_grids(layer, bits):
+    kernel, _ = layer
+    other = grid.round_trip(kernel, grid.choose(kernel, bits, symmetric=True, axis=1))
+    np.testing.assert_allclose(rounding.nearest(kernel, bits), other, atol=1e-6)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_both_methods_lose_less_than_nearest_and_stay_on_the_levels(layer, bits):
+    kernel, x = layer
+    moment = rounding.second_moment(x)
+    lost = rounding.output_error(kernel, rounding.nearest(kernel, bits), moment)
+    step, top = rounding.steps(kernel, bits)
+    for rounded in (rounding.gptq(kernel, moment, bits), rounding.adaptive(kernel, x, bits, iterations=300)):
+        assert rounding.output_error(kernel, rounded, moment) < 0.5 * lost
+        levels = rounded / step
+        np.testing.assert_allclose(levels, np.round(levels), atol=1e-9)
+        assert np.abs(levels).max() <= top
+
+
+def test_inputs_that_are_independent_leave_nothing_to_gain(layer):
+    kernel, _ = layer
+    np.testing.assert_allclose(rounding.gptq(kernel, np.eye(24), 3), rounding.nearest(kernel, 3))
+
+
+def test_adaptive_moves_each_weight_to_a_neighbour(layer):
+    kernel, x = layer
+    step, _ = rounding.steps(kernel, 3)
+    rounded = rounding.adaptive(kernel, x, 3, iterations=50)
+    assert (np.abs(rounded - kernel) <= step * 1.001).all()
+
+
+def test_gptq_is_near_the_best_of_all_roundings():
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(50, 2)) @ rng.normal(size=(2, 6)) + 0.1 * rng.normal(size=(50, 6))
+    kernel, moment = rng.normal(size=(6, 1)), rounding.second_moment(x)
+    step, top = rounding.steps(kernel, 2)
+    every = [step * np.array(levels, float)[:, None] for levels in itertools.product(range(-top, top + 1), repeat=6)]
+    errors = [rounding.output_error(kernel, each, moment) for each in every]
+    found = rounding.output_error(kernel, rounding.gptq(kernel, moment, 2), moment)
+    assert min(errors) <= found + 1e-12 and found <= np.quantile(errors, 0.05)
+
+
+def test_the_rows_of_the_inverse_alone_lose_more(layer):
+    kernel, x = layer
+    moment = rounding.second_moment(x)
+    with_factor, without = (rounding.gptq(kernel, moment, 2, cholesky=cholesky) for cholesky in (True, False))
+    assert rounding.output_error(kernel, with_factor, moment) < rounding.output_error(kernel, without, moment)
+
+
+def test_a_channel_of_zeros_stays(layer):
+    _, x = layer
+    kernel = np.zeros((24, 2))
+    assert not rounding.gptq(kernel, rounding.second_moment(x), 4).any()
+    assert not rounding.adaptive(kernel, x, 4, iterations=3).any()
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda k, x: rounding.nearest(k, 9), "2 to 8"),
+        (lambda k, x: rounding.nearest(k, True), "2 to 8"),
+        (lambda k, x: rounding.nearest(k[0], 4), "kernel must be a matrix"),
+        (lambda k, x: rounding.gptq(k, rounding.second_moment(x)[:5, :5]), "24 inputs"),
+        (lambda k, x: rounding.gptq(k, rounding.second_moment(x), damp=0), "damp"),
+        (lambda k, x: rounding.output_error(k, k[:3], rounding.second_moment(x)), "rounded has shape"),
+        (lambda k, x: rounding.second_moment(x * np.nan), "finite"),
+        (lambda k, x: rounding.adaptive(k, x[:, :3]), "inputs"),
+    ],
+)
+def test_bad_input_is_answered(layer, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(*layer)

@@ -1,0 +1,84 @@
+"""The checks of the second notebook of chapter 04 accept right answers and name the misconception of wrong ones."""
+
+import numpy as np
+import pytest
+
+from utils.study.exercises import grade
+
+
+def cache(layers, kv_heads, head_dim, tokens, bits):
+    return 2 * layers * kv_heads * head_dim * tokens * bits / 8
+
+
+def factors(x, kernel, alpha):
+    return np.abs(x).max(0) ** alpha / np.abs(kernel).max(1) ** (1 - alpha)
+
+
+def smooth(x, kernel, alpha):
+    s = factors(x, kernel, alpha)
+    return x / s, kernel * s[:, None]
+
+
+def interval(z):
+    def answer(before, after, margin):
+        d = after.astype(float) - before
+        return d.mean() - z * d.std() / np.sqrt(len(d)) > -margin
+
+    return answer
+
+
+def not_significant(before, after, margin):
+    d = after.astype(float) - before
+    return abs(d.mean()) < 1.96 * d.std() / np.sqrt(len(d))
+
+
+def without_abs(x, kernel, alpha):
+    s = np.abs(x.max(0)) ** alpha / np.abs(kernel).max(1) ** (1 - alpha)
+    return x / s, kernel * s[:, None]
+
+
+def other_way(x, kernel, alpha):
+    s = factors(x, kernel, alpha)
+    return x * s, kernel / s[:, None]
+
+
+@pytest.mark.parametrize("id, answer", [("04b-1", cache), ("04b-2", smooth), ("04b-3", interval(1.96))])
+def test_right(id, answer):
+    for _ in range(10):
+        assert grade(id, answer).state == "right"
+
+
+@pytest.mark.parametrize("id", ["04b-1", "04b-2", "04b-3"])
+def test_a_stub_is_not_attempted(id):
+    assert grade(id, ...).state == "not attempted"
+
+
+@pytest.mark.parametrize(
+    "id, answer, message",
+    [
+        ("04b-1", lambda *a: cache(*a) / 2, "key \\*and\\* a value"),
+        ("04b-1", lambda *a: cache(*a) * 8, "these are bits"),
+        ("04b-1", lambda la, h, d, t, b: cache(1, h, d, t, b), "each layer"),
+        ("04b-1", lambda la, h, d, t, b: cache(la, h, d, 1, b), "one token"),
+        ("04b-1", lambda la, h, d, t, b: cache(la, h, d, t, 16), "16 bits a number"),
+        ("04b-1", lambda *a: cache(*a) * 1.01, "bytes"),
+        ("04b-2", lambda x, k, a: (x, k), "nothing was smoothed"),
+        ("04b-2", lambda x, k, a: (x / factors(x, k, a), k), "product changed"),
+        ("04b-2", other_way, "larger"),
+        ("04b-2", lambda x, k, a: smooth(x, k, 1 - a), "alpha belongs to x"),
+        ("04b-2", without_abs, "absolute values"),
+        ("04b-2", lambda x, k, a: x, "two arrays"),
+        ("04b-2", lambda x, k, a: (x[:1], k), "shapes must stay"),
+        ("04b-3", not_significant, "not excluded|less than the margin"),
+        ("04b-3", lambda b, a, m: a.mean() - b.mean() > -m, "not excluded|lower end"),
+        ("04b-3", lambda b, a, m: a.mean() >= b.mean(), "not excluded|less than the margin"),
+        ("04b-3", interval(4.0), "1.96"),
+        ("04b-3", interval(1.0), "lower end"),
+        ("04b-3", lambda b, a, m: 1.0, "True or False"),
+    ],
+)
+def test_wrong_answers_are_told_why(id, answer, message):
+    import re
+
+    verdict = grade(id, answer)
+    assert verdict.state == "wrong" and re.search(message, verdict.message), verdict.message
