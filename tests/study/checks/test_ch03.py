@@ -166,3 +166,17 @@ def test_wrong_answers_name_the_misconception(id, answer, message, repetition):
 @pytest.mark.parametrize("id", ["03-1", "03-2", "03-3", "03-4"])
 def test_a_stub_is_no_error(id):
     assert grade(id, stub).state == "not attempted"
+
+
+def test_the_numbers_of_the_quiz_are_computed():
+    from utils.optimize.quantization.grid import from_range
+    from utils.study import quiz
+
+    right = [
+        answer["value"]
+        for question in quiz.load("03")
+        if question["type"] == "numeric"
+        for answer in question["answers"]
+        if answer.get("correct")
+    ]
+    assert right == [int(from_range(-2, 6).zero_point), round(1e6 * right_roofline(2e6, 1e6, 40e9, 10e9)[0])]
