@@ -1,9 +1,10 @@
 """Single layers in float32 and int8, the roof that they make, and what it predicts of the networks that ship.
 
-    python course.py bench roofline        # about two minutes on one quiet core
+    python course.py bench roofline                    # about two minutes on one quiet core
+    python course.py bench roofline --only networks    # from the layers as recorded
 
 The record `layers` has one layer a row: work, and the time of both files, in turns, one thread, a batch of one.
-From some of these rows the roof is made.  The record `roofline` has the least time of each network below that roof;
+These rows make the roof.  The record `roofline` has the least time of each network below that roof;
 what the same files took is in the record `networks`.
 """
 
@@ -31,10 +32,8 @@ from utils.optimize.quantization.converter import convert
 COMMAND = "python course.py bench roofline"
 MODES = ("float32", "int8")
 ROUNDS = 200
-KEY = ("layer", "processor")
-#: The rows that the roof is made of: what computes, and how many bytes are read by a dense layer that waits for them.
-PEAKS = {"matrix": "1×1 convolution, 128 to 128", "depthwise": "depthwise 3×3, 128", "vector": "dense, 256 to 256"}
-STREAMS = ("dense, 256 to 256", "dense, 784 to 300", "dense, 800 to 500", "dense, 2048 to 4096")
+#: What computes -> a word in the names of the layers that it computes.  A roof has the best rate of each.
+KINDS = {"matrix": "convolution", "depthwise": "depthwise", "vector": "dense"}
 LAYER_NOTES = (
     "of one layer with a batch of one, pictures of 28×28 (LeNet-5's second convolution: 12×12); float32 µs, int8 µs: "
     "medians on one thread, in turns; ratio: int8 over float32, with a 95 % interval; MMAC: millions of "
@@ -96,10 +95,15 @@ def measured_layers() -> list[dict[str, Any]]:
 
 
 def roof_of(rows: list[dict[str, Any]]) -> Roof:
-    """The roof that rows of single layers make: peaks of both types, and bytes a second of float32's dense layers."""
-    by_name = {row["layer"]: row for row in rows}
-    peaks = {f"{mode} {kind}": 1e9 * by_name[name][f"{mode} GMAC/s"] for kind, name in PEAKS.items() for mode in MODES}
-    return Roof(peaks, {by_name[n]["float32 bytes"]: 1e9 * by_name[n]["float32 GB/s"] for n in STREAMS})
+    """The roof that rows of single layers make: the best rate of each kind, and the bytes a second of float32's dense
+    layers, which wait for them."""
+    peaks = {
+        f"{mode} {kind}": 1e9 * max(row[f"{mode} GMAC/s"] for row in rows if word in row["layer"])
+        for kind, word in KINDS.items()
+        for mode in MODES
+    }
+    dense = [row for row in rows if KINDS["vector"] in row["layer"]]
+    return Roof(peaks, {row["float32 bytes"]: 1e9 * row["float32 GB/s"] for row in dense})
 
 
 def network_row(network: str, name: str, roof: Roof) -> dict[str, Any]:
@@ -124,12 +128,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="course.py bench roofline", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.parse_args(arguments)
+    parser.add_argument("--only", choices=("networks",), help="predict from the record of layers, measure none")
+    options = parser.parse_args(arguments)
     recorded.check_writable("roofline")
-    rows = measured_layers()
     save = {"command": COMMAND, "seeds": [training.SHIPPED_SEED]}
-    recorded.save("layers", rows, depends=[measured_layers], notes=LAYER_NOTES, **save)
-    recorded.save("roofline", predicted(rows), depends=[measured_layers, predicted], notes=NETWORK_NOTES, **save)
+    if not options.only:
+        recorded.save("layers", measured_layers(), depends=[measured_layers], notes=LAYER_NOTES, **save)
+    here = [row for row in recorded.load("layers").rows if row["processor"] == recorded.processor()]
+    recorded.save("roofline", predicted(here), depends=[measured_layers, predicted], notes=NETWORK_NOTES, **save)
     for row in recorded.load("roofline").rows:
         print(row)
     return 0

@@ -61,7 +61,7 @@ class Roof:
     Attributes:
         macs_per_second: for each rate that a Work may name.
         bytes_per_second: one number, or {bytes of a working set: rate}, since caches are faster than memory: used is
-            the rate of the smallest set that is not smaller than the network's, or of the largest.
+            the rate of the set whose size is nearest to the network's, by their ratio.
     """
 
     macs_per_second: Mapping[str, float]
@@ -70,8 +70,8 @@ class Roof:
     def __post_init__(self) -> None:
         by_size = self.bytes_per_second
         rates = [*self.macs_per_second.values(), *(by_size.values() if isinstance(by_size, Mapping) else [by_size])]
-        if isinstance(by_size, Mapping) and not by_size:
-            raise ValueError("bytes_per_second is empty; pass one rate, or {bytes: rate} with one size or more")
+        if isinstance(by_size, Mapping) and not (by_size and min(by_size) > 0):
+            raise ValueError("bytes_per_second is one rate, or {bytes: rate} with one size above 0 or more")
         if not all(isinstance(rate, int | float) and math.isfinite(rate) and rate > 0 for rate in rates):
             raise ValueError(f"rates are finite and above 0; got {dict(self.macs_per_second)} and {by_size}")
 
@@ -80,7 +80,7 @@ class Roof:
         by_size = self.bytes_per_second
         if not isinstance(by_size, Mapping):
             return by_size
-        return by_size[min((size for size in by_size if size >= working_set), default=max(by_size))]
+        return by_size[min(by_size, key=lambda size: abs(math.log(size / max(working_set, 1))))]
 
     def ridge(self, rate: str, working_set: int) -> float:
         """The intensity, multiply-accumulates for each byte, at which arithmetic and memory take equally long."""
