@@ -2,6 +2,7 @@
 
     python course.py bench roofline                    # about two minutes on one quiet core
     python course.py bench roofline --only networks    # from the layers as recorded
+    python course.py bench roofline --anew             # drops rows that other code measured
 
 The record `layers` has one layer a row: work, and the time of both files, in turns, one thread, a batch of one.
 These rows make the roof.  The record `roofline` has the least time of each network below that roof;
@@ -32,6 +33,7 @@ from utils.optimize.quantization.converter import convert
 COMMAND = "python course.py bench roofline"
 MODES = ("float32", "int8")
 ROUNDS = 200
+KEYS = {"layers": ("layer", "processor"), "roofline": ("network", "data", "processor")}
 #: What computes -> a word in the names of the layers that it computes.  A roof has the best rate of each.
 KINDS = {"matrix": "convolution", "depthwise": "depthwise", "vector": "dense"}
 LAYER_NOTES = (
@@ -124,18 +126,27 @@ def predicted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [network_row(network, name, roof_of(rows)) for network, name in networks.NETWORKS]
 
 
+def _store(name: str, rows: list[dict[str, Any]], depends: list, notes: str, anew: bool) -> None:
+    """Beside the rows of other processors."""
+    rows = recorded.beside(name, rows, KEYS[name], anew=anew)
+    recorded.save(name, rows, command=COMMAND, depends=depends, seeds=[training.SHIPPED_SEED], notes=notes)
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="course.py bench roofline", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", choices=("networks",), help="predict from the record of layers, measure none")
+    parser.add_argument("--anew", action="store_true", help="drop what other code measured")
     options = parser.parse_args(arguments)
     recorded.check_writable("roofline")
-    save = {"command": COMMAND, "seeds": [training.SHIPPED_SEED]}
+    names = ["roofline"] if options.only else ["layers", "roofline"]
+    for name in names:
+        recorded.beside(name, [], KEYS[name], anew=options.anew)  # refuses before the minutes are spent
     if not options.only:
-        recorded.save("layers", measured_layers(), depends=[measured_layers], notes=LAYER_NOTES, **save)
+        _store("layers", measured_layers(), [measured_layers], LAYER_NOTES, options.anew)
     here = [row for row in recorded.load("layers").rows if row["processor"] == recorded.processor()]
-    recorded.save("roofline", predicted(here), depends=[measured_layers, predicted], notes=NETWORK_NOTES, **save)
+    _store("roofline", predicted(here), [measured_layers, predicted], NETWORK_NOTES, options.anew)
     for row in recorded.load("roofline").rows:
         print(row)
     return 0

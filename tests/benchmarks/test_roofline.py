@@ -54,3 +54,18 @@ def test_a_network_below_the_roof(monkeypatch):
     assert row["float32 waits %"] == row["int8 waits %"] == 100
     assert row["ratio"] == pytest.approx(row["int8 µs"] / row["float32 µs"], abs=0.001)
     assert bench.network_row("mlp", "own", bench.roof_of(rows(matrix=1e-9)))["ratio"] == pytest.approx(0.5, abs=0.01)
+
+
+def test_rows_of_another_processor_stay_beside_the_new_ones(monkeypatch, tmp_path):
+    monkeypatch.setattr(recorded, "RESULTS", tmp_path)
+    monkeypatch.setattr(recorded, "digests", lambda named: dict.fromkeys(named, "1"))
+    monkeypatch.setattr(recorded, "_named", lambda function: function.__name__)
+    made = {"processor": "A", "ratio": 1}
+    monkeypatch.setattr(bench, "network_row", lambda n, d, _: made | {"network": n, "data": d})
+    for cpu in "AB":
+        monkeypatch.setattr(recorded, "processor", lambda cpu=cpu: cpu)
+        layers = [row | {"processor": cpu} for row in rows()]
+        monkeypatch.setattr(bench, "measured_layers", lambda layers=layers: layers)
+        assert bench.main([]) == 0
+    assert [row["processor"] for row in recorded.load("layers").rows] == ["A"] * 6 + ["B"] * 6
+    assert len(recorded.load("roofline").rows) == len(bench.networks.NETWORKS)
