@@ -81,9 +81,9 @@ def test_a_roof_of_impossible_rates_is_refused(rates):
 
 
 def keras_networks():
-    k = little.keras().layers
+    k, ones = little.keras().layers, {"bias_initializer": "ones"}  # the converter leaves out biases of zeros
     return {
-        "dense": ((7,), [k.Dense(5, activation="relu"), k.Dense(3)]),
+        "dense": ((7,), [k.Dense(5, activation="relu", **ones), k.Dense(3, **ones)]),
         "conv": ((8, 8, 3), [k.Conv2D(4, 3, strides=2, padding="same"), k.Flatten(), k.Dense(2)]),
         "grouped": ((6, 6, 4), [k.Conv2D(6, 3, groups=2)]),
         "depthwise": ((9, 9, 4), [k.DepthwiseConv2D(3, depth_multiplier=2), k.Conv2D(5, 1)]),
