@@ -150,7 +150,7 @@ def _not_as_written(cell, call, id: str) -> list[str]:
     if not stored:
         return [f"cell [{cell.execution_count}] has no output of it"]
     given = {keyword.arg: literal(keyword.value) for keyword in call.keywords}
-    sentence = literal(call.args[1]) if len(call.args) > 1 else given.get("sentence")
+    sentence = _said(cell, call) if len(call.args) > 1 else given.get("sentence")
     low, high = given.get("between") or (None, None)
     bound = {
         "below": given.get("below"),
@@ -167,6 +167,23 @@ def _not_as_written(cell, call, id: str) -> list[str]:
     if sentence is not None and stored[0]["sentence"] != sentence:
         wrong.append("its stored sentence is another one")
     return wrong
+
+
+def _said(cell, call) -> object:
+    """The sentence of a claim, also where a name stands for it that the cell sets in a line above."""
+    sentence = call.args[1]
+    if not isinstance(sentence, ast.Name):
+        return literal(sentence)
+    above = [
+        node.value
+        for node in parsed(cell.source).body
+        if isinstance(node, ast.Assign) and node.lineno < call.lineno and _names(node.targets, sentence.id)
+    ]
+    return literal(above[-1]) if above else None
+
+
+def _names(targets: list[ast.expr], name: str) -> bool:
+    return any(isinstance(target, ast.Name) and target.id == name for target in targets)
 
 
 def normalized(nb: Notebook) -> list[str]:

@@ -278,6 +278,14 @@ def test_a_claim_within_try_is_there_to_fail():
     assert o.claims_as_written(damaged(nb, text("(?s)try:\n    (claim.*?)\nexcept.*", r"\1")))
 
 
+@pytest.mark.parametrize(("sentence", "complaints"), [(examples.SENTENCE, 0), ("eight bits need 30 % of the bits", 1)])
+def test_a_sentence_behind_a_name_is_compared_too(sentence, complaints):
+    """The last one that the cell sets above the claim."""
+    named = f'said = "Another"\nsaid = "{sentence}"\nclaim("Q3-bytes", said, measured=size, below=0.3)'
+    nb = damaged(examples.chapter(), text(r'(?s)claim\("Q3-bytes".*', lambda _: named))
+    assert len(o.claims_as_written(nb)) == complaints
+
+
 def test_every_rule_has_a_planted_mistake():
     tried = {rule for rule, _ in MISTAKES} | {c.solved, c.deepens}
     assert {*c.CHAPTER_RULES, *s.STYLE_RULES, *o.OUTPUT_RULES, *c.SOLUTION_RULES} <= tried

@@ -30,6 +30,11 @@ def fixed_point_dense(x, x_zero, w, bias, ratio, y_zero):
     return np.clip(scaled + y_zero, -128, 127).astype(np.int8)
 
 
+def right_roofline(macs, size, macs_per_second, bytes_per_second):
+    arithmetic, memory = macs / macs_per_second, size / bytes_per_second
+    return (arithmetic, "arithmetic") if arithmetic > memory else (memory, "memory")
+
+
 def stub(*arguments): ...
 
 
@@ -47,6 +52,17 @@ def quantized(scale=None, zero=None, integers=None):
 
 def whole(x):
     return x.astype(int)
+
+
+def limits(bits):
+    return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+
+
+def beside(integers):
+    """One of them is off by one."""
+    wrong = integers.astype(int)
+    wrong.flat[np.argmin(np.abs(wrong))] += 1
+    return wrong
 
 
 WRONG = [
@@ -101,13 +117,37 @@ WRONG = [
     ),
     ("03-3", lambda x, xz, w, b, r, yz: right_dense(x, xz, w, b, r, yz).T, "shape"),
     ("03-3", lambda x, xz, w, b, r, yz: np.zeros((16, 8)), "should be"),
+    ("03-3", lambda x, xz, w, b, r, yz: beside(right_dense(x, xz, w, b, r, yz)), "should be"),
+    ("03-1", quantized(integers=lambda x, b, s, z: beside(right_quantize(x, b)[0])), "one step away|clip them"),
+    (
+        "03-1",
+        quantized(integers=lambda x, b, s, z: np.clip(whole(np.round(x / s + z + 0.02)), *limits(b))),
+        "one step away|cuts off",
+    ),
+    ("03-2", lambda w, axis: right_scales(w, axis) * 1.001, "first scale"),
+    ("03-4", lambda m, s, p, b: (m / p + s / b, right_roofline(m, s, p, b)[1]), "the longer one decides"),
+    ("03-4", lambda m, s, p, b: (min(m / p, s / b), right_roofline(m, s, p, b)[1]), "shorter"),
+    ("03-4", lambda m, s, p, b: (max(m / p, 8 * s / b), right_roofline(m, 8 * s, p, b)[1]), "by 8"),
+    ("03-4", lambda m, s, p, b: (max(m / p, s / 4 / b), right_roofline(m, s, p, b)[1]), "divide the bytes by 4"),
+    ("03-4", lambda m, s, p, b: (m / s, "memory"), "operations for each byte"),
+    ("03-4", lambda m, s, p, b: (p / m, "memory"), "not the other way round"),
+    ("03-4", lambda m, s, p, b: (m / p, "arithmetic"), "at least|shorter"),
+    ("03-4", lambda m, s, p, b: (right_roofline(m, s, p, b)[0], "memory"), "so arithmetic decides"),
+    ("03-4", lambda m, s, p, b: (right_roofline(m, s, p, b)[0] * 1.01, right_roofline(m, s, p, b)[1]), "at least"),
+    ("03-4", lambda m, s, p, b: right_roofline(m, s, p, b)[0], "return .seconds"),
 ]
 
 
 @pytest.mark.parametrize("repetition", range(5))
 @pytest.mark.parametrize(
     ("id", "answer"),
-    [("03-1", right_quantize), ("03-2", right_scales), ("03-3", right_dense), ("03-3", fixed_point_dense)],
+    [
+        ("03-1", right_quantize),
+        ("03-2", right_scales),
+        ("03-3", right_dense),
+        ("03-3", fixed_point_dense),
+        ("03-4", right_roofline),
+    ],
 )
 def test_right_answers_are_right(id, answer, repetition):
     assert grade(id, answer).state == "right", grade(id, answer).message
@@ -123,6 +163,20 @@ def test_wrong_answers_name_the_misconception(id, answer, message, repetition):
     assert re.search(message, verdict.message), verdict.message
 
 
-@pytest.mark.parametrize("id", ["03-1", "03-2", "03-3"])
+@pytest.mark.parametrize("id", ["03-1", "03-2", "03-3", "03-4"])
 def test_a_stub_is_no_error(id):
     assert grade(id, stub).state == "not attempted"
+
+
+def test_the_numbers_of_the_quiz_are_computed():
+    from utils.optimize.quantization.grid import from_range
+    from utils.study import quiz
+
+    right = [
+        answer["value"]
+        for question in quiz.load("03")
+        if question["type"] == "numeric"
+        for answer in question["answers"]
+        if answer.get("correct")
+    ]
+    assert right == [int(from_range(-2, 6).zero_point), round(1e6 * right_roofline(2e6, 1e6, 40e9, 10e9)[0])]

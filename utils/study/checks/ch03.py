@@ -1,4 +1,4 @@
-"""Checks of chapter 03's exercises: quantize an array, one scale a channel, an integer dense layer."""
+"""Checks of chapter 03's exercises: quantize an array, one scale a channel, an integer dense layer, a roofline."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from utils.study.exercises import exercise, require
     "03-1",
     "asymmetric quantization of an array",
     (
-        "Which range must the 256 integers cover, so that 0.0 is one of the numbers that can be represented?",
-        "low = min(x.min(), 0), high = max(x.max(), 0). Between 256 marks there are 255 steps.",
+        "Which range must the 256 levels cover, so that 0.0 is one of them?",
+        "low = min(x.min(), 0), high = max(x.max(), 0). Between 256 levels there are 255 steps.",
         "scale = (high - low) / (2**bits - 1); zero = round(qmin - low / scale); integers = clip(round(x / "
         "scale) + zero, "
         "qmin, qmax) with qmin = -2**(bits - 1).",
@@ -41,7 +41,7 @@ def _check_parts(got, x: np.ndarray, bits: int, right) -> None:
     )
     require(
         not np.isclose(scale, (high - low) / 2**bits, rtol=1e-4),
-        f"you divide the range by {2**bits}, the number of marks; between them there are {2**bits - 1} steps",
+        f"you divide the range by {2**bits}, the number of levels; between them there are {2**bits - 1} steps",
     )
     symmetric = max(-low, high) / (2 ** (bits - 1) - 1)
     require(
@@ -79,6 +79,13 @@ def _check_parts(got, x: np.ndarray, bits: int, right) -> None:
         "round first, or the error doubles and gets a bias",
     )
     require(away.max() <= 1, f"some integers are {int(away.max())} steps away from the nearest one")
+    steps = x / best
+    tie = np.abs(steps - np.floor(steps) - 0.5) < 1e-3
+    require(
+        not np.any(away[~tie]),
+        f"{int(np.sum(away[~tie]))} of {x.size} integers are one step away from the nearest: round x / scale to a "
+        "whole number first, then add the zero point, which is one too",
+    )
 
 
 @exercise(
@@ -205,3 +212,58 @@ def _check_outputs(got, x, x_zero, w, bias, ratio, y_zero) -> None:
     )
     worst = np.unravel_index(np.argmax(np.abs(got - right)), got.shape)
     require(False, f"output {tuple(int(i) for i in worst)} should be {right[worst]:.0f}; you returned {got[worst]:g}")
+
+
+@exercise(
+    "03-4",
+    "the least time of a layer, by the roofline",
+    (
+        "How long do the operations take at the processor's best rate, and how long do the bytes?",
+        "Both go on at the same time, so nothing is added: which of the two decides?",
+        "arithmetic = macs / macs_per_second; memory = size / bytes_per_second; return the larger one, with its name.",
+    ),
+)
+def least_time(answer, rng: np.random.Generator) -> None:
+    """`answer(macs, size, macs_per_second, bytes_per_second)`: (seconds, "arithmetic" or "memory")."""
+    for trial in range(20):
+        rates = rng.uniform(1e9, 1e11), rng.uniform(1e9, 1e11)
+        arithmetic = 10 ** rng.uniform(-6, -3)
+        memory = arithmetic * (8 if trial == 1 else rng.uniform(1.02, 5) if trial % 2 else rng.uniform(0.2, 0.98))
+        macs, size = round(arithmetic * rates[0]), round(memory * rates[1])
+        _check_time(answer(macs, size, *rates), macs / rates[0], size / rates[1], macs / size)
+
+
+def _check_time(got, arithmetic: float, memory: float, intensity: float) -> None:
+    require(
+        isinstance(got, tuple) and len(got) == 2 and isinstance(got[1], str),
+        f'return (seconds, "arithmetic" or "memory"); you returned {got!r}',
+    )
+    seconds, bound = float(got[0]), got[1]
+
+    def close(wrong: float) -> bool:
+        return bool(np.isclose(seconds, wrong, rtol=1e-6))
+
+    longer = max(arithmetic, memory)
+    require(
+        not close(arithmetic + memory),
+        "you add both times; a processor computes and reads at the same time, so the longer one decides",
+    )
+    require(not close(min(arithmetic, memory)), "you return the shorter time: the layer is not done before the longer")
+    require(
+        not close(max(arithmetic, 8 * memory)) or close(longer),
+        "you multiply the bytes by 8; the rate is in bytes a second too",
+    )
+    require(
+        not close(max(arithmetic, memory / 4)) or close(longer),
+        "you divide the bytes by 4; `size` is in bytes already, whatever the type of the weights",
+    )
+    require(not close(intensity), "that is operations for each byte; divide each by its own rate to get seconds")
+    require(
+        not close(1 / arithmetic) and not close(1 / memory), "seconds are work divided by rate, not the other way round"
+    )
+    require(close(longer), f"the layer takes at least {longer:.4g} s; you returned {seconds:.4g}")
+    right = "arithmetic" if arithmetic > memory else "memory"
+    require(
+        bound == right,
+        f"arithmetic takes {arithmetic:.4g} s and memory {memory:.4g} s, so {right} decides; you said {bound!r}",
+    )
