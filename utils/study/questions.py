@@ -10,19 +10,23 @@ from utils import ROOT
 
 
 class Chapter(NamedTuple):
-    """A chapter's title, the questions it answers, its minutes, and how many of them are on the core path."""
+    """A chapter's title, the questions it answers, its minutes, and how many of them are on the core path.
+
+    after: the number of a later chapter that is better read before this one; "" for most.
+    """
 
     title: str
     questions: tuple[int, ...]
     minutes: int
     core: int
+    after: str = ""
 
 
 #: The chapters in the order of the course.
 CHAPTERS: dict[str, Chapter] = {
     "00": Chapter("Start here", (), 20, 20),
     "01": Chapter("Why optimize, and how to measure it", (1, 2, 24, 25), 90, 45),
-    "02": Chapter("The Toolkit, and what is beyond it", (29, 30, 31), 75, 0),
+    "02": Chapter("The Toolkit, and what is beyond it", (29, 30, 31), 75, 0, after="05"),
     "03": Chapter("Quantization from first principles", (3, 4, 7), 90, 60),
     "04": Chapter("Post-training quantization", (6, 23, 32, 40, 41), 100, 55),
     "05": Chapter("Quantization-aware training", (5, 20, 33), 80, 35),
