@@ -99,8 +99,8 @@ def test_stub(id):
         ("02-3", lambda m, r: m, "not wrapped"),
         ("02-3", lambda m, r: None if r else m, "return a tf_keras model"),
         ("02-3", lambda m, r: right_quantizer(m, {"Dense"}), "stopped with"),
-        ("02-3", lambda m, r: right_quantizer(m, {"Conv1D"}), "Flatten is in `refused`"),
-        ("02-3", lambda m, r: right_quantizer(m, {"Conv1D", "Flatten"}), "Flatten layer is not wrapped"),
+        ("02-3", lambda m, r: right_quantizer(m, {"Conv1D"}), "Dense is in `refused`"),
+        ("02-3", lambda m, r: right_quantizer(m, {"Conv1D", "Dense"}), "Dense layer is not wrapped"),
     ],
 )
 def test_wrong(id, answer, words):
