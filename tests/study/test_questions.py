@@ -35,6 +35,12 @@ def test_each_takes_some_minutes_and_the_core_path_six_hours():
     assert 5.5 * 60 <= sum(c.core for c in questions.CHAPTERS.values()) <= 6.5 * 60
 
 
+def test_a_chapter_that_is_better_read_later_names_one_that_comes_later():
+    later = {number: c.after for number, c in questions.CHAPTERS.items() if c.after}
+    assert later == {"02": "05"}
+    assert all(after in questions.CHAPTERS and after > number for number, after in later.items())
+
+
 @pytest.mark.parametrize("number, chapter", [(1, "01"), (3, "03"), (50, "15"), (39, "18"), (38, "16")])
 def test_chapter_of(number, chapter):
     assert questions.chapter_of(number) == chapter

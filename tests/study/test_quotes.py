@@ -138,6 +138,7 @@ def test_the_map_links_the_chapters_that_are_there(tmp_path):
     assert "| 04b | Fewer bits, and outliers | more on Q5 Q32 Q40 | 90 |" in lines
     assert "| 03 | [Quantization from first principles](notebooks/03_first_principles.ipynb) | Q3 Q4 Q7 | 90 |" in lines
     assert "| 06 | Pruning | Q8 Q9 Q10 | 80 |" in lines
+    assert "| 02 | The Toolkit, and what is beyond it, best read after 05 | Q29 Q30 Q31 | 75 |" in lines
 
 
 def test_the_map_replaces_only_what_is_between_its_comments():

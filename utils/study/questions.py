@@ -13,6 +13,7 @@ class Chapter(NamedTuple):
     """A chapter's title, the questions it answers, its minutes, and how many of them are on the core path.
 
     deepens: of a second notebook, such as 04b, the questions of other chapters of which it says more.
+    after: the number of a later chapter that is better read before this one; "" for most.
     """
 
     title: str
@@ -20,13 +21,14 @@ class Chapter(NamedTuple):
     minutes: int
     core: int
     deepens: tuple[int, ...] = ()
+    after: str = ""
 
 
 #: The chapters in the order of the course; behind some a second notebook, with a letter.
 CHAPTERS: dict[str, Chapter] = {
     "00": Chapter("Start here", (), 20, 20),
     "01": Chapter("Why optimize, and how to measure it", (1, 2, 24, 25), 90, 45),
-    "02": Chapter("The Toolkit, and what is beyond it", (29, 30, 31), 75, 0),
+    "02": Chapter("The Toolkit, and what is beyond it", (29, 30, 31), 75, 0, after="05"),
     "03": Chapter("Quantization from first principles", (3, 4, 7), 90, 60),
     "04": Chapter("Post-training quantization", (6, 23, 32, 40, 41), 100, 55),
     "04b": Chapter("Fewer bits, and outliers", (), 90, 0, deepens=(5, 32, 40)),

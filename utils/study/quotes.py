@@ -152,6 +152,7 @@ def chapter_map(root: Path = ROOT) -> str:
         notebook = next(iter(sorted((root / "notebooks").glob(f"{number}_*.ipynb"))), None)
         done = notebook and number not in begun
         title = f"[{chapter.title}](notebooks/{notebook.name})" if done else chapter.title
+        title += f", best read after {chapter.after}" if chapter.after else ""
         more = " ".join(["more on", *(f"Q{n}" for n in chapter.deepens)]) if chapter.deepens else ""
         asked = " ".join(f"Q{n}" for n in chapter.questions) or more or "the map of all fifty"
         lines.append(f"| {number} | {title} | {asked} | {chapter.minutes} |")

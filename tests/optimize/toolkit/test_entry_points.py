@@ -1,4 +1,4 @@
-"""The doors do what their names say, on weights drawn here."""
+"""The APIs do what their names say, on weights drawn here."""
 
 import numpy as np
 import pytest
@@ -16,9 +16,9 @@ def weights():
     return np.random.default_rng(3).normal(size=(9, 7)).astype("float32")
 
 
-def test_every_door_wraps_every_layer():
+def test_every_api_wraps_every_layer():
     tf_keras.utils.set_random_seed(1)
-    wrapped = entry_points.through_every_door(entry_points.small_cnn)
+    wrapped = entry_points.wrapped_by_each(entry_points.small_cnn)
     for name, wrapper in (("prune_low_magnitude", "PruneLowMagnitude"), ("cluster_weights", "ClusterWeights")):
         assert set(changes.what_it_added(entry_points.small_cnn(), wrapped[name]).wrappers.values()) == {wrapper}
     found = changes.what_it_added(entry_points.small_cnn(), wrapped["quantize_model"])
@@ -46,10 +46,30 @@ def test_rounding_is_on_a_grid_of_8_bits(weights):
     assert np.abs(rounded - weights).max() <= 0.501 * scale
 
 
+def test_clusters_are_the_nearest_of_equal_distances(weights):
+    centroids = np.linspace(weights.min(), weights.max(), 5)
+    distance = np.abs(weights[:, :, np.newaxis] - centroids)
+    index = entry_points.clusters_of_toolkit(weights, 5)
+    chosen = np.take_along_axis(distance, index[:, :, np.newaxis], axis=-1)[:, :, 0]
+    np.testing.assert_allclose(chosen, distance.min(axis=-1), atol=1e-6)
+
+
+def test_gamma_is_in_the_files_scale_and_not_in_the_wrappers_range():
+    one, four = (entry_points.quantized_with_gamma(gamma) for gamma in (1, 4))
+    assert one.trained == four.trained > 0
+    assert four.stored == pytest.approx(4 * one.stored, rel=1e-4)
+
+
 @pytest.mark.parametrize("function", [lambda w: entry_points.mask_of_toolkit(w, 0.5), entry_points.rounded_by_toolkit])
 def test_other_shapes_are_refused(function):
     with pytest.raises(ValueError, match="matrix of a Dense layer"):
         function(np.zeros((3, 3, 1, 2)))
+
+
+def test_both_interpreters_compute_the_same_numbers():
+    said, ours = entry_points.both_interpreters()
+    assert said.shape == ours.shape == (1, 10) and said.any()
+    np.testing.assert_allclose(said, ours, rtol=1e-5, atol=1e-6)
 
 
 def test_interpreter_warns_and_packages_describe_themselves():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from utils.study import quiz
 from utils.study.exercises import Misconception, find, grade, hint
 
 # The Toolkit calls a deprecated comparison of versions that setuptools warns about.
@@ -98,6 +99,8 @@ def test_stub(id):
         ("02-3", lambda m, r: m, "not wrapped"),
         ("02-3", lambda m, r: None if r else m, "return a tf_keras model"),
         ("02-3", lambda m, r: right_quantizer(m, {"Dense"}), "stopped with"),
+        ("02-3", lambda m, r: right_quantizer(m, {"Conv1D"}), "Dense is in `refused`"),
+        ("02-3", lambda m, r: right_quantizer(m, {"Conv1D", "Dense"}), "Dense layer is not wrapped"),
     ],
 )
 def test_wrong(id, answer, words):
@@ -130,6 +133,12 @@ def test_bits_are_recognized_whatever_the_shape(answer, words):
     for seed in range(20):  # numbers of weights that 8 divides, and others
         with pytest.raises(Misconception, match=words):
             find("02-2").grade(answer, np.random.default_rng(seed))
+
+
+def test_the_quiz_counts_bytes_as_the_exercise_does():
+    numeric = next(question for question in quiz.load("02") if question["type"] == "numeric")
+    right = next(answer["value"] for answer in numeric["answers"] if answer.get("correct"))
+    assert right == right_bytes((100, 20), "pruning", 0)
 
 
 @pytest.mark.parametrize("id", ["02-1", "02-2", "02-3"])

@@ -1,7 +1,7 @@
 """What the Model Optimization Toolkit does to a model, found out by letting it do it.
 
 `what_it_added(model, wrapped)`: which layers did the Toolkit wrap, which variables did that add or take away, and how
-many bytes are they?  `says(door, model)`: what it answers.
+many bytes are they?  `says(api, model)`: what it answers.
 """
 
 from __future__ import annotations
@@ -94,11 +94,11 @@ def _row(layer: str, holder: object, signature: tuple[str, tuple[int, ...], str]
     return Added(layer, type(holder).__name__, name, shape, dtype, size)
 
 
-def says(door: Callable, model: object) -> str:
-    """What `door(model)` answers: "accepted", or its error, shortened."""
+def says(api: Callable, model: object) -> str:
+    """What `api(model)` answers: "accepted", or its error, shortened."""
     try:
         with quiet(tell_on_error=False):
-            door(model)
+            api(model)
     except Exception as error:  # whatever it raises is the answer
         return shortened(error)
     return "accepted"

@@ -1,17 +1,19 @@
-"""The Toolkit's doors, each used in the plainest way: what chapter 02 compares with the same work by hand."""
+"""The Toolkit's APIs, each used in the plainest way: what chapter 02 compares with the same work by hand."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
 from importlib import metadata
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
 
-import utils  # noqa: F401  (settles Keras 2 before TensorFlow is imported)
+import utils
+from utils import tflite_file
 from utils.quiet import quiet
 
 _PACKAGES = ("tensorflow-model-optimization", "tf-keras", "keras", "ai-edge-litert", "litert-quantizer")
@@ -21,7 +23,7 @@ HALF = tfmot.sparsity.keras.ConstantSparsity(0.5, begin_step=0, frequency=1)
 
 
 def small_cnn() -> tf_keras.Model:
-    """A network with a layer of each kind that the doors treat differently; 28x28x1 pictures, ten logits."""
+    """A network with a layer of each kind that the APIs treat differently; 28x28x1 pictures, ten logits."""
     layers = tf_keras.layers
     return tf_keras.Sequential(
         [
@@ -58,8 +60,8 @@ def combine(model: tf_keras.Model) -> tf_keras.Model:
     return tfmot.quantization.keras.quantize_apply(annotated, scheme)
 
 
-#: The Toolkit's name for each door → function(model) → wrapped model.
-DOORS: dict[str, Callable[[tf_keras.Model], tf_keras.Model]] = {
+#: The Toolkit's name for each API → function(model) → wrapped model.
+APIS: dict[str, Callable[[tf_keras.Model], tf_keras.Model]] = {
     "prune_low_magnitude": prune,
     "cluster_weights": cluster,
     "quantize_model": quantize,
@@ -67,10 +69,10 @@ DOORS: dict[str, Callable[[tf_keras.Model], tf_keras.Model]] = {
 }
 
 
-def through_every_door(build: Callable[[], tf_keras.Model]) -> dict[str, tf_keras.Model]:
-    """{door: the wrapped model}, each from a fresh `build()`, because not every door spares the model it is given."""
+def wrapped_by_each(build: Callable[[], tf_keras.Model]) -> dict[str, tf_keras.Model]:
+    """{API: the wrapped model}, each from a fresh `build()`, because not every API spares the model it is given."""
     with quiet():
-        return {name: door(build()) for name, door in DOORS.items()}
+        return {name: wrap(build()) for name, wrap in APIS.items()}
 
 
 def mask_of_toolkit(weights: np.ndarray, sparsity: float) -> np.ndarray:
@@ -94,6 +96,39 @@ def rounded_by_toolkit(weights: np.ndarray) -> np.ndarray:
     return np.asarray(wrapped.layers[-1].layer.kernel)
 
 
+def clusters_of_toolkit(weights: np.ndarray, clusters: int) -> np.ndarray:
+    """Which of `clusters` equally spaced values `cluster_weights` gives each weight of a Dense kernel, (in, out)."""
+    linear = tfmot.clustering.keras.CentroidInitialization.LINEAR
+    with quiet():
+        wrapped = tfmot.clustering.keras.cluster_weights(_dense(weights), clusters, linear)
+    return next(w for w in wrapped.weights if "pulling_indices" in w.name).numpy()
+
+
+class Folded(NamedTuple):
+    """Of the first channel of a convolution: the kernel's range in the wrapper, and its scale in the file."""
+
+    trained: float
+    stored: float
+
+
+def quantized_with_gamma(gamma: float) -> Folded:
+    """Convolution, normalization with this gamma, ReLU: quantized, one step without learning, converted."""
+    tf_keras.utils.set_random_seed(utils.SEED)
+    convolution = tf_keras.layers.Conv2D(4, 3, use_bias=False)
+    norm = tf_keras.layers.BatchNormalization(gamma_initializer=tf_keras.initializers.Constant(gamma))
+    model = tf_keras.Sequential([tf_keras.Input((8, 8, 1)), convolution, norm, tf_keras.layers.ReLU()])
+    with quiet():
+        wrapped = tfmot.quantization.keras.quantize_model(model)
+        wrapped.compile(tf_keras.optimizers.legacy.SGD(0.0), "mse")
+        wrapped.fit(np.ones((4, 8, 8, 1)), np.zeros((4, 6, 6, 4)), verbose=0)
+        converter = tf.lite.TFLiteConverter.from_keras_model(wrapped)
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        file = tflite_file.File(converter.convert())
+    trained = next(w for w in wrapped.weights if "kernel_max" in w.name).numpy()[0]
+    stored = next(o for o in file.all_operators() if o.name == "CONV_2D").inputs[1].quantization.scales[0]
+    return Folded(float(trained), float(stored))
+
+
 def _dense(weights: np.ndarray) -> tf_keras.Model:
     weights = np.asarray(weights, "float32")
     if weights.ndim != 2:
@@ -113,6 +148,26 @@ def interpreter_warning() -> str:
         warnings.simplefilter("always")
         tf.lite.Interpreter(model_content=content)
     return " ".join(" ".join(str(w.message).split()) for w in caught)
+
+
+def both_interpreters() -> tuple[np.ndarray, np.ndarray]:
+    """(TensorFlow's interpreter's outputs, LiteRT's) for one small float file and one input; (1, 10) each."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    tf_keras.utils.set_random_seed(utils.SEED)
+    with quiet():
+        content = tf.lite.TFLiteConverter.from_keras_model(small_cnn()).convert()
+        opened = [kind(model_content=content) for kind in (tf.lite.Interpreter, Interpreter)]
+        return tuple(_output(interpreter) for interpreter in opened)
+
+
+def _output(interpreter) -> np.ndarray:
+    """What it computes for a picture of 64ths."""
+    interpreter.allocate_tensors()
+    entry = interpreter.get_input_details()[0]
+    interpreter.set_tensor(entry["index"], (np.arange(784, dtype="float32") % 65 / 64).reshape(entry["shape"]))
+    interpreter.invoke()
+    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
 
 
 def packages() -> list[dict[str, str]]:

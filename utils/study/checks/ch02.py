@@ -108,25 +108,37 @@ def around(answer, rng: np.random.Generator) -> None:
     import tf_keras
 
     tf_keras.utils.set_random_seed(int(rng.integers(1000)))
-    width = int(rng.integers(3, 7))
-    model = tf_keras.Sequential(
-        [
-            tf_keras.Input((12, 4)),
-            tf_keras.layers.Conv1D(width, 3, name="first"),
-            tf_keras.layers.Flatten(name="flat"),
-            tf_keras.layers.Dense(5, name="second"),
-        ]
-    )
-    before = [w.copy() for w in model.get_weights()]
-    got = answer(model, {"Conv1D"})
-    require(isinstance(got, tf_keras.Model), f"return a tf_keras model; you returned a {type(got).__name__}")
+    layers = tf_keras.layers
+    for refused in ({"Conv1D"}, {"Conv1D", "Dense"}):  # the second: what is refused is what the argument says
+        model = tf_keras.Sequential(
+            [
+                tf_keras.Input((12, 4)),
+                layers.Conv1D(int(rng.integers(3, 7)), 3, name="first"),
+                layers.Flatten(name="flat"),
+                layers.Dense(5, name="second"),
+            ]
+        )
+        before = [w.copy() for w in model.get_weights()]
+        got = answer(model, set(refused))
+        require(isinstance(got, tf_keras.Model), f"return a tf_keras model; you returned a {type(got).__name__}")
+        _check_wrapped(got, refused)
+        _check_weights(got, before)
+
+
+def _check_wrapped(got, refused: set[str]) -> None:
     kinds = {getattr(layer, "layer", layer).name: type(layer).__name__ for layer in got.layers}
     require(
         "QuantizeAnnotate" not in kinds.values(), "your layers are only marked: call quantize_apply on the marked model"
     )
-    wrapped = {name for name, kind in kinds.items() if kind.startswith("QuantizeWrapper")}
-    require("first" not in wrapped, "Conv1D is in `refused`, and you wrapped it")
-    require("second" in wrapped, "the Dense layer is not wrapped: mark what is NOT refused")
+    for name, kind in (("first", "Conv1D"), ("flat", "Flatten"), ("second", "Dense")):
+        wrapped = kinds.get(name, "").startswith("QuantizeWrapper")
+        if kind in refused:
+            require(not wrapped, f"{kind} is in `refused`, and you wrapped it")
+        else:
+            require(wrapped, f"the {kind} layer is not wrapped: mark every layer that is NOT refused")
+
+
+def _check_weights(got, before: list[np.ndarray]) -> None:
     own = {w.name.split(":")[0]: w.numpy() for w in got.weights}
     for name, old in zip(("first/kernel", "first/bias", "second/kernel", "second/bias"), before, strict=True):
         new = next((value for key, value in own.items() if key.endswith(name)), None)
