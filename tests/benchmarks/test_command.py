@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import _command, measuring, networks, quantization, quantization_aware, tflite, toolkit, weights
+from benchmarks import (
+    _command,
+    measuring,
+    networks,
+    quantization,
+    quantization_aware,
+    quantization_aware_causes,
+    tflite,
+    toolkit,
+    weights,
+)
 from utils import recorded
 
-BENCHMARKS = [measuring, networks, quantization, quantization_aware, tflite, toolkit, weights]
+BENCHMARKS = [
+    measuring, networks, quantization, quantization_aware, quantization_aware_causes, tflite, toolkit, weights,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("error", [PermissionError(13, "no permission", "x"), recorded.Refused("other code")])

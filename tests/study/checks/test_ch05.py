@@ -20,11 +20,11 @@ def right_folding(kernel, gamma, beta, mean, variance, epsilon):
     return kernel * factor, beta - mean * factor
 
 
-def right_fake(x, low, high, bits, straight=True, inside=True, nudge=True, gaps=0):
+def right_fake(x, low, high, bits, straight=True, inside=True, nudge=True, gaps=0, round=tf.round):
     scale = (high - low) / (2**bits - 1 + gaps)
     zero = tf.round(-low / scale) if nudge else -low / scale
     clipped = tf.clip_by_value(x, -zero * scale, (2**bits - 1 - zero) * scale)
-    rounded = (tf.round(clipped / scale + zero) - zero) * scale
+    rounded = (round(clipped / scale + zero) - zero) * scale
     if not straight:
         return rounded
     base = clipped if inside else x
@@ -71,6 +71,8 @@ WRONG = [
     ("05-1", gradient(lambda x, lo, hi, u, dx, a, b: (dx, u[x < lo].mean(), u[x > hi].mean())), "you took means"),
     ("05-1", gradient(lambda x, lo, hi, u, dx, a, b: (dx, 0, 0)), "could be learnt"),
     ("05-1", gradient(lambda x, lo, hi, u, dx, a, b: dx), "three things"),
+    ("05-1", gradient(lambda x, lo, hi, u, dx, a, b: (dx * (x > lo) * (x < hi), a, b)), "exactly on an end"),
+    ("05-1", gradient(lambda x, lo, hi, u, dx, a, b: (dx, a, b + u[x == hi].sum())), "dlow, dhigh are"),
     ("05-2", lambda *a: right_folding(*a)[0], "two things"),
     ("05-2", fold(lambda g, v, e: g / (v + e)), "square root"),
     ("05-2", fold(lambda g, v, e: g / np.sqrt(v)), "left out epsilon"),
@@ -84,6 +86,8 @@ WRONG = [
     ("05-3", lambda *a: right_fake(*a, nudge=False), "0.0 is not on your grid"),
     ("05-3", lambda *a: right_fake(*a, gaps=1), "gaps between them"),
     ("05-3", lambda x, low, high, bits: tf.identity(x), "returns x unchanged"),
+    ("05-3", lambda *a: right_fake(*a, round=tf.floor), "round down"),
+    ("05-3", lambda x, low, high, bits: right_fake(tf.clip_by_value(x, low, high), low, high, bits), "moved ends"),
 ]
 
 

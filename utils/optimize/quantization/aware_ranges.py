@@ -79,6 +79,7 @@ def precision(model: tf_keras.Model) -> list[dict[str, str]]:
     A layer whose output says "float" is usually fused with the next one, which has the range of both.
     A depthwise kernel has one scale for all channels (the Toolkit takes the multiplier for its channels); the file
     keeps those integers and writes a scale for each channel, equal but for the normalization that is folded in.
+    `aware_quantizers.depthwise_per_channel` gives it one a channel.
     """
     rows = []
     for layer in model.layers:
@@ -122,8 +123,7 @@ def input_ranges(model: tf_keras.Model) -> list[tuple[float, float]]:
 def integer_kernel(model: tf_keras.Model, layer: str) -> tuple[np.ndarray, np.ndarray]:
     """(integers, scales) of a layer's first quantized weights, on the grid that the last training step used.
 
-    layer: its name in the plain model.  Returns int64 in the weights' shape, and one scale or one for each channel of
-    the last axis.
+    layer: its name in the plain model.  Returns int64 in the weights' shape, and one scale or one for each channel.
     Raises ValueError if there is no such layer or its weights are not quantized.
     """
     wrappers = {w.layer.name: w for w in model.layers if isinstance(w, _keras.QuantizeWrapper) and w._weight_vars}
@@ -134,7 +134,10 @@ def integer_kernel(model: tf_keras.Model, layer: str) -> tuple[np.ndarray, np.nd
         raise ValueError(f"layer {layer!r} has a {type(quantizer).__name__}, whose grid is its own")
     top = 2 ** (quantizer.num_bits - 1) - 1
     scales = np.asarray(limits["max_var"]) / top
-    integers = np.floor(np.asarray(weight) / np.where(scales > 0, scales, 1) + 0.5)
+    per_value = np.where(scales > 0, scales, 1)
+    if per_value.shape not in ((), (1,), weight.shape[-1:]):  # a depthwise kernel: channels are not its last axis
+        per_value = per_value[:, None]
+    integers = np.floor(np.asarray(weight) / per_value + 0.5)
     return np.clip(integers, -top, top).astype(np.int64), scales
 
 
@@ -219,7 +222,8 @@ def _weight_precision(layer, inner) -> str:
     if not bits:
         return type(quantizers[0]).__name__
     if isinstance(inner, tf_keras.layers.DepthwiseConv2D):  # the Toolkit's channels are its last axis, the multiplier
-        each = each and inner.depth_multiplier > 1
+        limits = layer._weight_vars[0][2]
+        each = each and np.size(limits.get("max_var", 0)) > 1
     return f"{bits} bits per {'channel' if each else 'tensor'}"
 
 

@@ -25,8 +25,8 @@ def fake_quantize(x, low, high, bits: int = 8, *, narrow: bool = False) -> tf.Te
         d/dlow  = sum of the gradients of all x below           (they were set to the lower end)
         d/dhigh = sum of the gradients of all x above
 
-    Equal to `tf.quantization.fake_quant_with_min_max_vars` (tensorflow/core/kernels/fake_quant_ops_functor.h):
-    gradients on the ends too; the numbers, up to float32's rounding, where x is not half-way between two steps.
+    Equal to `tf.quantization.fake_quant_with_min_max_vars` in numbers and gradients, half-way between two steps and on
+    the ends too: it computes in the order of the kernel, tensorflow/core/kernels/fake_quant_ops_functor.h.
 
     Args:
         x: float32, any shape.
@@ -40,15 +40,17 @@ def fake_quantize(x, low, high, bits: int = 8, *, narrow: bool = False) -> tf.Te
     def rounded(x, low, high):
         scale = (high - low) / (highest - lowest)
         zero_point = tf.clip_by_value(tf.floor(lowest - low / scale + 0.5), lowest, highest)
-        bottom, top = (lowest - zero_point) * scale, (highest - zero_point) * scale
-        clamped = tf.clip_by_value(x, bottom, top)
-        steps_to_zero = tf.floor(-bottom * (1 / scale) + 0.5)
-        steps = tf.floor((clamped - bottom) * (1 / scale) - steps_to_zero + 0.5)
+        bottom = (lowest - zero_point) * scale  # the range is moved, so that 0.0 is on the grid
+        top = (highest - zero_point) * scale
+        clamped = tf.maximum(tf.minimum(x, top), bottom)
+        steps_to_zero = tf.floor(-bottom * ((highest - lowest) / (high - low)) + 0.5)
+        steps = tf.floor((clamped - bottom) / scale - steps_to_zero + 0.5)  # a tie goes up
 
         def gradient(upstream):
-            below, above = x < bottom, x > top
-            inside = tf.where(below | above, 0.0, upstream)
-            return inside, tf.reduce_sum(tf.where(below, upstream, 0.0)), tf.reduce_sum(tf.where(above, upstream, 0.0))
+            below = tf.where(x < bottom, upstream, 0.0)
+            above = tf.where(x > top, upstream, 0.0)
+            inside = tf.where((x < bottom) | (x > top), 0.0, upstream)
+            return inside, tf.reduce_sum(below), tf.reduce_sum(above)
 
         return steps * scale, gradient
 

@@ -22,6 +22,7 @@ def straight_through(answer, rng: np.random.Generator) -> None:
     for _ in range(10):
         low, high = -float(rng.uniform(0.5, 1.5)), float(rng.uniform(0.5, 1.5))
         x, upstream = rng.normal(0, 1.5, 200), rng.normal(1, 1, 200)
+        x[:2] = low, high  # the ends belong to the range
         below, above = x < low, x > high
         require(len(made := answer(x.copy(), low, high, upstream.copy())) == 3, "return three things: dx, dlow, dhigh")
         dx, dlow, dhigh = np.asarray(made[0], float), float(made[1]), float(made[2])
@@ -35,7 +36,13 @@ def straight_through(answer, rng: np.random.Generator) -> None:
             not np.allclose(dx, upstream),
             "dx passes everywhere. Outside the range the output does not change with x, so there the gradient is 0",
         )
-        require(np.allclose(dx, np.where(below | above, 0, upstream)), "dx is the upstream gradient inside, 0 outside")
+        ends = np.isin(x, (low, high))
+        right = np.where(below | above, 0, upstream)
+        require(
+            not (np.allclose(dx[~ends], right[~ends]) and not np.allclose(dx, right)),
+            "a number that lies exactly on an end of the range was not clipped: it belongs to the inside (<, not <=)",
+        )
+        require(np.allclose(dx, right), "dx is the upstream gradient inside, 0 outside")
         want = upstream[below].sum(), upstream[above].sum()
         require(
             not np.allclose([dlow, dhigh], want[::-1]),
@@ -126,7 +133,7 @@ def differentiable(answer, rng: np.random.Generator) -> None:
 
     for bits in (2, 3, 4, 8):
         low, high = -float(rng.uniform(0.4, 1.5)), float(rng.uniform(0.4, 1.5))
-        x = tf.constant(rng.normal(0, 1, 300).astype(np.float32))
+        x = tf.constant(_numbers(rng, low, high, bits))
         want, right = _value_and_gradient(tf.quantization.fake_quant_with_min_max_vars, x, low, high, bits)
         value, gradient = _value_and_gradient(answer, x, low, high, bits)
         scale = (high - low) / (2**bits - 1)
@@ -150,7 +157,21 @@ def differentiable(answer, rng: np.random.Generator) -> None:
             np.all(np.isclose(inner, 1)) or np.mean(inner == 1) > 0.98,
             "inside the range the gradient is 1: rounding counts as the identity",
         )
+        unmoved = (x.numpy() >= low) & (x.numpy() <= high)
+        require(
+            np.mean(np.isclose(gradient, right)) > 0.98 or np.mean(gradient == unmoved) < 0.98,
+            "the range moves with the zero point, and its ends with it: clip to the moved ends",
+        )
         require(np.mean(np.isclose(gradient, right)) > 0.98, "inside the range the gradient is 1, outside it is 0")
+
+
+def _numbers(rng: np.random.Generator, low: float, high: float, bits: int) -> np.ndarray:
+    """300 numbers, and some between each end of the range and where the zero point moves it."""
+    scale = (high - low) / (2**bits - 1)
+    zero = np.rint(-low / scale)
+    ends = (low, -zero * scale), (high, (2**bits - 1 - zero) * scale)
+    between = [np.linspace(*sorted(pair), 12)[1:-1] for pair in ends]
+    return np.concatenate([rng.normal(0, 1, 300), *between]).astype(np.float32)
 
 
 def _value_and_gradient(function, x, *settings):
@@ -176,7 +197,10 @@ def _value_message(value, x, low: float, high: float, scale: float) -> str:
         )
     if np.abs(value).max() > max(-low, high) + 2 * scale:
         return "numbers beyond the range must be clipped to it"
+    zero = np.rint(-low / scale)
     gaps = (high - low) / scale
+    if _near(value, np.clip(np.floor(x / scale), -zero, gaps - zero) * scale, scale):
+        return "you round down; round to the nearest level"
     coarse = (high - low) / (gaps + 1)
     zero = np.rint(-low / coarse)
     if _near(value, np.clip(np.rint(x / coarse), -zero, gaps - zero) * coarse, scale):
