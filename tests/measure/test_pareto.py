@@ -82,3 +82,17 @@ def test_the_picture_has_all_points_names_and_the_front():
     (steps,) = [line for line in axes.lines if line.get_label() == "front"]
     assert list(steps.get_xdata()) == pytest.approx([50, 100, 156])
     assert list(steps.get_ydata()) == [88, 90, 90]
+
+
+def test_names_of_the_front_stand_above_their_intervals_and_of_the_dominated_below():
+    rows = [
+        {"name": "kept", "bytes": 50, "accuracy": 90, "low": 88, "high": 92},
+        {"name": "dominated", "bytes": 60, "accuracy": 85, "low": 83, "high": 87},
+    ]
+    fig, axes = pareto.draw(
+        rows, smaller="bytes", larger="accuracy", label="name", interval=("low", "high"), title="One is enough here"
+    )
+    places = {text.get_text(): (text.xy[1], text.get_position()[1]) for text in axes.texts}
+    assert places["kept"][0] == 92 and places["kept"][1] > 0
+    assert places["dominated"][0] == 83 and places["dominated"][1] < 0
+    assert fig.get_suptitle() == "One is enough here"

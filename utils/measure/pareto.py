@@ -35,8 +35,18 @@ def dominates(a: Row, b: Row, *, smaller: Iterable[str] = (), larger: Iterable[s
     return _beats(first, second)
 
 
-def draw(rows: Sequence[Row], *, smaller: str, larger: str, label: str, interval: tuple[str, str] | None = None):
+def draw(
+    rows: Sequence[Row],
+    *,
+    smaller: str,
+    larger: str,
+    label: str,
+    interval: tuple[str, str] | None = None,
+    title: str = "",
+):
     """A figure of all rows as points with their names, and the front as a line of steps; returns (figure, axes).
+
+    Dots lie on the front, crosses are dominated; the names of the former stand above, those of the latter below.
 
     Args:
         rows: mappings of column to value.
@@ -44,19 +54,22 @@ def draw(rows: Sequence[Row], *, smaller: str, larger: str, label: str, interval
         larger: column of the vertical axis; more is better.
         label: column that names a point.
         interval: columns with the lower and upper end of a confidence interval of `larger`.
+        title: the finding.
     """
     from utils import plots
 
     best = sorted(front(rows, smaller=[smaller], larger=[larger]), key=lambda row: row[smaller])
-    fig, axes = plots.figure()
+    fig, axes = plots.figure(title=title)
     right = 1.3 * max(row[smaller] for row in rows)
     axes.step([*(row[smaller] for row in best), right], [*(row[larger] for row in best), best[-1][larger]],
               where="post", color="grey", linestyle=":", label="front", zorder=0)  # fmt: skip
     for row in rows:
-        x, y = row[smaller], row[larger]
-        ends = [[y - row[interval[0]]], [row[interval[1]] - y]] if interval else None
-        axes.errorbar(x, y, ends, fmt="o" if row in best else "x", capsize=3)
-        axes.annotate(str(row[label]), (x, y), xytext=(6, 5), textcoords="offset points")
+        x, y, on_front = row[smaller], row[larger], row in best
+        low, high = (row[interval[0]], row[interval[1]]) if interval else (y, y)
+        axes.errorbar(x, y, [[y - low], [high - y]] if interval else None, fmt="o" if on_front else "x", capsize=3)
+        end, shift = (high, 5) if on_front else (low, -14)
+        axes.annotate(str(row[label]), (x, end), (0, shift), textcoords="offset points", ha="center")
+    axes.margins(y=0.15)
     axes.set(xscale="log", xlabel=smaller, ylabel=larger)
     return fig, axes
 

@@ -2,9 +2,11 @@
 
 import gzip
 import re
+from math import comb, erfc
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from utils.study.exercises import grade, hint
 
@@ -31,6 +33,25 @@ def right_interval(correct, total, z=1.96):
 def right_front(sizes, accuracies):
     points = list(zip(sizes, accuracies, strict=True))
     return [i for i, (s, a) in enumerate(points) if not any(t <= s and b >= a and (t, b) != (s, a) for t, b in points)]
+
+
+def right_p(only_a, only_b):
+    n = only_a + only_b
+    return min(1, 2 * sum(comb(n, k) for k in range(min(only_a, only_b) + 1)) / 2**n)
+
+
+def one_outcome(only_a, only_b):
+    return 2 * comb(only_a + only_b, only_a) / 2 ** (only_a + only_b)
+
+
+def chi_squared(only_a, only_b, correction=0):
+    distance = max(abs(only_a - only_b) - correction, 0)
+    return erfc((distance**2 / (only_a + only_b) / 2) ** 0.5)
+
+
+def short_sum(only_a, only_b):
+    n = only_a + only_b
+    return 2 * sum(comb(n, k) for k in range(min(only_a, only_b))) / 2**n
 
 
 def wald(correct, total, z=1.96):
@@ -77,6 +98,8 @@ RIGHT = [
     ("01-3", lambda c, n: right_interval(c, n, 1.959964)),
     ("01-4", right_front),
     ("01-4", lambda s, a: reversed(right_front(s, a))),
+    ("01-5", right_p),
+    ("01-5", lambda a, b: binomtest(a, a + b).pvalue if a + b else 1.0),
 ]
 
 WRONG = [
@@ -108,6 +131,16 @@ WRONG = [
     ("01-4", one_twin, "you kept one"),
     ("01-4", lambda s, a: 7, "return the positions"),
     ("01-4", lambda s, a: 1 / 0, "ZeroDivisionError"),
+    ("01-5", lambda a, b: right_p(a, b) / 2, "one side"),
+    ("01-5", one_outcome, "exactly this outcome"),
+    ("01-5", short_sum, "including the smaller count"),
+    ("01-5", chi_squared, "chi-squared"),
+    ("01-5", lambda a, b: chi_squared(a, b, 1) if a + b else 1.0, "chi-squared"),
+    ("01-5", lambda a, b: 2 * sum(comb(a + b, k) for k in range(min(a, b) + 1)) / 2 ** (a + b), "at most 1"),
+    ("01-5", lambda a, b: right_p(a, b) if a + b else 0.0, "nothing speaks against"),
+    ("01-5", lambda a, b: 1.0001 * right_p(a, b), "p is|at most 1"),
+    ("01-5", lambda a, b: 0.9999 * right_p(a, b), "p is"),
+    ("01-5", lambda a, b: float("nan"), "p is a number"),
 ]
 
 
@@ -116,7 +149,7 @@ def test_the_solution_passes_every_time(id, answer):
     assert [grade(id, answer).message for _ in range(20) if grade(id, answer).state != "right"] == []
 
 
-@pytest.mark.parametrize("id", ["01-1", "01-2", "01-3", "01-4"])
+@pytest.mark.parametrize("id", ["01-1", "01-2", "01-3", "01-4", "01-5"])
 def test_the_stub_is_not_attempted(id):
     assert grade(id, stub).state == "not attempted"
 
@@ -129,7 +162,7 @@ def test_a_wrong_answer_is_told_its_misconception(id, answer, misconception):
         assert re.search(misconception, verdict.message), verdict.message
 
 
-@pytest.mark.parametrize("id", ["01-1", "01-2", "01-3", "01-4"])
+@pytest.mark.parametrize("id", ["01-1", "01-2", "01-3", "01-4", "01-5"])
 def test_three_hints_grow_more_specific(id, capsys):
     for number in (1, 2, 3):
         hint(id, number)

@@ -1,4 +1,4 @@
-"""Checks of chapter 01's exercises: a fair ratio of bytes, latency quantiles, an interval, the Pareto front."""
+"""Checks of chapter 01's exercises: bytes, quantiles, an interval, the Pareto front, a paired test."""
 
 from __future__ import annotations
 
@@ -146,6 +146,69 @@ def front(answer, rng: np.random.Generator) -> None:
             require(False, f"return the positions, such as [0, 2], not {got!r}")
         if got != right:
             _name_wrong_front(got, right, sizes, accuracies)
+
+
+@exercise(
+    "01-5",
+    "McNemar's exact test of two classifiers",
+    (
+        "Only pictures on which exactly one is right tell A from B. If neither is better, each of them is a fair coin.",
+        "n = only_a + only_b coins: add up the ways, math.comb(n, k), that are as uneven as what was seen, or more.",
+        "min(1, 2 * sum(math.comb(n, k) for k in range(min(only_a, only_b) + 1)) / 2**n)",
+    ),
+)
+def paired_test(answer, rng: np.random.Generator) -> None:
+    """`answer(only_a, only_b)`: the exact two-sided p of so many pictures on which only A, and only B, is right."""
+    cases = [(int(n), int(n)) for n in rng.integers(1, 30, size=2)] + [(0, 0), (0, int(rng.integers(4, 12)))]
+    for _ in range(12):
+        fewer = int(rng.integers(1, 40))
+        case = (fewer, fewer + int(rng.integers(2, 25)))
+        cases.insert(0, case if rng.random() < 0.5 else case[::-1])
+    for only_a, only_b in cases:
+        got, right = float(answer(only_a, only_b)), _mcnemar(only_a, only_b)
+        asked = f"for {only_a} and {only_b}"
+        require(math.isfinite(got), f"p is a number from 0 to 1, you returned {got} ({asked})")
+        if _same(got, right):
+            continue
+        n, k = only_a + only_b, min(only_a, only_b)
+        tail = sum(math.comb(n, i) for i in range(k + 1)) / 2**n
+        require(
+            got <= 1 + 1e-9,
+            f"p is at most 1, you returned {got:.4g}: with equal counts the two tails share the middle ({asked})",
+        )
+        require(n > 0, f"with no picture on which they differ nothing speaks against equality: p is 1 ({asked})")
+        require(
+            not _same(got, tail), f"that is one side: either of the two may be the better one, so double it ({asked})"
+        )
+        require(
+            not any(_same(got, factor * math.comb(n, k) / 2**n) for factor in (1, 2)),
+            f"you counted exactly this outcome; p counts all that are at least as uneven ({asked})",
+        )
+        require(
+            not any(_same(got, 2 * (tail - math.comb(n, i) / 2**n)) for i in (0, k)),
+            f"the sum runs from 0 up to and including the smaller count ({asked})",
+        )
+        require(
+            not any(_same(got, math.erfc(math.sqrt(value / 2))) for value in _chi_squares(only_a, only_b)),
+            f"that is the chi-squared approximation, which is far off for few pictures; add up coins ({asked})",
+        )
+        require(_same(got, right), f"{asked} p is {right:.6f}, you returned {got:.6f}")
+
+
+def _mcnemar(only_a: int, only_b: int) -> float:
+    """McNemar 1947, exact: two-sided binomial test with probability 1/2."""
+    n, k = only_a + only_b, min(only_a, only_b)
+    return min(1.0, 2 * sum(math.comb(n, i) for i in range(k + 1)) / 2**n)
+
+
+def _chi_squares(only_a: int, only_b: int) -> tuple[float, float]:
+    """Without and with Edwards' correction of continuity."""
+    n, distance = only_a + only_b, abs(only_a - only_b)
+    return distance**2 / n, max(distance - 1, 0) ** 2 / n
+
+
+def _same(got: float, right: float) -> bool:
+    return abs(got - right) <= 1e-6 * right + 1e-12
 
 
 def _models(rng: np.random.Generator) -> tuple[list[int], list[float]]:
