@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from tests import little
 from tests.dense_file import dense_file
 from utils.measure import macs, roofline
 from utils.measure.roofline import Roof, Work
+from utils.tflite_file import File
 
 ROOF = Roof({"float32 matrix": 10.0, "int8 matrix": 20.0}, 4.0)
 
@@ -158,13 +160,13 @@ def test_integer_weights_below_floats_are_a_rate_of_their_own():
     assert (part.rate, part.macs, part.bytes) == ("dynamic vector", 12, 12 + 4 * 4 + 4 * 3)
 
 
-def test_an_operator_whose_products_are_hidden_is_named():
-    k = little.keras()
-    from utils.optimize.quantization.converter import convert
-
-    model = k.Sequential([k.Input((5, 3), batch_size=1), k.layers.LSTM(4)])
-    with pytest.raises(ValueError, match=r"its multiply-accumulates are not in its shapes"):
-        roofline.of_file(convert(model, "float32").content)
+@pytest.mark.parametrize("name", ["UNIDIRECTIONAL_SEQUENCE_LSTM", "WHILE", "CUSTOM", "STABLEHLO_CONVOLUTION"])
+def test_an_operator_whose_products_are_hidden_is_named(name, monkeypatch):
+    content = dense_file(np.ones((3, 4), np.int8), np.ones(3))
+    hidden = [replace(operator, name=name) for operator in File(content).operators()]
+    monkeypatch.setattr(File, "operators", lambda _: hidden)
+    with pytest.raises(ValueError, match=f"operator 0, {name}: its multiply-accumulates are not in its shapes"):
+        roofline.of_file(content)
 
 
 # ---------------------------------------------------------------- measuring
