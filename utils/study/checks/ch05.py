@@ -158,8 +158,10 @@ def differentiable(answer, rng: np.random.Generator) -> None:
             "inside the range the gradient is 1: rounding counts as the identity",
         )
         unmoved = (x.numpy() >= low) & (x.numpy() <= high)
+        narrow = unmoved & (right == 1)  # clipped to both
         require(
-            np.mean(np.isclose(gradient, right)) > 0.98 or np.mean(gradient == unmoved) < 0.98,
+            np.mean(np.isclose(gradient, right)) > 0.98
+            or max(np.mean(gradient == unmoved), np.mean(gradient == narrow)) < 0.98,
             "the range moves with the zero point, and its ends with it: clip to the moved ends",
         )
         require(np.mean(np.isclose(gradient, right)) > 0.98, "inside the range the gradient is 1, outside it is 0")
