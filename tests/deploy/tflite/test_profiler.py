@@ -9,6 +9,7 @@ from utils.artifact import ArtifactError
 from utils.deploy.tflite import partition, profiler
 from utils.deploy.tflite.profiler import ProfilerError
 
+pytestmark = pytest.mark.filterwarnings("ignore:Statistics for quantized inputs:UserWarning")
 here = pytest.mark.skipif(bool(profiler.missing()), reason=profiler.missing() or "-")
 
 
