@@ -161,8 +161,13 @@ def test_a_name_that_would_end_behind_the_file_is_refused():
 
 def test_the_picture_shows_all_bytes():
     content = as_tflite().content
-    figure = byte_map.draw({"one": content, "two": files()["dense"]})
-    left, right = figure.axes
-    assert right.get_ylabel() == "operator"
-    ends = {round(bar.get_y()): bar.get_x() + bar.get_width() for bar in left.patches}  # the last part's end
-    assert sorted(ends.values()) == pytest.approx(sorted([len(content) / 1000, len(files()["dense"]) / 1000]))
+    figure = byte_map.draw({"one": content, "two": files()["dense"]}, "Two files have other parts")
+    (axes,) = figure.axes
+    kinds = [label.get_text() for label in axes.get_yticklabels()]
+    assert kinds[0] == "weights" and kinds[-1] == "the rest"
+    one, two = axes.containers[0], axes.containers[1]
+    for bars, bytes_ in ((one, content), (two, files()["dense"])):
+        widths = [bar.get_width() for bar in bars]
+        assert sum(widths) == pytest.approx(100)
+        assert widths[0] == pytest.approx(100 * byte_map.by_kind(bytes_)["weights"] / len(bytes_))
+    assert {text.get_text().split()[0] for text in axes.texts} == {"one", "two"}

@@ -13,11 +13,11 @@ def right_bytes(tensors):
     return sum({tensor.buffer: tensor.bytes for tensor in tensors}.values())
 
 
-def predict(interpreter, x, zero_in=True, clip=True, cast=False, output=None, raw=False, batch="resize"):
+def predict(interpreter, x, zero_in=True, clip=True, cast=False, output=None, raw=False, batch="resize", cut=np.round):
     """The right answer, with one part of it changed."""
     given, found = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     scale, zero = given["quantization"]
-    q = x if cast else np.round(x / scale) + (zero if zero_in else 0)
+    q = x if cast else cut(x / scale) + (zero if zero_in else 0)
     q = (np.clip(q, -128, 127) if clip or not zero_in else q).astype(np.int64 if not cast else np.int8).astype(np.int8)
     if batch == "first":
         q = q[:1]
@@ -88,6 +88,9 @@ WRONG = [
     ("12-2", with_predict(cast=True), "right type and the wrong meaning"),
     ("12-2", with_predict(zero_in=False), "input's zero point is missing"),
     ("12-2", with_predict(clip=False), "wrapped around"),
+    ("12-2", with_predict(cut=np.trunc), "cuts the fraction off"),
+    ("12-2", with_predict(cut=np.floor), "cuts the fraction off"),
+    ("12-2", lambda i, x: right_predict(i, x) + i.scale_out, "the first output should be"),
     ("12-2", with_predict(raw=True), "stored integers; dequantize"),
     ("12-2", with_predict(batch="first"), "one row for 3 examples"),
     ("12-2", with_predict(output=lambda i: (i.scale_out, 0)), "output's zero point is missing"),

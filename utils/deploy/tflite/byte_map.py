@@ -122,26 +122,27 @@ def by_operator(content: bytes) -> dict[str, int]:
     return {name: total[name] for name in [*order, "unused"] if total[name]}
 
 
-def draw(files: Mapping[str, bytes]) -> Any:
-    """A figure: where the bytes of each file go, by kind; and those of the first file's weights, by operator.
+def draw(files: Mapping[str, bytes], title: str) -> Any:
+    """A figure: which part of each file's bytes is of which kind, in per cent of that file.
 
-    files: {name: content}.  Small kinds are drawn as "the rest".  `plots.show(figure, alt=…)` shows it.
+    files: {name: content}.  Kinds under one per cent of every file are drawn as "the rest".  title: the finding.
+    `plots.show(figure, alt=…)` shows it.
     """
-    figure, (left, right) = plots.figure(columns=2, width=9, height=0.6 * len(files) + 2.6)
     sizes = {name: by_kind(content) for name, content in files.items()}
-    drawn = ("weights", "quantization", "names", "tensors", "operators")
-    start = np.zeros(len(files))
-    for kind in (*drawn, "the rest"):
-        part = [sum(n for k, n in of.items() if (k if k in drawn else "the rest") == kind) for of in sizes.values()]
-        left.barh(list(files), np.divide(part, 1000), left=start, label=kind)
-        start += np.divide(part, 1000)
-    left.set(xlabel="bytes [thousand]", ylabel="file")
-    left.legend(fontsize=8)
-    weights = by_operator(next(iter(files.values())))
-    right.barh(list(weights), [size / 1000 for size in weights.values()])
-    right.set(xlabel=f"bytes of weights in {next(iter(files))} [thousand]", ylabel="operator")
-    right.invert_yaxis()
-    right.tick_params(axis="y", labelsize=7)
+    parts = {name: {kind: 100 * n / len(files[name]) for kind, n in of.items()} for name, of in sizes.items()}
+    named = [kind for kind in KINDS if max(part.get(kind, 0) for part in parts.values()) >= 1]
+    rows = [*named, "the rest"]
+    figure, axes = plots.figure(title=title, height=0.5 + 0.32 * len(rows) * len(files))
+    height = 0.8 / len(files)
+    for number, (name, part) in enumerate(parts.items()):
+        values = [part.get(kind, 0) for kind in named]
+        values.append(max(100 - sum(values), 0))
+        places = [row + (number - (len(files) - 1) / 2) * height for row in range(len(rows))]
+        bars = axes.barh(places, values, height, edgecolor="black", hatch=("", "///", "...")[number % 3])
+        axes.bar_label(bars, [f"{name} {value:.0f} %" for value in values], padding=3, fontsize=8)
+    axes.set(xlabel="% of the file's bytes", ylabel="what they are", xlim=(0, 118))
+    axes.set_yticks(range(len(rows)), rows)
+    axes.invert_yaxis()
     return figure
 
 

@@ -90,9 +90,15 @@ def bare_interpreter(answer, rng: np.random.Generator) -> None:
     """`answer(interpreter, x)`: real outputs (n, classes) for real inputs (n, features) of an int8 file."""
     for trial in range(6):
         little = LittleInterpreter(rng)
-        # some values lie beyond the calibrated range, as they do in practice
-        x = rng.uniform(little.low, little.high * 1.15, (3 if trial else 1, little.features)).astype(np.float32)
+        x = _inputs(rng, little, 3 if trial else 1)
         _check_real(answer(little, x.copy()), x, little)
+
+
+def _inputs(rng: np.random.Generator, little: LittleInterpreter, count: int) -> np.ndarray:
+    """Real inputs, 0.3 of a step from a level, so that no rounding is a tie; some beyond the calibrated range."""
+    levels = rng.integers(round(little.low / little.scale_in), round(1.15 * little.high / little.scale_in), (count, 6))
+    away = 0.3 * rng.choice([-1, 1], levels.shape)
+    return (little.scale_in * (levels + away)).astype(np.float32)
 
 
 class LittleInterpreter:
@@ -184,8 +190,13 @@ def _check_real(got, x: np.ndarray, little: LittleInterpreter) -> None:
         return bool(np.allclose(got, other, atol=1e-4))
 
     q = clipped(np.round(ratio) + little.zero_in)
-    if np.abs(got - real(q)).max() <= 1.01 * little.scale_out:  # a tie may round either way
+    if close(real(q)):
         return
+    for cut in (np.trunc, np.floor):  # no tie is near, so these are other levels
+        require(
+            not close(real(clipped(cut(ratio) + little.zero_in))),
+            "astype(np.int8) cuts the fraction off: np.round before it, or the values lie half a step too low",
+        )
     wrapped = (np.round(ratio) + little.zero_in).astype(np.int64).astype(np.int8)
     require(
         not close(real(x.astype(np.int8))),

@@ -1,0 +1,60 @@
+"""What a delegate takes is found by walking back from the outputs."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.deploy.tflite.test_tflite_model import converted
+from utils.artifact import ArtifactError
+from utils.deploy.tflite import partition
+from utils.deploy.tflite.partition import Part
+
+
+def node(index, name, inputs, outputs):
+    return {"index": index, "op_name": name, "inputs": inputs, "outputs": outputs}
+
+
+def test_a_chain_with_an_operator_that_is_left_out():
+    nodes = [
+        node(0, "CONV", [0, 90], [1]),
+        node(1, "RELU", [1], [2]),
+        node(2, "ODD", [2], [3]),
+        node(3, "CONV", [3, 91], [4]),
+        node(4, "DELEGATE", [0, 90], [2]),
+        node(5, "DELEGATE", [3, 91], [4]),
+    ]
+    assert partition._order(nodes, [4]) == [Part(True, ("CONV", "RELU")), Part(False, ("ODD",)), Part(True, ("CONV",))]
+
+
+def test_branches_run_once_and_in_order():
+    nodes = [node(0, "A", [0], [1]), node(1, "B", [1], [2]), node(2, "C", [1], [3]), node(3, "ADD", [2, 3], [4])]
+    assert [part.operators[0] for part in partition._order(nodes, [4])] == ["A", "B", "C", "ADD"]
+
+
+def test_a_file_is_taken_whole_in_pieces_or_not_at_all():
+    content = converted("float")
+    whole = partition.parts(content)
+    count = sum(len(part.operators) for part in partition.parts(content, "builtin"))
+    assert all(part.delegated for part in whole)
+    assert sum(len(part.operators) for part in whole) == count
+    pieces = partition.parts(content, fuse=False, trusted=True)
+    assert len(pieces) > len(whole) and all(len(part.operators) == 1 for part in pieces)
+    assert not any(part.delegated for part in partition.parts(content, "reference"))
+
+
+def test_a_row_counts_what_is_left():
+    found = [Part(True, ("A", "B")), Part(False, ("C",)), Part(False, ("C",)), Part(False, ("D",))]
+    assert partition.row("x", found) == {
+        "file": "x",
+        "operators taken": 2,
+        "parts": 1,
+        "left to built-in kernels": "2 × C, 1 × D",
+    }
+    assert partition.row("x", found[:1])["left to built-in kernels"] == "none"
+
+
+def test_what_cannot_be_run_gets_a_sentence():
+    with pytest.raises(ValueError, match="kernels='fast' is unknown"):
+        partition.parts(converted("float"), "fast")
+    with pytest.raises(ArtifactError, match="cannot be run"):
+        partition.parts(converted("float")[:2000])

@@ -1,0 +1,65 @@
+"""LiteRT's profiler names each operator, in order, and fails in a sentence."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.deploy.tflite.test_tflite_model import converted, of_model, two_by_two
+from utils.artifact import ArtifactError
+from utils.deploy.tflite import partition, profiler
+from utils.deploy.tflite.profiler import ProfilerError
+
+pytestmark = pytest.mark.filterwarnings("ignore:Statistics for quantized inputs:UserWarning")
+here = pytest.mark.skipif(bool(profiler.missing()), reason=profiler.missing() or "-")
+
+
+@here
+@pytest.mark.parametrize("kind", ["float", "int8"])
+def test_each_operator_has_its_kernel_and_a_time(kind):
+    content = converted(kind)
+    steps = profiler.profile(content, runs=3)
+    taken = any(part.delegated for part in partition.parts(content))
+    assert any(step.delegated for step in steps) == taken
+    assert all(step.kernel and step.microseconds >= 0 for step in steps)
+
+
+@here
+def test_several_inputs_and_outputs():
+    assert len(profiler.profile(of_model(two_by_two), runs=2)) >= 2
+
+
+@here
+def test_broken_files_do_no_harm():
+    with pytest.raises(ProfilerError, match="LiteRT's profiler failed"):
+        profiler.profile(converted("float")[:2000], runs=1)
+    with pytest.raises(ArtifactError, match="not a tflite file"):
+        profiler.profile(b"PK\x03\x04" * 9)
+
+
+def test_bad_arguments_get_a_sentence(monkeypatch):
+    with pytest.raises(ValueError, match="runs=0; pass a whole number from 1"):
+        profiler.profile(converted("float"), runs=0)
+    with pytest.raises(ValueError, match="threads=0"):
+        profiler.profile(converted("float"), threads=0)
+    monkeypatch.setattr(profiler.sys, "platform", "darwin")
+    with pytest.raises(ProfilerError, match="on Linux only, this is darwin"):
+        profiler.profile(converted("float"))
+
+
+def test_the_median_is_taken_by_place():
+    found = [("A", True, 2), ("B", False, 10), ("A", True, 4), ("B", False, 30), ("A", True, 9), ("B", False, 20)]
+    assert profiler._in_order(found, 3) == [["A", True, 4.0], ["B", False, 20.0]]
+    with pytest.raises(ProfilerError, match="not as many in each"):
+        profiler._in_order(found[:5], 3)
+    with pytest.raises(ProfilerError, match="0 events"):
+        profiler._in_order([], 3)
+
+
+def test_layers_with_weights_are_told_by_their_names(monkeypatch):
+    names = ["Convert (NC, F32, QD8)", "Convolution (NHWC, F32) DWConv", "Fully Connected (NC, F32) GEMM", "MEAN"]
+    assert [profiler._has_weights(name) for name in [*names, "CONV_2D"]] == [False, True, True, False, True]
+    monkeypatch.setattr(profiler, "missing", lambda: "")
+    monkeypatch.setattr(profiler, "profile", lambda source, runs: [profiler.Step(name, True, 3.0) for name in names])
+    assert profiler.weighted(b"") == [3.0, 3.0]
+    monkeypatch.setattr(profiler, "missing", lambda: "none here")
+    assert profiler.weighted(b"") == []

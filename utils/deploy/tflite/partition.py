@@ -1,0 +1,121 @@
+"""Which operators of a .tflite file a delegate takes, and in how many parts.
+
+A delegate is asked about each operator.  Each connected group that it takes becomes one node DELEGATE, which stands in
+the list of operators behind the file's own; those that it has replaced stay in that list, too.  So what really runs is
+found by walking back from the outputs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from utils.artifact import ArtifactError
+from utils.deploy.tflite.session import KERNELS, check_kernels, content_of, interpreter_errors, stderr_kept
+from utils.deploy.tflite.verification import verify
+
+
+@dataclass(frozen=True)
+class Part:
+    """One step of what runs: operators that a delegate has taken together, or one with a kernel of LiteRT's own."""
+
+    delegated: bool
+    operators: tuple[str, ...]
+
+
+def parts(
+    source: bytes | str | os.PathLike[str], kernels: str = "default", *, fuse: bool = True, trusted: bool = False
+) -> tuple[Part, ...]:
+    """What runs, in order.
+
+    Args:
+        source: bytes or path of a .tflite file; its main graph, as declared.
+        kernels: "default" asks XNNPACK; with "builtin" and "reference" no delegate is asked.
+        fuse: False makes a part of its own of each operator that the delegate takes.
+        trusted: True skips the trial in a child process; only for files that this program has made.
+
+    Raises ArtifactError if the file cannot be run.
+    """
+    content = content_of(source)
+    check_kernels(kernels)
+    if not trusted and not (verdict := verify(content, kernels)).ok:
+        raise ArtifactError(f"this .tflite file cannot be run with kernels={kernels!r}: {verdict.reason}")
+    interpreter = opened(content, kernels, fuse=fuse)
+    nodes = interpreter._get_ops_details()
+    return tuple(_order(nodes, [detail["index"] for detail in interpreter.get_output_details()]))
+
+
+def opened(content: bytes, kernels: str = "default", *, fuse: bool = True) -> Any:
+    """LiteRT's own Interpreter, allocated, for a file that is known to run."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    with stderr_kept(), interpreter_errors("the interpreter refuses the file"):
+        interpreter = Interpreter(
+            model_content=content,
+            num_threads=1,
+            experimental_op_resolver_type=OpResolverType[KERNELS[kernels]],
+            experimental_disable_delegate_node_fusion=not fuse,
+        )
+        interpreter.allocate_tensors()
+    return interpreter
+
+
+def row(name: str, found: Iterable[Part]) -> dict[str, object]:
+    """A line of a table: operators that the delegate took, its parts, and which operators were left to LiteRT's own."""
+    found = list(found)
+    left = [part.operators[0] for part in found if not part.delegated]
+    kinds = ", ".join(f"{left.count(kind)} × {kind}" for kind in dict.fromkeys(left))
+    taken = [part for part in found if part.delegated]
+    return {
+        "file": name,
+        "operators taken": sum(len(part.operators) for part in taken),
+        "parts": len(taken),
+        "left to built-in kernels": kinds or "none",
+    }
+
+
+def _order(nodes: list[dict[str, Any]], outputs: list[int]) -> list[Part]:
+    """Parts in the order of execution: each after those that make what it reads.
+
+    nodes: the interpreter's, with "op_name", "inputs" and "outputs"; those of delegates come last.
+    """
+    delegates = [node for node in nodes if node["op_name"] == "DELEGATE"]
+    own = [node for node in nodes if node["op_name"] != "DELEGATE"]
+    # a delegate stands before the operator that it has replaced
+    makers = {int(tensor): node for node in [*own, *delegates] for tensor in node["outputs"]}
+    replaced = {int(tensor): node for node in own for tensor in node["outputs"]}
+    made: list[Part] = []
+    seen: set[int] = set()
+
+    def visit(tensor: int) -> None:
+        node = makers.get(int(tensor))
+        if node is None or id(node) in seen:
+            return
+        seen.add(id(node))
+        for needed in node["inputs"]:
+            visit(needed)
+        if node["op_name"] == "DELEGATE":
+            made.append(Part(True, tuple(_inside(node, replaced))))
+        else:
+            made.append(Part(False, (node["op_name"],)))
+
+    for output in outputs:
+        visit(output)
+    return made
+
+
+def _inside(delegate: dict[str, Any], replaced: dict[int, dict[str, Any]]) -> list[str]:
+    """The names of the operators that a delegate's node has replaced, from its outputs back to its inputs."""
+    edge = {int(tensor) for tensor in delegate["inputs"]} - {int(tensor) for tensor in delegate["outputs"]}
+    found: dict[int, dict[str, Any]] = {}
+    waiting = [int(tensor) for tensor in delegate["outputs"]]
+    while waiting:
+        tensor = waiting.pop()
+        node = replaced.get(tensor)
+        if tensor in edge or node is None or node["index"] in found:
+            continue
+        found[node["index"]] = node
+        waiting += [int(needed) for needed in node["inputs"]]
+    return [found[index]["op_name"] for index in sorted(found)]

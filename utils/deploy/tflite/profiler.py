@@ -1,0 +1,228 @@
+"""How long each operator of a .tflite file takes: LiteRT's own profiler, asked through its C interface.
+
+Python has no profiler for its Interpreter and CompiledModel.  The C interface has (g3doc/apis/litert_profiler_api.md),
+and the package ai-edge-litert brings its library along, so ctypes is enough.  An operator that XNNPACK has taken is
+reported by the name of the kernel that ran, such as "Fully Connected (NC, F32) GEMM".  All of it happens in a child
+process, where a broken file does no harm.
+
+On a phone the same table is printed by `benchmark_model --use_profiler`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from utils import child
+from utils.deploy.tflite.session import check_threads, content_of
+
+#: LiteRtProfilerEventType (litert_profiler_event.h): an operator of the file, or one inside of a delegate.
+_OPERATOR, _INSIDE = 1 << 1, (1 << 2) | (1 << 3)
+_CPU, _WRITE = 1, 1
+_WARMUP = 5
+
+
+class ProfilerError(RuntimeError):
+    """The profiler cannot be asked here, or it failed; the message says why."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operator: the kernel's name, whether a delegate ran it, and its median time in microseconds."""
+
+    kernel: str
+    delegated: bool
+    microseconds: float
+
+
+def missing() -> str:
+    """Why the profiler cannot be asked here, as a sentence; "" if it can."""
+    if sys.platform != "linux":
+        return f"LiteRT's library is looked for on Linux only, this is {sys.platform}"
+    return "" if _library() else "the package ai-edge-litert has no libLiteRt.so here"
+
+
+def profile(
+    source: bytes | str | os.PathLike[str], *, runs: int = 100, threads: int = 1, timeout: float = 60.0
+) -> tuple[Step, ...]:
+    """The median time of each operator over `runs` predictions of zeros, in the order of execution.
+
+    source: bytes or path of a .tflite file; its first signature, each open axis of length 1.
+    The profiler counts whole microseconds, so the share of operators of one or two of them is known badly.
+
+    Raises:
+        ProfilerError: where there is no library, or the file cannot be run.
+        ArtifactError: for bytes that are no .tflite file.
+        ValueError: for threads or runs below 1.
+    """
+    content = content_of(source)
+    check_threads(threads)
+    if not isinstance(runs, int) or isinstance(runs, bool) or runs < 1:
+        raise ValueError(f"runs={runs!r}; pass a whole number from 1")
+    if reason := missing():
+        raise ProfilerError(reason)
+    options = {"runs": runs, "threads": threads}
+    try:
+        found = child.run("utils.deploy.tflite.profiler:_measured", content, options=options, timeout=timeout)
+    except child.ChildError as error:
+        raise ProfilerError(f"LiteRT's profiler failed: {error}") from None
+    return tuple(Step(*entry) for entry in found)
+
+
+def weighted(source: bytes | str | os.PathLike[str], *, runs: int = 100) -> list[float]:
+    """Microseconds of the convolutions and dense layers, in the order of execution; [] where there is no profiler.
+
+    source, runs, errors: as for `profile`.
+    """
+    steps = () if missing() else profile(source, runs=runs)
+    return [step.microseconds for step in steps if _has_weights(step.kernel)]
+
+
+def _has_weights(kernel: str) -> bool:
+    """By its name: "Convolution (NHWC, F32) IGEMM", "Fully Connected (NC, QS8, QC8W) GEMM", "DEPTHWISE_CONV_2D"."""
+    return any(word in kernel.lower() for word in ("conv", "fully")) and not kernel.startswith("Convert")
+
+
+# --- in the child process: declarations of litert/c/*.h ---------------------------------------------------
+
+
+class _Memory(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in ("total", "in_use", "private")]
+
+
+class _Event(ctypes.Structure):
+    """ProfiledEventData of litert_profiler_event.h."""
+
+    _fields_ = [
+        ("tag", ctypes.c_char_p),
+        ("type", ctypes.c_int),
+        ("start", ctypes.c_uint64),
+        ("elapsed", ctypes.c_uint64),
+        ("begin_memory", _Memory),
+        ("end_memory", _Memory),
+        ("metadata", ctypes.c_uint64 * 2),
+        ("source", ctypes.c_int),
+    ]
+
+
+class _LiteRt:
+    """The library: `call(name, …)` raises where a status is not 0, `handle(name, …)` returns the last argument."""
+
+    def __init__(self) -> None:
+        self._functions = ctypes.CDLL(str(_library()))
+        self._kept: list[Any] = []
+
+    def call(self, name: str, *arguments: Any) -> None:
+        status = getattr(self._functions, name)(*arguments)
+        if status:
+            raise ProfilerError(f"{name}: status {status}")
+
+    def handle(self, name: str, *arguments: Any) -> ctypes.c_void_p:
+        made = ctypes.c_void_p()
+        self.call(name, *arguments, ctypes.byref(made))
+        return made
+
+    def add(self, options: ctypes.c_void_p, kind: str, text: str) -> None:
+        """Options of one kind, as the C interface hands them on: lines `name = value`."""
+        payload = ctypes.create_string_buffer(text.encode())
+        nothing = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda _: None)  # Python frees the text
+        self._kept += [payload, nothing]
+        pointer = ctypes.cast(payload, ctypes.c_void_p)
+        made = self.handle("LiteRtCreateOpaqueOptions", kind.encode(), pointer, nothing)
+        self.call("LiteRtAddOpaqueOptions", options, made)
+
+
+def _library() -> Path | None:
+    found = importlib.util.find_spec("ai_edge_litert")
+    path = Path(found.origin).with_name("libLiteRt.so") if found and found.origin else None
+    return path if path and path.is_file() else None
+
+
+def _measured(content: bytes, runs: int, threads: int) -> list[list[Any]]:
+    """[kernel, delegated, microseconds] of each operator; runs in the child."""
+    litert = _LiteRt()
+    environment = litert.handle("LiteRtCreateEnvironment", 0, None)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.tflite")
+        path.write_bytes(content)
+        model = litert.handle("LiteRtCreateModelFromFile", environment, str(path).encode())
+    options = litert.handle("LiteRtCreateOptions")
+    litert.call("LiteRtSetOptionsHardwareAccelerators", options, _CPU)
+    litert.add(options, "runtime_options_string", "enable_profiling = true\n")
+    litert.add(options, "xnnpack", f"num_threads = {threads}\n")
+    compiled = litert.handle("LiteRtCreateCompiledModel", environment, model, options)
+    signature = litert.handle("LiteRtGetModelSignature", model, ctypes.c_size_t(0))
+    arguments: list[Any] = [compiled, ctypes.c_size_t(0)]
+    for side in ("Input", "Output"):
+        count = ctypes.c_size_t()
+        litert.call(f"LiteRtGetNumSignature{side}s", signature, ctypes.byref(count))
+        buffers = [_buffer(litert, environment, compiled, signature, side, index) for index in range(count.value)]
+        arguments += [count, (ctypes.c_void_p * len(buffers))(*buffers)]
+    return _in_order(_events(litert, compiled, lambda: litert.call("LiteRtRunCompiledModel", *arguments), runs), runs)
+
+
+def _buffer(litert: _LiteRt, environment, compiled, signature, side: str, index: int) -> ctypes.c_void_p:
+    """A buffer as the compiled model wants it; zeros in those of inputs, whose open axes get the length 1."""
+    first, place = ctypes.c_size_t(0), ctypes.c_size_t(index)
+    tensor = litert.handle(f"LiteRtGetSignature{side}TensorByIndex", signature, place)
+    kind = (ctypes.c_int * 32)()  # LiteRtRankedTensorType: element type, rank in 7 bits, sizes, strides
+    litert.call("LiteRtGetRankedTensorType", tensor, kind)
+    rank = kind[1] & 0x7F
+    for axis in range(2, 2 + rank):
+        kind[axis] = 1 if kind[axis] < 0 else kind[axis]
+    if side == "Input":
+        sizes = (ctypes.c_int * rank)(*kind[2 : 2 + rank])
+        resize = "LiteRtCompiledModelResizeInputTensorNonStrict"
+        litert.call(resize, compiled, first, place, sizes, ctypes.c_size_t(rank))
+    needs = litert.handle(f"LiteRtGetCompiledModel{side}BufferRequirements", compiled, first, place)
+    buffer = litert.handle("LiteRtCreateManagedTensorBufferFromRequirements", environment, kind, needs)
+    if side == "Input":
+        size, memory = ctypes.c_size_t(), ctypes.c_void_p()
+        litert.call("LiteRtGetTensorBufferPackedSize", buffer, ctypes.byref(size))
+        litert.call("LiteRtLockTensorBuffer", buffer, ctypes.byref(memory), _WRITE)
+        ctypes.memset(memory, 0, size.value)
+        litert.call("LiteRtUnlockTensorBuffer", buffer)
+    return buffer
+
+
+def _events(
+    litert: _LiteRt, compiled: ctypes.c_void_p, run: Callable[[], None], runs: int
+) -> list[tuple[str, bool, int]]:
+    """(kernel, delegated, microseconds) of each operator in each run."""
+    profiler = litert.handle("LiteRtCompiledModelGetProfiler", compiled)
+    for _ in range(_WARMUP):
+        run()
+    found = []
+    for _ in range(runs):  # one at a time: the profiler keeps a limited number of events
+        litert.call("LiteRtResetProfiler", profiler)
+        litert.call("LiteRtStartProfiler", profiler)
+        run()
+        litert.call("LiteRtStopProfiler", profiler)
+        count = ctypes.c_int()
+        litert.call("LiteRtGetNumProfilerEvents", profiler, ctypes.byref(count))
+        events = (_Event * count.value)()
+        litert.call("LiteRtGetProfilerEvents", profiler, count, events)
+        found += [
+            (event.tag.decode(errors="replace"), bool(event.type & _INSIDE), int(event.elapsed))
+            for event in events
+            if event.type & (_OPERATOR | _INSIDE) and event.tag
+        ]
+    return found
+
+
+def _in_order(found: list[tuple[str, bool, int]], runs: int) -> list[list[Any]]:
+    """Each run has the same operators in the same order: the median over the runs, by place."""
+    each = len(found) // runs
+    if not each or each * runs != len(found):
+        raise ProfilerError(f"{len(found)} events of operators in {runs} runs: not as many in each")
+    times = np.array([entry[2] for entry in found]).reshape(runs, each)
+    return [[*entry[:2], float(time)] for entry, time in zip(found[:each], np.median(times, 0), strict=True)]
