@@ -123,6 +123,11 @@ def _raises_something(x):
     return x
 
 
+def _begun(x):
+    y = x + 1  # noqa: F841
+    raise NotImplementedError
+
+
 def _prints(x):
     print(x)
 
@@ -136,6 +141,7 @@ def _two():
     [
         _uses_dots,
         _raises_something,
+        _begun,
         _prints,
         _two,
         lambda x: x,
