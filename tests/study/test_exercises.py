@@ -123,6 +123,10 @@ def _raises_something(x):
     return x
 
 
+def _passes_dots(x):
+    return x.__getitem__(...)
+
+
 def _begun(x):
     y = x + 1  # noqa: F841
     raise NotImplementedError
@@ -141,6 +145,7 @@ def _two():
     [
         _uses_dots,
         _raises_something,
+        _passes_dots,
         _begun,
         _prints,
         _two,
