@@ -75,6 +75,10 @@ def _not_implemented_said(x):
     raise NotImplementedError("your turn")
 
 
+def _not_implemented_said_twice(x):
+    raise NotImplementedError("your turn", "now")
+
+
 def _returns_none(x):
     return None
 
@@ -96,6 +100,7 @@ def _gap(x):
         _pass,
         _not_implemented,
         _not_implemented_said,
+        _not_implemented_said_twice,
         _returns_none,
         _returns_dots,
         _gap,
@@ -105,6 +110,8 @@ def _gap(x):
         (1, ...),
         [...],
         {"scale": ...},
+        {"scale": ..., "zero_point": 0},
+        [1, ..., 2],
     ],
     ids=lambda stub: getattr(stub, "__name__", str(stub)),
 )
