@@ -145,6 +145,8 @@ def _of_paragraph(text: str) -> list[Figure]:
 
 def _values(value: float, unit: str, around: str) -> frozenset[float]:
     """What a number with its unit may be in a cell: itself, in plain bytes or seconds, a fraction, what that leaves."""
+    if unit == "times" and value:
+        return frozenset({value, -value, 1 / value})
     if unit not in (*_PERCENT, "points", "point"):
         return frozenset({value, -value})
     return frozenset({value, -value, value / 100} | ({1 - value / 100} if _LESS.search(around) else set()))
@@ -202,9 +204,11 @@ def _is(figure: Figure, other: Worked) -> bool:
         return False
     if other.claim and unit in _SPOKEN and not re.search(_SPOKEN[unit], other.claim):
         return False
+    same = (other.value, other.value / _SCALES.get(unit, 1), other.value / (100 if other.percent else 1))
     for value in figure.values:
-        fraction = unit in (*_PERCENT, "points", "point") and abs(value) < 1
-        within = figure.within * (0.01 if fraction else 1)
-        if abs(value - other.value) <= within + 1e-9 or abs(value - other.value / _SCALES.get(unit, 1)) <= within:
+        within = figure.within
+        if abs(value) < 1 and unit:  # a fraction of one: 26 % is 0.26, four times smaller a quarter
+            within = _ROUND * abs(value) if unit == "times" else within * 0.01
+        if any(abs(value - number) <= within + 1e-9 for number in same):
             return True
     return False

@@ -77,6 +77,7 @@ def _sources(nb: Notebook) -> Iterator[str]:
 
 def of_formula(latex: str) -> list[Sum]:
     """The sums of letters in a formula, those in brackets too; not those of numbers alone."""
+    latex = re.sub(r"\\text\{[^{}]*\}", lambda match: match[0].replace("-", ""), latex)  # a hyphen is no minus
     for form, plain in _PLAIN:
         latex = re.sub(form, plain, latex)
     found, inner = [], re.compile(r"\(([^()]*)\)")

@@ -96,8 +96,9 @@ def said_by(bound: dict[str, float], number: Number, *, either_side: bool = Fals
     lower = [abs(limit) for name, limit in bound.items() if name in ("above", "low")]
     value = abs(number.value)
     straight = {value, value / 100, 100 * value, 1000 * value, value / 1000}
+    straight |= {number.numerator} if number.numerator else set()  # "5 pictures of 10,000" may be counted
     turned = {1 - part for part in (value, value / 100) if part < 1} | {1 + value} | ({1 / value} if value else set())
-    if number.side == "near" and upper and lower:
+    if number.side == "near" and upper and lower and not _meet(upper + lower, straight):
         return any(0.7 * form <= min(lower) <= form <= max(upper) <= 1.4 * form for form in straight)
     mine, other = (upper, lower) if number.side == "upper" else (lower, upper)
     if either_side or number.side not in ("upper", "lower"):

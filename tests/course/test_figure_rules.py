@@ -115,6 +115,7 @@ def test_words_come_from_claims(text, good):
     [
         chapter("It keeps 26 %.", "x = 26"),  # a setting
         chapter("It takes 4 times as long.", "x = range(4)"),
+        chapter("It is four times smaller.", printed="0.31"),
         chapter("It is 26 %.", printed="0.74"),  # of what is left the text says so
     ],
 )
@@ -128,6 +129,8 @@ def test_settings_and_complements_work_nothing(nb):
         chapter("It keeps 26 %.", printed="26 % of them"),
         chapter("It is 26 % smaller.", printed="0.74"),
         chapter("It takes 4 times as long.", "y = 4 * x"),
+        chapter("It is four times smaller.", printed="0.261"),
+        chapter("A quarter of the bytes is left.", printed="26.1 %"),
         chapter("It has 1.7 MB.", printed="1727492"),
         chapter("It takes 3 ms.", "seconds = 0.003"),
         chapter("Files of 500 kB.", "limit = 500"),

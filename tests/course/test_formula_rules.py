@@ -43,7 +43,15 @@ def test_another_sign_is_noticed(formula, source, _):
 
 
 @pytest.mark.parametrize(
-    "formula", [r"2^{31} - 1", r"M \approx m \cdot 2^{\text{shift}-31}", r"\{-128, \dots, 127\}", "[-6, 6]", "z = 1.96"]
+    "formula",
+    [
+        r"2^{31} - 1",
+        r"M \approx m \cdot 2^{\text{shift}-31}",
+        r"\{-128, \dots, 127\}",
+        "[-6, 6]",
+        "z = 1.96",
+        r"\text{multiply-accumulates}",
+    ],
 )
 def test_formulas_without_sums_of_letters(formula):
     assert of_formula(formula) == []

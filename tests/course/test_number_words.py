@@ -73,6 +73,8 @@ def test_digits_are_read(value, form):
         ("XNNPACK is faster than the built-in kernels", {"below": 0.9}),
         ("rounding to 8 bits costs less than half a point", {"low": -0.5, "high": 0.5}),
         ("the interpreter is the same", {"equals": True}),
+        ("a process holds between 0.7 and 1.5 copies more", {"low": 0.7, "high": 1.5}),
+        ("it agrees within 5 pictures of 10,000", {"low": 0, "high": 5}),
     ],
 )
 def test_sentences_that_say_what_is_checked(sentence, bound):
@@ -92,6 +94,8 @@ def test_sentences_that_say_what_is_checked(sentence, bound):
         ("the files agree, to two points", {"below": 0.05}),
         ("each bit buys about three decibels", {"low": 5.8, "high": 6.3}),
         ("a quarter of the bytes is left", {"below": 0.5}),
+        ("each bit buys about 6 dB", {"low": 2.9, "high": 9.4}),  # that is anything
+        ("the bytes are as recorded, to one part in a hundred", {"low": 0.5, "high": 1.5}),
         ("int8 needs half of the bytes", {"low": 0.25, "high": 0.28}),
         ("three of the five layers are refused", {"equals": 2}),
         ("so many bytes of the file differ", {"equals": 7}),

@@ -75,6 +75,10 @@ def _not_implemented_said(x):
     raise NotImplementedError("your turn")
 
 
+def _not_implemented_said_twice(x):
+    raise NotImplementedError("your turn", "now")
+
+
 def _returns_none(x):
     return None
 
@@ -96,6 +100,7 @@ def _gap(x):
         _pass,
         _not_implemented,
         _not_implemented_said,
+        _not_implemented_said_twice,
         _returns_none,
         _returns_dots,
         _gap,
@@ -105,6 +110,8 @@ def _gap(x):
         (1, ...),
         [...],
         {"scale": ...},
+        {"scale": ..., "zero_point": 0},
+        [1, ..., 2],
     ],
     ids=lambda stub: getattr(stub, "__name__", str(stub)),
 )
@@ -123,6 +130,15 @@ def _raises_something(x):
     return x
 
 
+def _passes_dots(x):
+    return x.__getitem__(...)
+
+
+def _begun(x):
+    y = x + 1  # noqa: F841
+    raise NotImplementedError
+
+
 def _prints(x):
     print(x)
 
@@ -136,6 +152,8 @@ def _two():
     [
         _uses_dots,
         _raises_something,
+        _passes_dots,
+        _begun,
         _prints,
         _two,
         lambda x: x,

@@ -74,7 +74,7 @@ def test_a_cell_of_a_record_is_quoted_as_one_says_it(records, quote, shown):
     "quote, sentence",
     [
         ("gone: mlp, bytes", "no recorded result 'gone'"),
-        ("networks: rnn, bytes", "networks has no such row"),
+        ("networks: rnn, bytes", "networks has no such row; its first is: mlp fashion int8 per tensor"),
         ("networks: mlp int8, bytes", "networks has no such row"),  # a word of a cell is no cell
         ("networks: mlp mnist, bytes", "networks has no such row"),
         ("networks: lenet5, bytes", "fits 2 rows of networks: add one of fashion, mnist"),
@@ -88,6 +88,19 @@ def test_a_cell_that_is_not_there_is_a_sentence(records, quote, sentence):
     with pytest.raises(KeyError) as raised:
         quotes.refresh(f"{{{{{quote}}}}}", {}, records)
     assert quote in raised.value.args[0] and sentence in raised.value.args[0]
+
+
+def test_records_are_read_in_the_folder_that_is_named(records, tmp_path, monkeypatch):
+    monkeypatch.setattr(recorded, "RESULTS", tmp_path / "another")
+    assert quotes.figure("networks: mlp, bytes", {}, records) == "65,320 bytes"
+    assert quotes.refresh("{{networks: mlp, bytes}}", {}, records) == "<!--networks: mlp, bytes-->65,320 bytes<!--/-->"
+    with pytest.raises(KeyError, match="no recorded result"):
+        quotes.figure("networks: mlp, bytes", {})
+
+
+def test_a_lost_ledger_is_a_sentence(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no ledger claims\.json; `python course\.py run` writes it"):
+        quotes.ledger(tmp_path / "claims.json")
 
 
 @pytest.mark.parametrize(
