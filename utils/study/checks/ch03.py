@@ -170,13 +170,16 @@ def _check_outputs(got, x, x_zero, w, bias, ratio, y_zero) -> None:
     exact = (products + bias) * ratio
     unclipped = round_half_away(exact) + y_zero
 
-    def close(wrong) -> bool:
-        return bool(np.mean(np.abs(got - wrong) < 0.5) > 0.9)
-
     def limited(wrong) -> np.ndarray:
         return np.clip(wrong, -128, 127)
 
     right = limited(unclipped)
+
+    def close(wrong) -> bool:
+        """Whether this mistake made these outputs: they fit it, and better than they fit the right ones."""
+        fits = np.abs(got - wrong) < 0.5
+        return bool(np.mean(fits) > 0.9 and np.sum(fits) > np.sum(np.abs(got - right) < 0.5))
+
     if np.all(np.abs(got - right) <= (np.abs(np.abs(exact - np.trunc(exact)) - 0.5) < 0.01)):
         return  # ties, and fixed-point multiplication near them, may go either way
     narrow = ((x - np.int8(x_zero)).astype(np.int8) @ w.T).astype(np.int64)
