@@ -93,6 +93,20 @@ def without_bias(w1, b1, w2):
     return a, b1, c
 
 
+def without_root(w1, b1, w2):
+    r1, r2 = np.abs(w1).max(0), np.abs(w2).max(1)
+    s = np.where((r1 > 0) & (r2 > 0), r1 / np.where(r2 > 0, r2, 1), 1)
+    return w1 / s, b1 / s, w2 * s[:, None]
+
+
+def signed(w1, b1, w2):
+    """The largest weight in the place of the largest absolute one: right where that is positive."""
+    r1, r2 = np.maximum(w1.max(0), 0), np.maximum(w2.max(1), 0)
+    alive = (r1 > 0) & (r2 > 0)
+    s = np.where(alive, np.sqrt(r1 / np.where(alive, r2, 1)), 1)
+    return w1 / s, b1 / s, w2 * s[:, None]
+
+
 def transposed(w1, b1, w2):
     a, b, _ = equalize(w1, b1, w2)
     return a, b, w2
@@ -113,9 +127,13 @@ WRONG = [
     ("04-2", lambda x, bits: x.max(), "that is the maximum"),
     ("04-2", lambda x, bits: np.percentile(x, 99.9), "that is a percentile"),
     ("04-2", lambda x, bits: best_high(x, bits) / 5, "clip too much"),
+    ("04-2", lambda x, bits: 0.8 * best_high(x, bits), "clip too much"),
+    ("04-2", lambda x, bits: 1.4 * best_high(x, bits), "times the least one|that is the maximum"),
     ("04-2", lambda x, bits: x, "return one number"),
     ("04-3", unguarded, "division by 0"),
     ("04-3", one_sided, "take the square root"),
+    ("04-3", without_root, "the same absmax"),
+    ("04-3", signed, "the same absmax"),
     ("04-3", without_bias, "divide it by s too"),
     ("04-3", transposed, "must multiply the same row"),
     ("04-3", lambda w1, b1, w2: (w1, b1, w2), "nothing has changed"),

@@ -151,7 +151,7 @@ def _check_high(high: float, x: np.ndarray, bits: int) -> None:
     ),
 )
 def equalize(answer, rng: np.random.Generator) -> None:
-    """`answer(w1, b1, w2)`: the same three, every living channel reaching equally far on both sides."""
+    """`answer(w1, b1, w2)`: the same three, every living channel with the same absmax on both sides."""
     for trial in range(6):
         w1, b1, w2 = rng.normal(size=(5, 8)), rng.normal(size=8), rng.normal(size=(8, 3))
         spread = 10 ** rng.uniform(-2, 2, 8)
@@ -192,5 +192,5 @@ def _check_equal(got: list[np.ndarray], w1, b1, w2, rng) -> None:
     )
     require(
         np.allclose(r1[alive], r2[alive], rtol=1e-4),
-        "each channel should reach as far in w1 as in w2: s = sqrt(r1 / r2)",
+        "each channel should have the same absmax in w1 and in w2: s = sqrt(r1 / r2)",
     )
