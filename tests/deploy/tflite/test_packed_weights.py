@@ -10,7 +10,7 @@ import pytest
 from tests.deploy.tflite.test_tflite_model import converted
 from tests.little import keras
 from utils import tflite_file
-from utils.artifact import Artifact, ArtifactError
+from utils.artifact import ArtifactError
 from utils.deploy.tflite import packed_weights
 from utils.optimize.quantization.converter import convert
 
@@ -27,7 +27,7 @@ def test_the_cache_holds_the_weights_once_more():
     weights = sum(values.nbytes for _, values in tflite_file.File(large()).constants())
     packed = packed_weights.packed_bytes(large())
     assert 0.95 * weights < packed < 1.2 * weights
-    (row,) = packed_weights.rows({"large": Artifact(large(), "tflite")}, trusted=True)
+    (row,) = packed_weights.rows({"large": large()}, trusted=True)
     assert row == {"file": "large", "bytes": len(large()), "packed": packed}
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from utils import child
-from utils.artifact import Artifact, ArtifactError
+from utils.artifact import ArtifactError
 from utils.deploy.tflite.session import check_kernels, content_of, interpreter_errors, stderr_kept
 from utils.deploy.tflite.verification import verify
 
@@ -43,14 +43,14 @@ def packed_bytes(source: bytes | str | os.PathLike[str], *, trusted: bool = Fals
     return size
 
 
-def rows(files: Mapping[str, Artifact], *, trusted: bool = False) -> list[dict[str, object]]:
+def rows(files: Mapping[str, bytes], *, trusted: bool = False) -> list[dict[str, object]]:
     """A table: the bytes of each file and of its weights as XNNPACK packs them.
 
-    files: {name: .tflite}.  trusted, errors: as for `packed_bytes`.
+    files: {name: bytes of a .tflite file}.  trusted, errors: as for `packed_bytes`.
     """
     return [
-        {"file": name, "bytes": file.size, "packed": packed_bytes(file.content, trusted=trusted)}
-        for name, file in files.items()
+        {"file": name, "bytes": len(content), "packed": packed_bytes(content, trusted=trusted)}
+        for name, content in files.items()
     ]
 
 
