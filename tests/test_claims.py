@@ -193,6 +193,8 @@ def test_the_rich_form_of_a_claim_uses_only_what_github_keeps(outputs):
     assert set(re.findall(r"<(\w+)", rich)) == {"blockquote", "p", "b", "br", "small", "code"}
     assert not re.search(r"<\w+ ", rich)  # no attribute at all
     assert "<b>a &lt; b &amp; &lt;script&gt; c</b>" in rich
+    claim("Q23-name", "`fit(x < 1)` is a name", measured=1, equals=1)
+    assert "<b><code>fit(x &lt; 1)</code> is a name</b>" in outputs[1].data["text/html"]
 
 
 @pytest.mark.parametrize("rich", ["text/plain", "text/html"])

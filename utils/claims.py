@@ -146,6 +146,7 @@ def claim_text(entry: Mapping[str, object]) -> str:
 def claim_html(entry: Mapping[str, object]) -> str:
     """The same for a browser: the sentence, below it figure and bound, the id in small letters."""
     sentence, figure, *bound = (html.escape(text) for text in [str(entry["sentence"]), *_verdict(entry)])
+    sentence = re.sub("`([^`]+)`", r"<code>\1</code>", sentence)
     small = " · ".join(f"<small>{text}</small>" for text in [*bound, f"<code>{html.escape(str(entry['id']))}</code>"])
     return f"<blockquote>\n<p>✔ <b>{sentence}</b><br>\n{figure} · {small}</p>\n</blockquote>"
 

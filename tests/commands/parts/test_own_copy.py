@@ -483,4 +483,5 @@ def saved_by_jupyterlab(path: Path, folder: Path) -> bytes:
     in_browser = json.loads(text, parse_float=lambda t: int(float(t)) if float(t).is_integer() else float(t))
     in_browser["metadata"]["language_info"]["version"] = "3.13.1"  # of the kernel
     manager.save({"type": "notebook", "format": "json", "content": in_browser}, "x.ipynb")
+    manager.notary.store.close()  # Python 3.13 warns of a database that is left open
     return (folder / "x.ipynb").read_bytes()
