@@ -42,7 +42,8 @@ _SCALES = {
 _LESS = re.compile(r"\b(?:less|fewer|smaller|shorter|lower|faster|saves?|saved|left|lost|gone|off|rest|stay)\b")
 _WITHOUT = ("Sources", "Exercises")  # what a task gives is no finding
 _PERCENT = ("%", "per cent", "percent")
-#: Units that settings have too; of the others, a whole number counts if the code multiplies or divides by it.
+#: Units that settings have too; of the others, a small whole number counts if the code multiplies or divides by it.
+_LARGE = 20
 _OF_SETTINGS = ("", *_SCALES, "seconds")
 #: Units that a claim names if it measures in them.
 _SPOKEN = dict.fromkeys(("db", "decibel", "decibels"), "dB|decibel") | dict.fromkeys(("point", "points"), "point")
@@ -115,7 +116,7 @@ def figures(text: str) -> list[Figure]:
         figure
         for paragraph in re.split(r"\n\s*\n|\n(?=\s*(?:[-*|]|\d+\.) )", without_fences(text))
         if not re.search(r"\]\(https?:|<https?:", paragraph) and not paragraph.lstrip().startswith(">")
-        for figure in _of_paragraph(re.sub(r"`[^`\n]*`", " ", paragraph))
+        for figure in _of_paragraph(re.sub(r"`[^`\n]*`|“[^”]*”", " ", paragraph))
     ]
 
 
@@ -200,7 +201,8 @@ def _is(figure: Figure, other: Worked) -> bool:
     unit = figure.unit.lower()
     if other.whole and unit in _PERCENT and not other.percent:
         return False
-    if other.whole and unit not in _OF_SETTINGS and not (other.factor or other.percent):
+    small = other.whole and abs(other.value) < _LARGE
+    if small and unit not in _OF_SETTINGS and not (other.factor or other.percent):
         return False
     if other.claim and unit in _SPOKEN and not re.search(_SPOKEN[unit], other.claim):
         return False

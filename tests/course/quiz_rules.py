@@ -58,9 +58,8 @@ def numbers_computed(questions: list[dict]) -> list[str]:
             wrong.append(f"question {number}: {error}")
             continue
         for option in question["answers"]:
-            stands = _number(option)
-            fits = stands is not None and abs(stands - value) <= 0.5 * 10.0 ** -_digits(option) + 1e-9
-            if stands is not None and fits != bool(option.get("correct")):
+            fits = _fits(option, value)
+            if fits is not None and fits != bool(option.get("correct")):
                 wrong.append(
                     f"question {number}: {question['computed']} is {value:g}, and {_said(option)!r} is marked as "
                     f"{'right' if option.get('correct') else 'wrong'}"
@@ -101,8 +100,16 @@ def _number(option: dict) -> float | None:
     return digits_of(found["number"]) if found else None
 
 
-def _digits(option: dict) -> int:
-    return len(_OPTION.fullmatch(_said(option).strip())["number"].partition(".")[2])
+def _fits(option: dict, value: float) -> bool | None:
+    """Whether an option, a number or a range, is this value as it is rounded there; None for "anything else"."""
+    if isinstance(option.get("range"), list):
+        low, high = option["range"]
+        return low <= value < high
+    found = _OPTION.fullmatch(_said(option).strip())
+    if not found:
+        return None
+    digits = len(found["number"].partition(".")[2])
+    return abs(digits_of(found["number"]) - value) <= 0.5 * 10.0**-digits + 1e-9
 
 
 def last_hint_leads_there(hint: str, solution: str) -> list[str]:

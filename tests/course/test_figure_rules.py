@@ -20,6 +20,7 @@ from tests.course.notebooks import Notebook
         ("`0.26` and\n```python\nx = 0.5\n```\n", []),
         ("TensorFlow 2.21 and 2.20, Python 3.11, version 0.8.1", []),
         ("> I measured 0.8712, why?", []),
+        ("They ask for “at most 500 kB, 20 ms”.", []),
         ("In their table it is 71.2 % ([paper](https://example.org/a)).", []),
     ],
 )
@@ -131,6 +132,7 @@ def test_settings_and_complements_work_nothing(nb):
         chapter("It takes 4 times as long.", "y = 4 * x"),
         chapter("It is four times smaller.", printed="0.261"),
         chapter("A quarter of the bytes is left.", printed="26.1 %"),
+        chapter("Do that 2,000 times.", "rounds = 2_000"),
         chapter("It has 1.7 MB.", printed="1727492"),
         chapter("It takes 3 ms.", "seconds = 0.003"),
         chapter("Files of 500 kB.", "limit = 500"),

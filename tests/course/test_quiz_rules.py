@@ -71,6 +71,15 @@ def test_a_numeric_question_is_computed_too():
     assert len(numbers_computed([{**two, "computed": "3 + 1"}])) == 1
 
 
+@pytest.mark.parametrize("formula, good", [("2 / 2**6 * 100", True), ("2 / 2**5 * 100", False)])
+def test_a_range_holds_what_is_computed(formula, good):
+    p = {"question": "p in percent?", "type": "numeric", "computed": formula, "answers": [
+        {"type": "range", "range": [3.05, 3.2], "correct": True, "feedback": "Yes"},
+        {"type": "default", "feedback": "Count."},
+    ]}  # fmt: skip
+    assert (numbers_computed([p]) == []) is good
+
+
 @pytest.mark.parametrize("text, value", [("2**3 - 1", 7), ("-(4 // 3) % 5", 4), ("1.5 * 2", 3), (20, 20)])
 def test_plain_arithmetic(text, value):
     assert computed(text) == value
