@@ -75,9 +75,13 @@ def test_quizzes():
     assert not wrong, "\n".join(wrong)
 
 
+#: Chapters whose last hints were written before `last_hint_leads_there`.  It only gets shorter.
+AWAITING_HINTS = ("00", "01", "02", "03", "04", "04b", "05", "12")
+
+
 def test_last_hints():
     wrong = []
-    for nb in (ALL[path] for path in SOLUTIONS if not waits(ALL[path])):
+    for nb in (ALL[path] for path in SOLUTIONS if ALL[path].number not in AWAITING_HINTS):
         solution = "\n".join(cell.source for cell in nb.code)
         for id, exercise in exercises.of(nb.number).items():
             found = quiz_rules.last_hint_leads_there(exercise.hints[-1], solution)
