@@ -36,7 +36,7 @@ def show(chapter: str) -> None:
     """Show the quiz of chapter "NN": click an answer and read why it is right or wrong."""
     import jupyterquiz
 
-    questions = load(chapter)
+    questions = [{key: question[key] for key in question if key != "computed"} for question in load(chapter)]
     with _fixed_names(chapter):
         jupyterquiz.display_quiz(
             questions,
