@@ -6,6 +6,7 @@ import struct
 import numpy as np
 import pytest
 
+from utils.study.checks import ch12
 from utils.study.exercises import grade
 
 
@@ -103,6 +104,16 @@ WRONG = [
     ("12-3", with_field(beyond=False), "beyond the vtable|is not there"),
     ("12-3", lambda content, table, slot: table + 4 + 4 * slot, "beyond the vtable|is not there|is at byte"),
 ]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_tensors_of_12_1_share_one_buffer_and_have_others_of_equal_size(seed):
+    constants = [t for t in ch12._tensors(np.random.default_rng(seed)) if t.constant]
+    shared = [t for t in constants if t.buffer == 32]
+    assert len(constants) == 8 and len({t.buffer for t in constants}) == 7
+    assert len(shared) == 2 and shared[0].bytes == shared[1].bytes
+    assert sum(len({t.buffer for t in constants if t.bytes == other.bytes}) > 1 for other in constants) >= 2
+    assert {t.subgraph for t in constants} == {0} and not any(t.sparse or t.variable for t in constants)
 
 
 @pytest.mark.parametrize(("id", "answer"), RIGHT)

@@ -38,7 +38,8 @@ def _tensors(rng: np.random.Generator) -> list[Tensor]:
 
     def add(dtype: str, shape: tuple[int, ...], buffer: int) -> None:
         size = (int(np.prod(shape)) * _BITS[dtype] + 7) // 8 if buffer else 0
-        made.append(Tensor(len(made), f"t{len(made)}", shape, shape, dtype, size, None, False, False, 0, buffer))
+        index, plain = len(made), ((), (), 0, False, False)  # without scales, not sparse, no variable
+        made.append(Tensor(index, f"t{index}", shape, shape, dtype, size, *plain, buffer=buffer))
 
     for dtype in rng.permutation(["float32", "int8", "int4", "int32"]):
         add(str(dtype), tuple(int(n) for n in rng.integers(2, 9, 2)), len(made) + 1)
