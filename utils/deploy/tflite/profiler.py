@@ -116,7 +116,7 @@ def draw(profiles: Mapping[str, Sequence[float]], layers: Sequence[str], title: 
                 backing = {"facecolor": "white", "edgecolor": "none", "pad": 1}
                 axes.text(end - time / 2, row, f"{time:.0f}", ha="center", va="center", fontsize=8, bbox=backing)
         axes.text(ends[-1] + longest / 60, row, f"{ends[-1]:.0f} µs", va="center", fontsize=9)
-    axes.set(xlabel="time for one picture [µs]", xlim=(0, 1.15 * longest))
+    axes.set(xlabel="time for one picture [µs]", ylabel="file and what ran between", xlim=(0, 1.18 * longest))
     axes.set_yticks(range(len(profiles)), list(profiles))
     axes.invert_yaxis()
     axes.legend(axes.containers[: len(layers)], layers, ncols=2, fontsize=8, frameon=False, loc="upper center")
