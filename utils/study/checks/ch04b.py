@@ -13,7 +13,7 @@ from utils.study.exercises import exercise, require
     (
         "For each token a layer keeps a key and a value for each of its key-value heads. How many numbers is that?",
         "numbers = 2 · layers · kv_heads · head_dim · tokens. A number has bits / 8 bytes.",
-        "return 2 * layers * kv_heads * head_dim * tokens * bits / 8",
+        "`numbers = 2 * layers * kv_heads * head_dim * tokens`, then `return numbers * bits / 8`.",
     ),
 )
 def cache_bytes(answer, rng: np.random.Generator) -> None:
@@ -42,7 +42,8 @@ def cache_bytes(answer, rng: np.random.Generator) -> None:
     (
         "Dividing a column of x and multiplying the same *row* of the kernel leaves x @ kernel as it is.",
         "s = (absmax of each column of x) ** alpha / (absmax of each row of the kernel) ** (1 - alpha).",
-        "s = np.abs(x).max(0) ** alpha / np.abs(kernel).max(1) ** (1 - alpha); return x / s, kernel * s[:, None]",
+        "`columns = np.abs(x).max(axis=0)`, `rows = np.abs(kernel).max(axis=1)`, "
+        "`s = columns**alpha / rows ** (1 - alpha)`, then `return x / s, kernel * s[:, None]`.",
     ),
 )
 def smooth(answer, rng: np.random.Generator) -> None:
@@ -85,7 +86,8 @@ def smooth(answer, rng: np.random.Generator) -> None:
     (
         "Work with the differences d = after - before, one for each picture: -1, 0 or 1.",
         "The mean of d has the standard error d.std() / sqrt(n). What must lie above -margin?",
-        "d = after.astype(float) - before; low = d.mean() - 1.96 * d.std() / np.sqrt(len(d)); return low > -margin",
+        "`d = after.astype(float) - before`, `error = d.std() / np.sqrt(len(d))`, then "
+        "`return bool(d.mean() - 1.96 * error > -margin)`.",
     ),
 )
 def non_inferior(answer, rng: np.random.Generator) -> None:
