@@ -8,12 +8,11 @@ learned     a range that is fixed, or learnt by PACT's or LSQ's gradient, at the
 depthwise   one scale for a depthwise kernel, as the Toolkit trains it, against one a channel
 statistics  frozen statistics of batch normalization after pruning, old ones and re-estimated ones
 files       4-bit weights and 8-bit activations, which run: accuracy of the files, trained and not trained
-budget      twice the steps, and a falling rate with the sum of a constant one
 
 About 3 minutes each on one quiet thread.  Each seed has a float network, pictures and an order of its own, as in
-`quantization_aware`; "depthwise" has one network, the one that ships, and three orders of pictures, "ranges" that
-network alone.  Each training has 100 steps of 64 pictures where nothing else is said, and the float network, trained
-in the same way, beside it.
+`quantization_aware`; "depthwise" and "statistics" have one network, the one that ships, and three orders of pictures,
+"ranges" that network alone.  Each training has 100 steps of 64 pictures, and the float network, trained in the same
+way, beside it.
 """
 
 from __future__ import annotations
@@ -222,21 +221,21 @@ def measure_depthwise(widths: Sequence[tuple[int, int]] = ((4, 8),), seeds: Sequ
 
 def measure_statistics(seeds: Sequence[int] = SEEDS) -> list[dict]:
     """One row for each treatment of batch normalization in a network with 90 % of its weights pruned at once."""
+    case = Case("residual_cnn")
     found: dict[str, list[float]] = {}
 
     def note(what: str, value: float) -> None:
         found.setdefault(what, []).append(value)
 
-    for case in [Own("residual_cnn", seed) for seed in seeds]:
-        pruned, moved, free, old = (pruning.prune_once(case.model, 0.9) for _ in range(4))
-        note("pruned, not trained", case.lost(pruned))
-        note(
-            "pruned, statistics re-estimated, not trained", case.lost(re_estimated(moved, case.pictures(case.seed)[0]))
-        )
-        note("trained, not frozen", case.fine_tuned(free, keep_zeros=True))
-        note("trained, frozen at the old statistics", case.fine_tuned(old, keep_zeros=True, freeze_statistics=True))
+    for seed in seeds:
+        note("pruned, not trained", case.lost(pruning.prune_once(case.model, 0.9)))
+        again = re_estimated(pruning.prune_once(case.model, 0.9), case.pictures(seed)[0])
+        note("pruned, statistics re-estimated, not trained", case.lost(again))
         note("trained, frozen at re-estimated statistics",
-             case.fine_tuned(moved, keep_zeros=True, freeze_statistics=True))  # fmt: skip
+             case.trained(again, seed, keep_zeros=True, freeze_statistics=True))  # fmt: skip
+        old = pruning.prune_once(case.model, 0.9)
+        note("trained, frozen at the old statistics",
+             case.trained(old, seed, keep_zeros=True, freeze_statistics=True))  # fmt: skip
     return [row({"treatment": what}, {"points lost": values}) for what, values in found.items()]
 
 
@@ -276,26 +275,6 @@ def measure_files(
     return rows
 
 
-#: Other budgets than 100 steps at a rate that falls from 0.001, for the networks of `quantization_aware recovery`.
-BUDGETS = {
-    ("3 bits", "200 steps, falling from 0.001"): {"epochs": 2},
-    ("90 % pruned", "200 steps, falling from 0.001"): {"epochs": 2},
-    ("90 % pruned", "100 steps, falling from 0.002"): {"learning_rate": 2 * RATE},
-}
-
-
-def measure_budget(seeds: Sequence[int] = SEEDS) -> list[dict]:
-    """One row for each damage and budget: points lost by the residual network."""
-    rows, cases = [], [Own("residual_cnn", seed) for seed in seeds]
-    for (damage, budget), how in BUDGETS.items():
-        values = []
-        for case in cases:
-            made = case.quantized(3, "mse") if damage == "3 bits" else pruning.prune_once(case.model, 0.9)
-            values.append(case.fine_tuned(made, keep_zeros=damage != "3 bits", **how))
-        rows.append(row({"damage": damage, "budget": budget}, {"points lost": values}))
-    return rows
-
-
 def re_estimated(model, pictures: np.ndarray, batch: int = 64):
     """`model`, whose moving mean and variance are those of these pictures; no weight is trained."""
     for begin in range(0, len(pictures) - batch + 1, batch):
@@ -318,7 +297,6 @@ PARTS: dict[str, Callable[[], list[dict]]] = {
     "depthwise": measure_depthwise,
     "statistics": measure_statistics,
     "files": measure_files,
-    "budget": measure_budget,
 }
 
 
