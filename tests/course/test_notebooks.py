@@ -76,7 +76,7 @@ def test_quizzes():
 
 
 #: Chapters whose last hints were written before `last_hint_leads_there`.  It only gets shorter.
-AWAITING_HINTS = ()
+AWAITING_HINTS: tuple[str, ...] = ()
 
 
 def test_last_hints():
