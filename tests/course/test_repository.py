@@ -54,6 +54,11 @@ def test_all_names_what_is_public(file):
     assert code_rules.all_is_public(source(file)) == []
 
 
+@pytest.mark.parametrize("file", MODULES)
+def test_what_messages_name_is_there(file):
+    assert code_rules.named_functions_exist(source(file), ROOT) == []
+
+
 @pytest.mark.parametrize("file", TESTS)
 def test_every_test_can_fail(file):
     assert code_rules.tests_assert(source(file), file) == []
