@@ -1,7 +1,8 @@
 """Functions to .tflite files, and what the converter sees on the way, in words.
 
 `utils.optimize.quantization.converter.convert` turns a whole Keras model into a quantized file.  Here is what it
-leaves out: several functions in one file, functions with state, operators of TensorFlow, and MLIR, the language between the two.
+leaves out: several functions in one file, functions with state, operators of TensorFlow, and MLIR, the language
+between the two.
 """
 
 from __future__ import annotations
