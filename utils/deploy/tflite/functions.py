@@ -57,15 +57,6 @@ def convert_functions(
         return Artifact(converter.convert(), "tflite")
 
 
-def conversion_error(functions: Mapping[str, tuple[Callable, Mapping[str, Any]]], owner: Any) -> str:
-    """Why `convert_functions` cannot convert these functions, as a sentence; "" if it can."""
-    try:
-        convert_functions(functions, owner)
-    except ConversionError as error:
-        return str(error)
-    return ""
-
-
 def streaming(cell: Any, features: int) -> Artifact:
     """One step of a recurrent cell as a .tflite file that keeps the state: `TFLiteModel(…).stream()` runs it.
 
