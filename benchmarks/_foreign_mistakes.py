@@ -40,7 +40,7 @@ MISTAKES = (
         "utils/checks.py",
         "rebuild it in float32: utils.optimize.keras_graph.in_float32(model)",
         "rebuild it in float32: utils.optimize.keras_3.in_float32(model)",
-        ("tests/test_checks.py",),
+        ("tests/test_checks.py", "tests/course/test_repository.py"),
     ),
     Mistake(
         "utils/models.py",
