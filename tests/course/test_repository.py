@@ -144,6 +144,7 @@ def test_questions_of_chapters_have_answers(number):
 
 
 def test_readme_counts_the_answered_questions():
+    """README says how many of the fifty questions are answered so far."""
     text = " ".join((ROOT / "README.md").read_text("utf-8").split())
     said = re.search(r"\(interview/questions\.md\); ([\w-]+) are answered so far", text)
     assert said, "README.md says how many of the fifty questions are answered so far"
