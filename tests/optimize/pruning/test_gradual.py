@@ -107,7 +107,7 @@ def test_what_cannot_be_pruned_is_said():
     strange = tf_keras.Sequential(
         [tf_keras.Input((8, 8, 1)), L.Reshape((8, 8)), L.Conv1DTranspose(3, 2, name="up"), L.Flatten(), L.Dense(2)]
     )
-    with pytest.raises(ValueError, match="no rule for layer 'up' \\(Conv1DTranspose\\).*only="):
+    with pytest.raises(ValueError, match=r"no rule for layer 'up' \(Conv1DTranspose\).*only="):
         gradual.prune_while_training(strange, (X, Y), 0.5)
     with pytest.raises(ValueError, match="NaN or infinite"):
         model = sequential()

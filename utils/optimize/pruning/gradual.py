@@ -153,7 +153,8 @@ def _wrapped(layer: tf_keras.layers.Layer, plan: object) -> tf_keras.layers.Laye
     except ValueError as error:
         raise ValueError(
             f"the Toolkit has no rule for layer {layer.name!r} ({type(layer).__name__}): leave it out with only=[…], "
-            "make its class a PrunableLayer, or prune it with magnitude.prune_once and recovery.recover(keep_zeros=True)"
+            "make its class a PrunableLayer, or prune it with magnitude.prune_once and recovery.recover(…, "
+            "keep_zeros=True)"
         ) from error
 
 

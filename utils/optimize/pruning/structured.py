@@ -205,7 +205,7 @@ class _Channels:
         if not flat or not _channels_last(layer):
             return None
         first = flat[0]
-        if type(layer) in _MAKERS and _elementwise(layer) and getattr(layer, "groups", 1) == 1:
+        if type(layer) in _MAKERS and getattr(layer, "groups", 1) == 1:
             return self._made(layer, first)
         if type(layer) in _DEPTHWISE and _elementwise(layer):
             self._reads(layer, first)
@@ -226,7 +226,8 @@ class _Channels:
         self._reads(layer, labels)
         if layer.name not in self.goes_out:
             self._makers.append(layer)
-            self._noted(layer, self._new(getattr(layer, _MAKERS[type(layer)])))
+            all_needed = not _elementwise(layer)  # softmax divides by a sum over all of them
+            self._noted(layer, self._new(getattr(layer, _MAKERS[type(layer)]), fixed=all_needed))
         return _Labels(self.goes_out[layer.name])
 
     def _passed(self, layer: tf_keras.layers.Layer, labels: _Labels) -> _Labels:
