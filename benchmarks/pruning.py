@@ -200,10 +200,11 @@ def measure_tickets(target: float = 0.9, steps: int = 400, seeds: Sequence[int] 
         for what, model in chosen.items():
             tune(model, dataset, seed, steps)
             note(what, model)
-    return [
-        row({"mask": what, "zeros %": 0 if what == "dense" else round(100 * target)}, {"accuracy %": values})
-        for what, values in found.items()
-    ]
+    rows = []
+    for what, values in found.items():
+        zeros = 0 if what == "dense" else round(100 * target)
+        rows.append(row({"mask": what, "zeros %": zeros}, {"accuracy %": values}))
+    return rows
 
 
 def _kernels(model) -> list:
@@ -229,7 +230,7 @@ def measure_structured(
             rng = np.random.default_rng(0)
             found: dict[str, list[float]] = {}
             for seed in seeds:
-                drawn = structured.remove_channels(case.model, share, score=lambda values: float(rng.random()))
+                drawn = structured.remove_channels(case.model, share, score=drawn_from(rng))
                 fresh = reset(small, seed)
                 single = magnitude.prune_once(case.model, 1 - size)
                 for way, model in {
@@ -249,6 +250,11 @@ def measure_structured(
             }
             rows.append(row(where, found))
     return rows
+
+
+def drawn_from(rng: np.random.Generator) -> Callable[[np.ndarray], float]:
+    """A score that knows nothing of the weights: the control of a criterion."""
+    return lambda values: float(rng.random())
 
 
 def reset(model, seed: int):
