@@ -1,26 +1,39 @@
-"""PLACEHOLDER 06: what the tests of the benchmark show, in one line."""
+"""benchmarks/pruning.py: rows follow from their seeds, and the ways that it compares do what they say."""
 
+import numpy as np
 import pytest
+import tf_keras
 
-from benchmarks import pruning
+from benchmarks import pruning as bench
+from benchmarks import quantization_aware
 from utils import recorded
+from utils.optimize.pruning import magnitude
 
 
-def test_rows_are_what_is_measured():
-    assert [row["levels"] for row in pruning.measured()] == [256, 16]  # PLACEHOLDER 06
+@pytest.mark.parametrize("part", bench.PARTS)
+def test_the_words_of_a_table_are_those_of_its_seeds(part):
+    for row in recorded.load(f"pruning_{part}").rows:
+        for column, seeds in row["seeds"].items():
+            assert row[column] == quantization_aware.text(seeds) and len(seeds) == len(bench.SEEDS)
 
 
-def test_what_is_measured_is_stored(tmp_path, monkeypatch):
-    monkeypatch.setattr(recorded, "RESULTS", tmp_path)
-    assert pruning.main([]) == 0
-    assert recorded.load(pruning.NAME).rows == pruning.measured()
+def test_rounds_end_at_their_target_and_grow():
+    for target, rounds in bench.ROUNDS.items():
+        assert rounds[-1] == target and list(rounds) == sorted(rounds)
 
 
-def test_a_read_only_clone_is_noticed_before_measuring(monkeypatch):
-    def read_only(folder):
-        raise OSError(30, "this file system is read-only", str(folder))
+def test_a_mask_is_put_on_other_weights():
+    model = tf_keras.Sequential([tf_keras.Input((4,)), tf_keras.layers.Dense(3), tf_keras.layers.Dense(2)])
+    masks = [np.eye(4, 3), np.ones((3, 2))]
+    made = bench._masked(model, masks)
+    np.testing.assert_array_equal(made.layers[0].kernel, model.layers[0].kernel * masks[0])
+    np.testing.assert_array_equal(made.layers[1].kernel, model.layers[1].kernel)
+    assert magnitude.sparsity(model) == 0  # the model itself stays
 
-    monkeypatch.setattr(recorded.files, "check_writable", read_only)
-    monkeypatch.setattr(pruning, "measured", lambda: pytest.fail("it measured"))
-    with pytest.raises(OSError, match="read-only"):
-        pruning.main([])
+
+def test_new_first_weights_keep_the_architecture():
+    model = tf_keras.Sequential([tf_keras.Input((4,)), tf_keras.layers.Dense(3)])
+    made, again, other = (bench.reset(model, seed) for seed in (1, 1, 2))
+    assert made.to_json() == model.to_json()
+    np.testing.assert_array_equal(made.layers[0].kernel, again.layers[0].kernel)
+    assert not np.array_equal(made.layers[0].kernel, other.layers[0].kernel)

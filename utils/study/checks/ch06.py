@@ -12,7 +12,7 @@ from utils.study.exercises import exercise, require
     "the mask of magnitude pruning, exact to one weight",
     (
         "Which order decides: that of the values or that of their absolute values? And how many go?",
-        "Sort the positions with np.argsort(np.abs(weights), axis=None, kind='stable'); the first round(sparsity · n) go.",
+        "Sort positions with np.argsort(np.abs(weights), axis=None, kind='stable'); the first round(sparsity · n) go.",
         "`mask = np.ones(weights.size); order = np.argsort(np.abs(weights), axis=None, kind='stable'); "
         "mask[order[: round(sparsity * weights.size)]] = 0; return mask.reshape(weights.shape)`",
     ),
@@ -46,8 +46,8 @@ def mask(answer, rng: np.random.Generator) -> None:
         )  # fmt: skip
         require(
             zeros == wanted,
-            f"{wanted} of {weights.size} weights go at a sparsity of {sparsity}; your mask has {zeros} zeros. A threshold "
-            "alone removes too many or too few where magnitudes are equal: count positions",
+            f"{wanted} of {weights.size} weights go at a sparsity of {sparsity}; your mask has {zeros} zeros. A"
+            " threshold alone removes too many or too few where magnitudes are equal: count positions",
         )
         require(
             not zeros or zeros == weights.size or size[~made].max() <= size[made].min(),
@@ -60,7 +60,7 @@ def mask(answer, rng: np.random.Generator) -> None:
     "how many bytes sparse weights take, and from when on that pays",
     (
         "How many weights are not zero? Each of them is stored with its place.",
-        "Eight bits are a byte. It pays where (1 − s) · (value + index bits) is less than the value bits of a dense weight.",
+        "Eight bits are a byte. It pays where (1 − s) · (value + index bits) is less than the value bits.",
         "`return n * (1 - sparsity) * (value_bits + index_bits) / 8, index_bits / (value_bits + index_bits)`",
     ),
 )
@@ -74,10 +74,7 @@ def sparse_bytes(answer, rng: np.random.Generator) -> None:
         got, limit = float(made[0]), float(made[1])
         stay = n * (1 - sparsity)
         for wrong, message in (
-            (
-                n * sparsity * (value + index) / 8,
-                "you stored the zeros: what is stored are the 1 − sparsity that are not",
-            ),
+            (n * sparsity * (value + index) / 8, "you stored the zeros: what is stored is the rest, 1 − sparsity"),
             (stay * value / 8, "you forgot the places: a value alone does not say where it belongs"),
             (stay * (value + index), "that is the number of bits; eight are a byte"),
             ((stay * value + n * index) / 8, "zeros need no place: only what is stored has one"),
@@ -92,10 +89,7 @@ def sparse_bytes(answer, rng: np.random.Generator) -> None:
             not np.isclose(limit, 1 - right) or np.isclose(right, 0.5),
             "that is the fraction that may stay; the sparsity is 1 minus that",
         )
-        require(
-            not np.isclose(limit, 0.5) or np.isclose(right, 0.5),
-            "half is right only where index and value have as many bits",
-        )
+        require(not np.isclose(limit, 0.5) or np.isclose(right, 0.5), "half is right only where both have as many bits")
         require(
             np.isclose(limit, right),
             f"(1 − s) · {value + index} bits are fewer than {value} from s = {right:.3f} on, not from {limit:.3f}",
@@ -149,7 +143,7 @@ def removal(answer, rng: np.random.Generator) -> None:
         require(_same(added, bias[keep]), "the bias keeps the numbers of `keep`")
         require(
             len(affine) == 4 and all(part.shape == (len(keep),) for part in affine),
-            "normalization has four arrays, each with one number a channel: gamma, beta, mean, variance. Cut all of them",
+            "normalization has four arrays, each with one number a channel: gamma, beta, mean, variance. Cut all",
         )
         require(all(map(_same, affine, [a[keep] for a in normalization])), "normalization keeps the numbers of `keep`")
 
