@@ -194,6 +194,7 @@ def measure_tickets(target: float = 0.9, steps: int = 400, seeds: Sequence[int] 
             "the same mask, other first weights": _masked(models.lenet_300_100(seed=seed + 100), masks),
             "random mask, first weights": random,
             "SNIP at the start": snip,
+            "SNIP, shuffled in each layer": _masked(first, _shuffled(snip, seed)),
             "magnitude at the start": magnitude.prune_once(first, target),
             "trained, pruned, trained again": after,
         }
@@ -209,6 +210,12 @@ def measure_tickets(target: float = 0.9, steps: int = 400, seeds: Sequence[int] 
 
 def _kernels(model) -> list:
     return [model.weights[i] for i in magnitude.prunable(model)]
+
+
+def _shuffled(model, seed: int) -> list[np.ndarray]:
+    """Masks with as many ones in each array as `model` has weights, in other places (Frankle et al. 2021)."""
+    rng = np.random.default_rng(seed)
+    return [rng.permutation((w.numpy() != 0).ravel()).reshape(w.shape) for w in _kernels(model)]
 
 
 def _masked(model, masks: Sequence[np.ndarray]):

@@ -37,3 +37,12 @@ def test_new_first_weights_keep_the_architecture():
     assert made.to_json() == model.to_json()
     np.testing.assert_array_equal(made.layers[0].kernel, again.layers[0].kernel)
     assert not np.array_equal(made.layers[0].kernel, other.layers[0].kernel)
+
+
+def test_shuffling_keeps_the_number_of_each_array_and_moves_the_places():
+    model = tf_keras.Sequential([tf_keras.Input((40,)), tf_keras.layers.Dense(30), tf_keras.layers.Dense(20)])
+    pruned = magnitude.prune_once(model, 0.9, scope="model")
+    kernels = [layer.kernel.numpy() for layer in pruned.layers]
+    masks = bench._shuffled(pruned, 0)
+    assert [mask.sum() for mask in masks] == [np.count_nonzero(kernel) for kernel in kernels]
+    assert not np.array_equal(masks[0], kernels[0] != 0)
