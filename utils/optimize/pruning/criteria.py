@@ -44,8 +44,8 @@ def random_scores(model: tf_keras.Model, seed: int = SEED) -> list[np.ndarray]:
 def gradient_scores(model: tf_keras.Model, x: np.ndarray, y: np.ndarray, *, batch_size: int = 500) -> list[np.ndarray]:
     """|w · dL/dw|, L the mean cross-entropy over all of `x`: by how much the loss moves, to first order, if w goes.
 
-    On an untrained model this is SNIP, Lee et al. 2019, arXiv 1810.02340 (up to a factor); on a trained one the
-    gradients are small, and so is what the score knows (Molchanov et al. 2019, arXiv 1906.10771, square it).
+    On an untrained model this is SNIP, Lee et al. 2019, arXiv 1810.02340 (up to a factor); on a trained one it is the
+    first-order Taylor score of Molchanov et al. 2019, arXiv 1906.10771, of single weights.
 
     Args:
         model: a classifier of logits or probabilities.  x, y: its inputs (n, …) and labels (n,).
