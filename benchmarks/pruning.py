@@ -39,7 +39,9 @@ BATCH = 64
 RATE = 1e-3
 LEVELS = (0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 #: Shares of zeros after each round of the iterative ways.
-ROUNDS = {0.95: (0.7, 0.88, 0.95), 0.98: (0.8, 0.94, 0.98)}
+ROUNDS = {0.9: (0.6, 0.8, 0.9), 0.95: (0.7, 0.88, 0.95)}
+#: Of `ways`: heavily pruned networks want a larger rate than dense ones (data/results/quantization_aware_recovery.json).
+RATE_OF_WAYS = 1e-2
 COMMAND = "python course.py bench pruning"
 
 
@@ -107,8 +109,18 @@ def iterative(case: Case, rounds: Sequence[float], seed: int, steps: int, rewind
         if rewind:
             kept = {i: model.weights[i].numpy() != 0 for i in magnitude.prunable(model)}
             model.set_weights([first[i] * kept[i] if i in kept else first[i] for i in first])
-        tune(model, case.data, seed, steps // len(rounds))
+        tune(model, case.data, seed, steps // len(rounds), RATE_OF_WAYS)
     return model
+
+
+def gradually(case: Case, target: float, seed: int, steps: int):
+    """The Toolkit's schedule, whose masks grow in the first half of the steps; the other half serves to adapt."""
+    x, y = sample(case.data, seed)
+    epochs = -(-steps * BATCH // len(x))
+    count = steps * BATCH // epochs
+    plan = gradual.schedule(target, steps, end=steps // 2)
+    settings = {"batch_size": BATCH, "learning_rate": RATE_OF_WAYS, "seed": seed}
+    return gradual.prune_while_training(case.model, (x[:count], y[:count]), plan, epochs, **settings)
 
 
 def measure_ways(
@@ -120,14 +132,9 @@ def measure_ways(
         for target in targets:
             found: dict[str, list[float]] = {}
             for seed in seeds:
-                x, y = sample(case.data, seed)
                 one = magnitude.prune_once(case.model, target)
-                tune(one, case.data, seed, steps)
-                epochs = -(-steps * BATCH // len(x))
-                count = steps * BATCH // epochs
-                slow = gradual.prune_while_training(
-                    case.model, (x[:count], y[:count]), target, epochs, batch_size=BATCH, learning_rate=RATE, seed=seed
-                )
+                tune(one, case.data, seed, steps, RATE_OF_WAYS)
+                slow = gradually(case, target, seed, steps)
                 made = {
                     "one-shot": one,
                     "gradual": slow,
