@@ -40,7 +40,7 @@ RATE = 1e-3
 LEVELS = (0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 #: Shares of zeros after each round of the iterative ways.
 ROUNDS = {0.9: (0.6, 0.8, 0.9), 0.95: (0.7, 0.88, 0.95)}
-#: Of `ways`: heavily pruned networks want a larger rate than dense ones (data/results/quantization_aware_recovery.json).
+#: Of `ways`: pruned networks want a larger rate than dense ones (data/results/quantization_aware_recovery.json).
 RATE_OF_WAYS = 1e-2
 COMMAND = "python course.py bench pruning"
 
