@@ -61,7 +61,7 @@ def mask(answer, rng: np.random.Generator) -> None:
     (
         "How many weights are not zero? Each of them is stored with its place.",
         "Eight bits are a byte. It pays where (1 − s) · (value + index bits) is less than the value bits.",
-        "`return n * (1 - sparsity) * (value_bits + index_bits) / 8, index_bits / (value_bits + index_bits)`",
+        "`both = value_bits + index_bits; return n * (1 - sparsity) * both / 8, index_bits / both`",
     ),
 )
 def sparse_bytes(answer, rng: np.random.Generator) -> None:
@@ -103,7 +103,8 @@ def sparse_bytes(answer, rng: np.random.Generator) -> None:
         "A channel is made along one axis of the first kernel and read along another axis of the second.",
         "The first kernel is (h, w, in, mid): cut its last axis; the second is (h, w, mid, out): cut axis 2. Bias and "
         "normalization have one number a channel.",
-        "`return first[..., keep], bias[keep], [array[keep] for array in normalization], second[:, :, keep]`",
+        "`kept = [array[keep] for array in normalization]; "
+        "return first[..., keep], bias[keep], kept, second[:, :, keep]`",
     ),
 )
 def removal(answer, rng: np.random.Generator) -> None:

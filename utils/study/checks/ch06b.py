@@ -13,7 +13,8 @@ from utils.study.exercises import exercise, require
     (
         "Which of the two wants the gradient of the mean loss, and which one the gradients of the examples?",
         "Mean first, then times the weight; and squares first, then their mean.",
-        "`return np.abs(weights * gradients.mean(axis=0)), weights**2 * (gradients**2).mean(axis=0) / 2`",
+        "`fisher = weights**2 * (gradients**2).mean(axis=0) / 2; "
+        "return np.abs(weights * gradients.mean(axis=0)), fisher`",
     ),
 )
 def scores(answer, rng: np.random.Generator) -> None:
@@ -90,7 +91,7 @@ def step(answer, rng: np.random.Generator) -> None:
         "Whose magnitudes decide, and whose numbers come back?",
         "Join all trained arrays, sort positions by absolute value, take the first round(sparsity · n), cut again.",
         "`flat = np.concatenate([np.ravel(a) for a in trained]); keep = np.ones(flat.size); "
-        'keep[np.argsort(np.abs(flat), kind="stable")[: round(sparsity * flat.size)]] = 0; '
+        'order = np.argsort(np.abs(flat), kind="stable"); keep[order[: round(sparsity * flat.size)]] = 0; '
         "ends = np.cumsum([a.size for a in trained])[:-1]; "
         "return [f * k.reshape(f.shape) for f, k in zip(first, np.split(keep, ends))]`",
     ),
