@@ -104,7 +104,7 @@ def tuned(model, dataset, seed: int, steps: int, rate: float, pictures: int = ST
 
 
 def measure_levels(
-    networks: Sequence[str] = ("lenet5",), levels: Sequence[float] = LEVELS, seeds: Sequence[int] = SEEDS
+    networks: Sequence[str] = ("mlp",), levels: Sequence[float] = LEVELS, seeds: Sequence[int] = SEEDS
 ) -> list[dict]:
     """One row for each network and share of zeros; with 0 it is the dense network, trained for as long."""
     rows = []
@@ -190,7 +190,7 @@ def scored(case: Case, seed: int) -> dict[str, tuple[list[np.ndarray], str]]:
     }
 
 
-def measure_criteria(networks: Sequence[str] = ("lenet5",), target: float = 0.9, seeds=SEEDS) -> list[dict]:
+def measure_criteria(networks: Sequence[str] = ("mlp",), target: float = 0.9, seeds=SEEDS) -> list[dict]:
     """One row for each network and criterion: points lost without training and after 100 steps."""
     rows = []
     for case in map(Case, networks):
