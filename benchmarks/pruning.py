@@ -38,7 +38,6 @@ from utils.optimize.quantization.converter import convert
 SEEDS = (0, 1, 2)
 STEPS = 100
 BATCH = 64
-RATE = 1e-3
 #: From which each way of a comparison takes the better one.
 RATES = (1e-3, 1e-2)
 LEVELS = (0, 0.5, 0.8, 0.9, 0.95, 0.99)
@@ -111,9 +110,13 @@ def measure_levels(
     for case in map(Case, networks):
         for level in levels:
             pruned = magnitude.prune_once(case.model, level)
-            trained = [case.lost(tuned(pruned, case.data, seed, STEPS, RATE)) for seed in seeds]
-            columns = {"pruned": [case.lost(pruned)], "trained": trained}
-            rows.append(row({"network": case.name, "zeros %": round(100 * level)}, columns))
+            trained, rate = best(
+                lambda seed, rate, pruned=pruned, case=case: tuned(pruned, case.data, seed, STEPS, rate),
+                case.data,
+                seeds,
+            )
+            columns = {"pruned": [case.lost(pruned)], "trained": [case.lost(model) for model in trained]}
+            rows.append(row({"network": case.name, "zeros %": round(100 * level)}, columns, {"trained": rate}))
     return rows
 
 
