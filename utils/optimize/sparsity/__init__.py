@@ -1,1 +1,1 @@
-"""PLACEHOLDER 07: what the modules of this folder have in common."""
+"""Sparsity: patterns of zeros, what storing them costs, and where a file's kernels skip them."""
