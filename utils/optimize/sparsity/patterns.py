@@ -51,8 +51,9 @@ def blocks(values: np.ndarray, share: float, size: tuple[int, int] = (4, 1)) -> 
     if matrix.ndim != 2:
         raise ValueError(f"values have the shape {matrix.shape}; blocks are made in a matrix, such as a Dense kernel")
     high, wide = (_whole(number, "a side of a block", 1) for number in size)
-    padded = np.pad(np.abs(matrix).astype(np.float64), [(0, -n % k) for n, k in zip(matrix.shape, (high, wide))])
-    there = np.pad(np.ones(matrix.shape), [(0, -n % k) for n, k in zip(matrix.shape, (high, wide))])
+    missing = [(0, -matrix.shape[0] % high), (0, -matrix.shape[1] % wide)]
+    padded = np.pad(np.abs(matrix).astype(np.float64), missing)
+    there = np.pad(np.ones(matrix.shape), missing)
     means = _block_sums(padded, high, wide) / _block_sums(there, high, wide)
     keep = np.repeat(np.repeat(single(means, share), high, axis=0), wide, axis=1)
     return keep[: matrix.shape[0], : matrix.shape[1]]

@@ -1,7 +1,7 @@
 """What storing a sparse matrix costs, in bits, and what a product with it does.
 
 A matrix in compressed sparse rows (CSR) is three lists: the values that are not zero, row by row; the column of each;
-and where each row begins (Tinney and Walker 1967; Saad, Iterative Methods for Sparse Linear Systems, 2003, section 3.4).
+and where each row begins (Saad, Iterative Methods for Sparse Linear Systems, 2003, section 3.4).
 """
 
 from __future__ import annotations
