@@ -1,19 +1,70 @@
-"""PLACEHOLDER 07: what the tests of the benchmark show, in one line."""
+"""Small versions of what chapter 07 records: the layers, the variants, and how a run is read."""
 
+import json
+import subprocess
+
+import numpy as np
 import pytest
 
-from benchmarks import sparsity
+from benchmarks import _sparsity_run, sparsity
 from utils import recorded
 
 
-def test_rows_are_what_is_measured():
-    assert [row["levels"] for row in sparsity.measured()] == [256, 16]  # PLACEHOLDER 07
+def test_rows_of_one_small_layer():
+    rows = sparsity.measured_kernels(shares=(0.9,), batches=(1,), units=64, rounds=3)
+    skips = {row["pattern"]: row["skips"] for row in rows}
+    assert skips == {
+        "float32 single": False,
+        "float32 (1, 4)": False,
+        "float32 (4, 1)": True,
+        "int8 (16, 1)": True,
+    }
+    assert all(row["µs"] > 0 and row["ratio low"] <= row["ratio"] <= row["ratio high"] for row in rows)
 
 
-def test_what_is_measured_is_stored(tmp_path, monkeypatch):
-    monkeypatch.setattr(recorded, "RESULTS", tmp_path)
-    assert sparsity.main([]) == 0
-    assert recorded.load(sparsity.NAME).rows == sparsity.measured()
+def test_the_network_has_the_zeros_it_is_asked_for():
+    model = sparsity.network(size=16, width=8, share=0.6)
+    for layer in model.layers:
+        if getattr(layer, "kernel_size", None) == (1, 1):
+            kernel = layer.kernel.numpy()
+            assert np.count_nonzero(kernel == 0) == round(0.6 * kernel.size)
+
+
+def test_a_pair_of_files_is_compared():
+    model = sparsity.network(size=16, width=8)
+    files = {side: sparsity.convert(model, sparse=side == "sparse") for side in _sparsity_run.SIDES}
+    found = _sparsity_run.pair(files, 3)
+    assert found["difference"] < 1e-5
+    assert {len(seconds) for seconds in found["seconds"].values()} == {3}
+
+
+def test_a_run_that_fails_says_what_it_said(monkeypatch):
+    failed = subprocess.CompletedProcess([], 1, "", "no such processor")
+    monkeypatch.setattr(sparsity.subprocess, "run", lambda *a, **k: failed)
+    with pytest.raises(RuntimeError, match="no such processor"):
+        sparsity._run("folder", ["qemu-x86_64"], 2)
+
+
+def test_without_an_emulator_only_this_processor(monkeypatch, capsys):
+    part = {"seconds": {"plain": [2.0], "sparse": [1.0]}, "difference": 0.0}
+    answer = json.dumps({name: part for name in sparsity.VARIANTS})
+    monkeypatch.setattr(sparsity.shutil, "which", lambda name: None)
+    monkeypatch.setattr(sparsity, "network", lambda **changes: None)
+    monkeypatch.setattr(sparsity, "convert", lambda model, sparse: b"")
+    monkeypatch.setattr(
+        sparsity.subprocess, "run", lambda *a, **k: subprocess.CompletedProcess([], 0, f"INFO\n{answer}\n", "")
+    )
+    rows = sparsity.measured_xnnpack()
+    assert [row["network"] for row in rows] == list(sparsity.VARIANTS)
+    assert {row["processor"] for row in rows} == {recorded.processor()}
+    assert all(row["ratio"] == 0.5 and not row["differ"] for row in rows)
+    assert "apt install qemu-user" in capsys.readouterr().out
+
+
+def test_blocks_of_the_layer_are_whole():
+    kernel = sparsity.layer(1, 0.5, (4, 1), units=16).layers[-1].kernel.numpy()
+    whole = (kernel.reshape(4, 4, 16) != 0).sum(axis=1)
+    assert set(np.unique(whole)) == {0, 4}
 
 
 def test_a_read_only_clone_is_noticed_before_measuring(monkeypatch):
@@ -21,6 +72,5 @@ def test_a_read_only_clone_is_noticed_before_measuring(monkeypatch):
         raise OSError(30, "this file system is read-only", str(folder))
 
     monkeypatch.setattr(recorded.files, "check_writable", read_only)
-    monkeypatch.setattr(sparsity, "measured", lambda: pytest.fail("it measured"))
     with pytest.raises(OSError, match="read-only"):
-        sparsity.main([])
+        sparsity.main(["--only", "kernels"])
