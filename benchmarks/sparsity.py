@@ -217,9 +217,7 @@ def measured_patterns(seeds: tuple[int, ...] = SEEDS, limit: int | None = None) 
             if settings:
                 model = sparsity.prune_low_magnitude(model, **settings)
             callbacks = [sparsity.UpdatePruningStep()] if settings else []
-            training.fit(
-                model, x, y, epochs=1, batch_size=64, learning_rate=1e-3, seed=seed, callbacks=callbacks
-            )
+            training.fit(model, (x, y), 1, batch_size=64, seed=seed, callbacks=callbacks)
             plain = sparsity.strip_pruning(model) if settings else model
             right[kind].append(training.share_correct(plain, dataset.x_test, dataset.y_test))
     lost = {kind: 100 * (np.array(right["control"]) - np.array(right[kind])) for kind in kinds if kind != "control"}
