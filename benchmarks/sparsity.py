@@ -35,8 +35,7 @@ from benchmarks._command import start
 from utils import data, recorded, training
 from utils.artifact import Artifact
 from utils.measure import timing
-from utils.optimize.sparsity import patterns, stored
-from utils.quiet import quiet
+from utils.optimize.sparsity import samples, stored
 
 COMMAND = "python course.py bench sparsity"
 UNITS = 1024
@@ -46,21 +45,6 @@ ROUNDS = 150
 SEEDS = (0, 1, 2, 3, 4)
 EMULATED = ("Haswell", "Nehalem")  # with AVX2, and the last Intel generation without AVX
 
-#: What each variant changes in `network`; one thing each.
-VARIANTS: dict[str, dict[str, Any]] = {
-    "all conditions": {},
-    "depthwise with same padding": {"depthwise_padding": "same"},
-    "relu6": {"activation": "relu6"},
-    "swish": {"activation": "swish"},
-    "70 % zeros": {"share": 0.7},
-    "60 % zeros": {"share": 0.6},
-    "first layer with same padding": {"first_padding": "same"},
-    "first layer on one channel": {"channels": 1},
-    "first layer of stride 1": {"first_stride": 1, "size": 32},
-    "first layer 5×5": {"first_kernel": 5},
-    "a 1×1 of stride 2": {"last_stride": 2},
-    "max pooling between": {"pooled": True},
-}
 NOTES = {
     "sparsity_kernels": (
         "one dense layer, 1,024 inputs and outputs, one thread; pattern: single weights, or blocks (inputs, outputs) of "
@@ -80,70 +64,6 @@ NOTES = {
 }
 
 
-# ---------------------------------------------------------------- files
-
-
-def network(
-    *,
-    size: int = 64,
-    channels: int = 3,
-    first_kernel: int = 3,
-    first_stride: int = 2,
-    first_padding: str = "valid",
-    depthwise_padding: str = "valid",
-    activation: str = "relu",
-    last_stride: int = 1,
-    pooled: bool = False,
-    share: float = 0.9,
-    width: int = 96,
-    seed: int = 0,
-) -> Any:
-    """A network of 1×1 and depthwise convolutions whose defaults meet all of XNNPACK's conditions; untrained."""
-    import tf_keras
-    from tf_keras import layers
-
-    tf_keras.utils.set_random_seed(seed)
-    image = tf_keras.Input((size, size, channels), 1)
-    h = image if first_padding == "same" else layers.ZeroPadding2D(first_kernel // 2)(image)
-    h = layers.Conv2D(32, first_kernel, first_stride, first_padding, activation="relu")(h)
-    for number in range(3):
-        last = number == 2
-        h = layers.Conv2D(width, 1, last_stride if last else 1, activation=activation)(h)
-        if pooled and number == 1:
-            h = layers.MaxPool2D(3, 1, "same")(h)
-        h = h if depthwise_padding == "same" else layers.ZeroPadding2D(1)(h)
-        h = layers.DepthwiseConv2D(3, 1, depthwise_padding, activation=activation)(h)
-    h = layers.GlobalAveragePooling2D()(layers.Conv2D(width, 1, activation=activation)(h))
-    model = tf_keras.Model(image, layers.Dense(10)(h))
-    points = [layer.name for layer in model.layers if type(layer) is layers.Conv2D and layer.kernel_size == (1, 1)]
-    return patterns.prune(model, lambda values, axis: patterns.single(values, share), only=points)
-
-
-def convert(model: Any, *, sparse: bool, samples: np.ndarray | None = None) -> bytes:
-    """A .tflite file, its zeros stored or left out; with samples in int8, with float inputs and outputs."""
-    import tensorflow as tf
-
-    converter = tf.lite.TFLiteConverter.from_keras_model(model)
-    converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY] if sparse else []
-    if samples is not None:
-        converter.optimizations = [tf.lite.Optimize.DEFAULT, *converter.optimizations]
-        converter.representative_dataset = lambda: ([sample[None]] for sample in samples)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    with quiet():
-        return converter.convert()
-
-
-def layer(batch: int, share: float = 0.0, size: tuple[int, int] | None = None, units: int = UNITS) -> Any:
-    """One dense layer with single zeros, or with blocks of them."""
-    import tf_keras
-
-    tf_keras.utils.set_random_seed(0)
-    model = tf_keras.Sequential([tf_keras.Input((units,), batch), tf_keras.layers.Dense(units)])
-    if size is None:
-        return patterns.prune(model, lambda values, axis: patterns.single(values, share))
-    return patterns.prune(model, lambda values, axis: patterns.blocks(values, share, size))
-
-
 # ---------------------------------------------------------------- records
 
 
@@ -151,26 +71,27 @@ def measured_kernels(
     shares: tuple[float, ...] = SHARES, batches: tuple[int, ...] = BATCHES, units: int = UNITS, rounds: int = ROUNDS
 ) -> list[dict[str, Any]]:
     """Time of one dense layer for each pattern, share and batch, beside the layer without zeros."""
-    samples = np.random.default_rng(0).random((20, units), np.float32)
+    calibration = np.random.default_rng(0).random((20, units), np.float32)
     kinds = {
         "float32 single": (None, None),
         "float32 (1, 4)": ((1, 4), None),
         "float32 (4, 1)": ((4, 1), None),
-        "int8 (16, 1)": ((16, 1), samples),
+        "int8 (16, 1)": ((16, 1), calibration),
     }
     rows = []
     for batch in batches:
         example = np.random.default_rng(1).random((batch, units), np.float32)
         files = {
-            "float32 dense": convert(layer(batch, units=units), sparse=False),
-            "int8 dense": convert(layer(batch, units=units), sparse=False, samples=samples if batch == 1 else None),
+            "float32 dense": samples.convert(samples.layer(batch, units=units), sparse=False),
         }
-        for kind, (size, calibration) in kinds.items():
-            if calibration is not None and batch != 1:
-                continue  # its sparse kernel is asked with a batch of one only
+        if batch == 1:  # calibrated with one example at a time
+            files["int8 dense"] = samples.convert(samples.layer(1, units=units), sparse=False, calibration=calibration)
+        for kind, (size, examples) in kinds.items():
+            if examples is not None and batch != 1:
+                continue
             for share in shares:
-                model = layer(batch, share, size, units)
-                files[f"{kind} {share}"] = convert(model, sparse=True, samples=calibration)
+                model = samples.layer(batch, share, size, units)
+                files[f"{kind} {share}"] = samples.convert(model, sparse=True, calibration=examples)
         sides = {name: (Artifact(content, "tflite"), example) for name, content in files.items()}
         times = timing.latency(sides, rounds=rounds, seed=0)
         for kind in kinds:
@@ -236,10 +157,12 @@ def measured_patterns(seeds: tuple[int, ...] = SEEDS, limit: int | None = None) 
 def measured_xnnpack(rounds: int = 40, emulated: tuple[str, ...] = EMULATED) -> list[dict[str, Any]]:
     """Each variant of the network, on this processor and on emulated ones."""
     with tempfile.TemporaryDirectory() as folder:
-        for name, changes in VARIANTS.items():
-            model = network(**changes)
+        for name, changes in samples.VARIANTS.items():
+            model = samples.network(**changes)
             for side in _sparsity_run.SIDES:
-                Path(folder, f"{name}.{side}.tflite").write_bytes(convert(model, sparse=side == "sparse"))
+                Path(folder, f"{name}.{side}.tflite").write_bytes(
+                    samples.convert(model, sparse=side == "sparse")
+                )
         places = {recorded.processor(): ([], rounds)}
         if shutil.which("qemu-x86_64"):
             places |= {f"emulated {cpu}": (["qemu-x86_64", "-cpu", cpu], 7) for cpu in emulated}
@@ -254,7 +177,7 @@ def measured_xnnpack(rounds: int = 40, emulated: tuple[str, ...] = EMULATED) -> 
             "differ": part["difference"] > 0,
         }
         for place, parts in found.items()
-        for name, part in ((name, parts[name]) for name in VARIANTS)
+        for name, part in ((name, parts[name]) for name in samples.VARIANTS)
     ]
 
 

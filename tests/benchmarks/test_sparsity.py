@@ -3,11 +3,11 @@
 import json
 import subprocess
 
-import numpy as np
 import pytest
 
 from benchmarks import _sparsity_run, sparsity
 from utils import recorded
+from utils.optimize.sparsity import samples
 
 
 def test_rows_of_one_small_layer():
@@ -22,17 +22,9 @@ def test_rows_of_one_small_layer():
     assert all(row["µs"] > 0 and row["ratio low"] <= row["ratio"] <= row["ratio high"] for row in rows)
 
 
-def test_the_network_has_the_zeros_it_is_asked_for():
-    model = sparsity.network(size=16, width=8, share=0.6)
-    for layer in model.layers:
-        if getattr(layer, "kernel_size", None) == (1, 1):
-            kernel = layer.kernel.numpy()
-            assert np.count_nonzero(kernel == 0) == round(0.6 * kernel.size)
-
-
 def test_a_pair_of_files_is_compared():
-    model = sparsity.network(size=16, width=8)
-    files = {side: sparsity.convert(model, sparse=side == "sparse") for side in _sparsity_run.SIDES}
+    model = samples.network(size=16, width=8)
+    files = {side: samples.convert(model, sparse=side == "sparse") for side in _sparsity_run.SIDES}
     found = _sparsity_run.pair(files, 3)
     assert found["difference"] < 1e-5
     assert {len(seconds) for seconds in found["seconds"].values()} == {3}
@@ -47,24 +39,18 @@ def test_a_run_that_fails_says_what_it_said(monkeypatch):
 
 def test_without_an_emulator_only_this_processor(monkeypatch, capsys):
     part = {"seconds": {"plain": [2.0], "sparse": [1.0]}, "difference": 0.0}
-    answer = json.dumps({name: part for name in sparsity.VARIANTS})
+    answer = json.dumps({name: part for name in samples.VARIANTS})
     monkeypatch.setattr(sparsity.shutil, "which", lambda name: None)
-    monkeypatch.setattr(sparsity, "network", lambda **changes: None)
-    monkeypatch.setattr(sparsity, "convert", lambda model, sparse: b"")
+    monkeypatch.setattr(samples, "network", lambda **changes: None)
+    monkeypatch.setattr(samples, "convert", lambda model, sparse: b"")
     monkeypatch.setattr(
         sparsity.subprocess, "run", lambda *a, **k: subprocess.CompletedProcess([], 0, f"INFO\n{answer}\n", "")
     )
     rows = sparsity.measured_xnnpack()
-    assert [row["network"] for row in rows] == list(sparsity.VARIANTS)
+    assert [row["network"] for row in rows] == list(samples.VARIANTS)
     assert {row["processor"] for row in rows} == {recorded.processor()}
     assert all(row["ratio"] == 0.5 and not row["differ"] for row in rows)
     assert "apt install qemu-user" in capsys.readouterr().out
-
-
-def test_blocks_of_the_layer_are_whole():
-    kernel = sparsity.layer(1, 0.5, (4, 1), units=16).layers[-1].kernel.numpy()
-    whole = (kernel.reshape(4, 4, 16) != 0).sum(axis=1)
-    assert set(np.unique(whole)) == {0, 4}
 
 
 def test_a_read_only_clone_is_noticed_before_measuring(monkeypatch):

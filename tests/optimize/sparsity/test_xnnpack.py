@@ -4,12 +4,12 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from benchmarks.sparsity import VARIANTS, network
 from utils.formats import ArtifactError
 from utils.optimize.sparsity import xnnpack
+from utils.optimize.sparsity.samples import VARIANTS, network
 from utils.quiet import quiet
 
-#: Of the benchmark's variants: which condition each breaks, by its number in the report; none for those that run sparse.
+#: Of the variants: which condition each breaks, by its number in the report; none for those that run sparse.
 BROKEN = {
     "all conditions": None,
     "depthwise with same padding": None,
@@ -42,7 +42,7 @@ def test_the_condition_that_is_broken_is_named(name):
     assert all(bool(row["where"]) != row["met"] for row in rows)
 
 
-def test_every_variant_of_the_benchmark_is_expected():
+def test_every_variant_is_expected():
     assert set(BROKEN) == set(VARIANTS)
 
 
