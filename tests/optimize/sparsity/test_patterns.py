@@ -83,7 +83,7 @@ def models() -> dict[str, tf_keras.Model]:
 def test_each_kernel_with_input_channels_gets_the_pattern(name):
     model = models()[name]
     before = [array.copy() for array in model.get_weights()]
-    pruned = patterns.prune(model, lambda array, axis: patterns.groups(array, axis=axis))
+    pruned = patterns.prune(model, patterns.two_of_four)
     touched = 0
     for weight in keras_weights.weights(pruned):
         axis = patterns.input_axis(weight)

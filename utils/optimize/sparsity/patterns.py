@@ -1,7 +1,7 @@
 """Which weights become zero: single ones, blocks, or a fixed number in each group along the input channels.
 
     keep = patterns.groups(kernel, zeros=2, size=4)          # 2:4
-    pruned = patterns.prune(model, lambda values, axis: patterns.groups(values, axis=axis))
+    pruned = patterns.prune(model, patterns.two_of_four)
 
 A mask is True where a weight stays.  The axis that counts is that of the input channels: products along it are summed,
 and it is the last one of a weight in a .tflite file.
@@ -22,7 +22,7 @@ from utils.optimize.keras_graph import rebuild
 #: From an array of weights and the axis of its input channels to a mask of its shape, True where a weight stays.
 Pattern = Callable[[np.ndarray, int], np.ndarray]
 
-__all__ = ["Pattern", "blocks", "groups", "holds", "input_axis", "prune", "single"]
+__all__ = ["Pattern", "blocks", "groups", "holds", "input_axis", "prune", "single", "two_of_four"]
 
 
 def single(values: np.ndarray, share: float) -> np.ndarray:
@@ -89,6 +89,11 @@ def holds(values: np.ndarray, zeros: int = 2, size: int = 4, axis: int = -2) -> 
     return bool(((padded.reshape(-1, size) != 0).sum(axis=1) <= size - zeros).all())
 
 
+def two_of_four(values: np.ndarray, axis: int) -> np.ndarray:
+    """The 2:4 pattern, as `prune` takes it: of each four neighbours along `axis` the two smallest go."""
+    return groups(values, zeros=2, size=4, axis=axis)
+
+
 def input_axis(weight: keras_weights.Weight) -> int | None:
     """The axis of the input channels of a kernel; None if it has none, or several.
 
@@ -111,8 +116,8 @@ def prune(model: tf_keras.Model, pattern: Pattern, *, only: Sequence[str] | None
 
     Args:
         model: a built Sequential or functional tf_keras model, which stays as it is.
-        pattern: called with each kernel's values and the axis of its input channels; returns the mask.  For example
-            `lambda values, axis: groups(values, axis=axis)`.
+        pattern: called with each kernel's values and the axis of its input channels; returns the mask, such as
+            `two_of_four`.
         only: names of the layers; None for all that have input channels (see `input_axis`).
 
     Raises:
