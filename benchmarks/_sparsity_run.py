@@ -2,7 +2,7 @@
 
     qemu-x86_64 -cpu Nehalem python benchmarks/_sparsity_run.py FOLDER ROUNDS
 
-FOLDER has NAME.plain.tflite and NAME.sparse.tflite.  Imports numpy and ai_edge_litert only: TensorFlow takes minutes there.
+FOLDER has NAME.plain.tflite and NAME.sparse.tflite.  Needs numpy and ai_edge_litert only: TensorFlow takes minutes.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@
 
 `sparsity_kernels`: one dense layer, 1,024 to 1,024, with zeros in several patterns; time beside the same layer without.
 `sparsity_patterns`: a network trained with each pattern, and one trained as long without.
-`sparsity_xnnpack`: a network that meets every condition of XNNPACK's sparse kernels, and others that break one each; here,
-and on processors that qemu-user emulates, where it is installed.  Emulated time is no time: what counts there is whether
-the outputs differ in a bit, which shows that other kernels ran.  Chapter 07 quotes all three.
+`sparsity_xnnpack`: a network that meets every condition of XNNPACK's sparse kernels, and others that break one each;
+here, and on processors that qemu-user emulates, where it is installed.  Emulated time is no time: what counts there is
+whether the outputs differ in a bit, which shows that other kernels ran.  Chapter 07 quotes all three.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ EMULATED = ("Haswell", "Nehalem")  # with AVX2, and the last Intel generation wi
 
 NOTES = {
     "sparsity_kernels": (
-        "one dense layer, 1,024 inputs and outputs, one thread; pattern: single weights, or blocks (inputs, outputs) of "
-        "the Keras kernel; µs: median; ratio: to the same layer without zeros in the same arithmetic, in turns, with a "
+        "one dense layer, 1,024 inputs and outputs, one thread; pattern: single weights, or blocks (inputs, outputs) "
+        "of the Keras kernel; µs: median; ratio: to the same layer without zeros in the same arithmetic, in turns, with a "
         "95 % interval; skips: no DENSIFY in the file"
     ),
     "sparsity_patterns": (

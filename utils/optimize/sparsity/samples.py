@@ -1,6 +1,6 @@
 """What chapter 07 tries sparsity on: a dense layer, and a network made for XNNPACK's sparse kernels and variants of it.
 
-Untrained, with zeros put in by magnitude: what a file stores and which kernel runs does not depend on the weights' worth.
+Untrained, with zeros put in by magnitude: which way of storing and which kernel are taken depends on the zeros alone.
 """
 
 from __future__ import annotations

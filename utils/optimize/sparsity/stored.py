@@ -3,8 +3,8 @@
     for weight in stored.weights(content):
         print(weight.name, weight.share, weight.block, "unpacked" if weight.unpacked else "computed as stored")
 
-A sparse constant of a file has, for each axis in the order of storing, either its length (dense) or two lists: where each
-row begins, and the position of what is stored in it (schema.fbs, SparsityParameters).  Blocks are further axes at the end.
+A sparse constant of a file has, for each axis in the order of storing, either its length (dense) or two lists: where
+each row begins, and the position of what is stored in it (schema.fbs, SparsityParameters).  Blocks are further axes.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@
 
 From google/XNNPACK (commit 75db3c0, 21 August 2026): src/subgraph.c, xnn_check_nchw_compatibility and
 xnn_subgraph_rewrite_for_nchw; src/xnnpack/hardware-config.h, xnn_is_chw_compatible_config.  They are about a chain of
-operators that begins with a 3×3 convolution of stride 2 and ends where channels are averaged away; the file decides all of
-them but the last, the processor.  Told by the file's operators, so a network that meets them may still run dense.
+operators that begins with a 3×3 convolution of stride 2 and ends where pixels are averaged; the file decides all of them
+but the last, the processor.  Told by the file's operators, so a network that meets them may still run dense.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["report", "this_processor"]
 
 _SAME, _VALID = 0, 1  # schema.fbs, Padding
 #: Operators that the chain may hold beside convolutions.
-_INSIDE = {"ADD", "MUL", "LOGISTIC", "RELU", "RELU6", "HARD_SWISH", "TANH", "ABS", "NEG", "SQUARE", "SQRT", "ELU", "CLIP"}
+_INSIDE = {"ADD", "MUL", "LOGISTIC", "RELU", "RELU6", "HARD_SWISH", "TANH", "ABS", "NEG", "SQUARE", "SQRT", "ELU"}
 _ENDS = {"MEAN", "AVERAGE_POOL_2D", "DEPTH_TO_SPACE"}
 #: Folded or moved away before XNNPACK looks.
 _BETWEEN = {"PAD", "DENSIFY", "DEQUANTIZE"}
@@ -53,7 +53,7 @@ def report(content: bytes) -> list[dict[str, Any]]:
 
 
 def this_processor() -> bool | None:
-    """Whether XNNPACK has sparse kernels for this processor: Arm yes, x86 only without AVX; None if it cannot be told."""
+    """Whether XNNPACK has sparse kernels for this processor: Arm yes, x86 without AVX only; None if unknown."""
     machine = platform.machine().lower()
     if machine in ("arm64", "aarch64") or machine.startswith("arm"):
         return True
