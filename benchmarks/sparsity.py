@@ -48,8 +48,8 @@ EMULATED = ("Haswell", "Nehalem")  # with AVX2, and the last Intel generation wi
 NOTES = {
     "sparsity_kernels": (
         "one dense layer, 1,024 inputs and outputs, one thread; pattern: single weights, or blocks (inputs, outputs) "
-        "of the Keras kernel; µs: median; ratio: to the same layer without zeros in the same arithmetic, in turns, with a "
-        "95 % interval; skips: no DENSIFY in the file"
+        "of the Keras kernel; µs: median; ratio: to the same layer without zeros in the same arithmetic, in turns, "
+        "with a 95 % interval; skips: no DENSIFY in the file"
     ),
     "sparsity_patterns": (
         "mlp on Fashion-MNIST: the shipped network, trained on for one epoch with the Toolkit; control: the same epoch "

@@ -1,1 +1,1 @@
-"""Sparsity: patterns of zeros, what storing them costs, and where a file's kernels skip them."""
+"""Sparsity: patterns of zeros, what storing them costs, and which kernels skip them."""

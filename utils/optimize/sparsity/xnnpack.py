@@ -5,8 +5,8 @@
 
 From google/XNNPACK (commit 75db3c0, 21 August 2026): src/subgraph.c, xnn_check_nchw_compatibility and
 xnn_subgraph_rewrite_for_nchw; src/xnnpack/hardware-config.h, xnn_is_chw_compatible_config.  They are about a chain of
-operators that begins with a 3×3 convolution of stride 2 and ends where pixels are averaged; the file decides all of them
-but the last, the processor.  Told by the file's operators, so a network that meets them may still run dense.
+operators that begins with a 3×3 convolution of stride 2 and ends where pixels are averaged; the file decides all
+but the last of them, the processor.  Told by the file's operators, so a network that meets them may still run dense.
 """
 
 from __future__ import annotations

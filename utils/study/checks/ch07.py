@@ -35,7 +35,7 @@ def stored_bytes(answer, rng: np.random.Generator) -> None:
             not _near(got, weights * share * (value + index / block) / 8),
             f"{case}: you stored the zeros and left out the rest; `share` is what is *not* stored",
         )
-        require(not _near(got, kept * value / 8), f"{case}: the indices are missing; who knows the places without them?")
+        require(not _near(got, kept * value / 8), f"{case}: the indices are missing; without them places are lost")
         require(_near(got, right), f"{case}: it is {right:,.0f} bytes, you returned {got!r}")
 
 
@@ -66,7 +66,7 @@ def n_of_m(answer, rng: np.random.Generator) -> None:
         right = _groups(kernel.T, zeros, size).T
         require(
             not np.array_equal(got, _groups(kernel, zeros, size)),
-            "your groups lie along the outputs; products along the *inputs* are summed, and the file has the inputs last",
+            "your groups lie along the outputs; products along the *inputs* are summed, and in the file they are last",
         )
         require(not np.array_equal(got, ~right), "your mask is upside down: True marks what stays")
         require(
