@@ -46,7 +46,7 @@ def report(content: bytes) -> list[dict[str, Any]]:
         _row("convolutions compute in float32", *_all(operators, _is_float)),
         _row("the first convolution is 3×3, stride 2, padding 1 each side, on 3 channels", *_stem(file, operators)),
         _row("every 1×1 convolution has stride 1 and no dilation", *_all(chain, _point_is_plain)),
-        _row("depthwise: 3×3 or 5×5, stride 1 or 2, as much padding on each side", *_all(chain, _depthwise_is_plain)),
+        _row("depthwise: 3×3 or 5×5, stride 1 or 2, as much padding on each side", *_depthwise(file, operators, chain)),
         _row("up to the mean nothing else: add, multiply, activations", *_all(chain, _may_be_inside)),
         _row("more than two thirds of the 1×1 weights are zero", *_zeros(file, chain, dense)),
     ]
@@ -111,11 +111,11 @@ def _stem(file: tflite_file.File, operators: list[Operator]) -> tuple[bool, str]
     if first is None:
         return False, "no convolution"
     plain = _kernel(first) == (3, 3) and _strides(first) == (2, 2) and not _dilated(first)
-    met = plain and first.inputs[1].shape[3] == 3 and _one_each_side(file, operators, first, 1)
+    met = plain and first.inputs[1].shape[3] == 3 and _padded(file, operators, first, 1)
     return met, f"operator {first.index}, {first.name}"
 
 
-def _one_each_side(file: tflite_file.File, operators: list[Operator], operator: Operator, wide: int) -> bool:
+def _padded(file: tflite_file.File, operators: list[Operator], operator: Operator, wide: int) -> bool:
     """Padding of `wide` before and behind: by a PAD in front, or by "same" where that is what it comes to."""
     before = next((o for o in operators if o.outputs[0].index == operator.inputs[0].index), None)
     if before is not None and before.name == "PAD" and operator.options.padding == _VALID:
@@ -139,13 +139,19 @@ def _point_is_plain(operator: Operator) -> bool:
     return _kernel(operator) == (1, 1) and _strides(operator) == (1, 1) and not _dilated(operator)
 
 
-def _depthwise_is_plain(operator: Operator) -> bool:
-    if operator.name != "DEPTHWISE_CONV_2D":
-        return True
-    high, wide = _kernel(operator)
-    square = high == wide and high in (3, 5)
-    steps = _strides(operator)
-    return square and steps in ((1, 1), (2, 2)) and not _dilated(operator) and operator.options.depthMultiplier == 1
+def _depthwise(file: tflite_file.File, operators: list[Operator], chain: list[Operator]) -> tuple[bool, str]:
+    def plain(operator: Operator) -> bool:
+        if operator.name != "DEPTHWISE_CONV_2D":
+            return True
+        kernel, steps = _kernel(operator), _strides(operator)
+        shape = kernel in ((3, 3), (5, 5)) and steps in ((1, 1), (2, 2)) and not _dilated(operator)
+        return (
+            shape
+            and operator.options.depthMultiplier == 1
+            and _padded(file, operators, operator, kernel[0] // 2)
+        )
+
+    return _all(chain, plain)
 
 
 def _may_be_inside(operator: Operator) -> bool:
