@@ -46,7 +46,7 @@ def report(content: bytes) -> list[dict[str, Any]]:
         _row("convolutions compute in float32", *_all(operators, _is_float)),
         _row("the first convolution is 3×3, stride 2, padding 1 each side, on 3 channels", *_stem(file, operators)),
         _row("every 1×1 convolution has stride 1 and no dilation", *_all(chain, _point_is_plain)),
-        _row("depthwise: 3×3 or 5×5, stride 1 or 2, as much padding on each side", *_depthwise(file, operators, chain)),
+        _row("depthwise: 3×3 or 5×5, stride 1 or 2, equal padding on all sides", *_depthwise(file, operators, chain)),
         _row("up to the mean nothing else: add, multiply, activations", *_all(chain, _may_be_inside)),
         _row("more than two thirds of the 1×1 weights are zero", *_zeros(file, chain, dense)),
     ]
