@@ -42,7 +42,7 @@ def test_the_block_with_the_smallest_mean_goes():
 @pytest.mark.parametrize("zeros, size", [(2, 4), (3, 4), (1, 2)])
 def test_groups_are_those_of_the_toolkit(shape, zeros, size):
     kernel = values(*shape)
-    rows = pruning_utils.weights_rearrange(kernel)
+    rows = pruning_utils.weights_rearrange(tf.constant(kernel))
     theirs = pruning_utils.m_by_n_sparsity_mask_prepare(
         pruning_utils.generate_m_by_n_mask(rows, (zeros, size)), tf.TensorShape(shape)
     )
