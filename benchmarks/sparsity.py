@@ -81,9 +81,7 @@ def measured_kernels(
     rows = []
     for batch in batches:
         example = np.random.default_rng(1).random((batch, units), np.float32)
-        files = {
-            "float32 dense": samples.convert(samples.layer(batch, units=units), sparse=False),
-        }
+        files = {"float32 dense": samples.convert(samples.layer(batch, units=units), sparse=False)}
         if batch == 1:  # calibrated with one example at a time
             files["int8 dense"] = samples.convert(samples.layer(1, units=units), sparse=False, calibration=calibration)
         for kind, (size, examples) in kinds.items():
@@ -160,9 +158,7 @@ def measured_xnnpack(rounds: int = 40, emulated: tuple[str, ...] = EMULATED) -> 
         for name, changes in samples.VARIANTS.items():
             model = samples.network(**changes)
             for side in _sparsity_run.SIDES:
-                Path(folder, f"{name}.{side}.tflite").write_bytes(
-                    samples.convert(model, sparse=side == "sparse")
-                )
+                Path(folder, f"{name}.{side}.tflite").write_bytes(samples.convert(model, sparse=side == "sparse"))
         places = {recorded.processor(): ([], rounds)}
         if shutil.which("qemu-x86_64"):
             places |= {f"emulated {cpu}": (["qemu-x86_64", "-cpu", cpu], 7) for cpu in emulated}

@@ -13,12 +13,7 @@ from utils.optimize.sparsity import samples
 def test_rows_of_one_small_layer():
     rows = sparsity.measured_kernels(shares=(0.9,), batches=(1,), units=64, rounds=3)
     skips = {row["pattern"]: row["skips"] for row in rows}
-    assert skips == {
-        "float32 single": False,
-        "float32 (1, 4)": False,
-        "float32 (4, 1)": True,
-        "int8 (16, 1)": True,
-    }
+    assert skips == {"float32 single": False, "float32 (1, 4)": False, "float32 (4, 1)": True, "int8 (16, 1)": True}
     assert all(row["µs"] > 0 and row["ratio low"] <= row["ratio"] <= row["ratio high"] for row in rows)
 
 
@@ -39,7 +34,7 @@ def test_a_run_that_fails_says_what_it_said(monkeypatch):
 
 def test_without_an_emulator_only_this_processor(monkeypatch, capsys):
     part = {"seconds": {"plain": [2.0], "sparse": [1.0]}, "difference": 0.0}
-    answer = json.dumps({name: part for name in samples.VARIANTS})
+    answer = json.dumps(dict.fromkeys(samples.VARIANTS, part))
     monkeypatch.setattr(sparsity.shutil, "which", lambda name: None)
     monkeypatch.setattr(samples, "network", lambda **changes: None)
     monkeypatch.setattr(samples, "convert", lambda model, sparse: b"")

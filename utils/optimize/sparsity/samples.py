@@ -31,6 +31,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "max pooling between": {"pooled": True},
 }
 
+
 def network(
     *,
     size: int = 64,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,8 +61,8 @@ def this_processor() -> bool | None:
     if machine not in ("x86_64", "amd64", "i386", "i686"):
         return None
     try:
-        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as stream:
-            flags = next(line for line in stream if line.startswith("flags"))
+        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
+        flags = next(line for line in lines if line.startswith("flags"))
     except (OSError, StopIteration):
         return None
     return " avx " not in f"{flags.rstrip()} "
@@ -145,11 +146,7 @@ def _depthwise(file: tflite_file.File, operators: list[Operator], chain: list[Op
             return True
         kernel, steps = _kernel(operator), _strides(operator)
         shape = kernel in ((3, 3), (5, 5)) and steps in ((1, 1), (2, 2)) and not _dilated(operator)
-        return (
-            shape
-            and operator.options.depthMultiplier == 1
-            and _padded(file, operators, operator, kernel[0] // 2)
-        )
+        return shape and operator.options.depthMultiplier == 1 and _padded(file, operators, operator, kernel[0] // 2)
 
     return _all(chain, plain)
 

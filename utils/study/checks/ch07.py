@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from utils.study.exercises import exercise, require
@@ -118,7 +120,7 @@ def block_product(answer, rng: np.random.Generator) -> None:
             not np.allclose(got, single),
             "you took the inputs from `column` on; columns count blocks, so block c begins at input 4c",
         )
-        first = [values[a] @ x[4 * columns[a] :][:4] if b > a else 0 for a, b in zip(starts, starts[1:], strict=False)]
+        first = [values[a] @ x[4 * columns[a] :][:4] if b > a else 0 for a, b in itertools.pairwise(starts)]
         require(not np.allclose(got, first), "you took one block a row; a row has starts[r + 1] - starts[r] of them")
         require(got[-1] == 0, "the last row is empty, starts[r] = starts[r + 1]: its product is 0")
         require(False, f"the product is {right.tolist()}, you returned {got.tolist()}")
