@@ -43,14 +43,13 @@ SHARES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
 BATCHES = (1, 8, 64)
 ROUNDS = 150
 SEEDS = (0, 1, 2)
-CONTROLS = ("float32 dense, 2nd time", "float32 dense, 3rd time", "float32 dense, 4th time")
 EMULATED = ("Haswell", "Nehalem")  # with AVX2, and the last Intel generation without AVX
 
 NOTES = {
     "sparsity_kernels": (
         "one dense layer, 1,024 inputs and outputs, one thread; pattern: single weights, or blocks (inputs, outputs) "
         "of the Keras kernel; µs: median; ratio: to the same layer without zeros in the same arithmetic, in turns, "
-        "with a 95 % interval; 2nd to 4th time: the file without zeros, opened again; skips: no DENSIFY in the file"
+        "with a 95 % interval; skips: no DENSIFY in the file"
     ),
     "sparsity_patterns": (
         "mlp on Fashion-MNIST: the shipped network, trained on for one epoch with the Toolkit; control: the same epoch "
@@ -73,11 +72,11 @@ def measured_kernels(
 ) -> list[dict[str, Any]]:
     """Time of one dense layer beside the same without zeros; of several examples at once for (4, 1) only."""
     calibration = np.random.default_rng(0).random((20, units), np.float32)
-    kinds = dict.fromkeys(CONTROLS, (None, None, (0.0,))) | {
-        "float32 single": (None, None, shares),
-        "float32 (1, 4)": ((1, 4), None, shares),
-        "float32 (4, 1)": ((4, 1), None, shares),
-        "int8 (16, 1)": ((16, 1), calibration, shares),
+    kinds = {
+        "float32 single": (None, None),
+        "float32 (1, 4)": ((1, 4), None),
+        "float32 (4, 1)": ((4, 1), None),
+        "int8 (16, 1)": ((16, 1), calibration),
     }
     rows = []
     for batch in batches:
@@ -87,13 +86,13 @@ def measured_kernels(
         if batch == 1:  # calibrated with one example at a time
             files["int8 dense"] = samples.convert(samples.layer(1, units=units), sparse=False, calibration=calibration)
             measured = kinds
-        for kind, (size, examples, parts) in measured.items():
-            for share in parts:
+        for kind, (size, examples) in measured.items():
+            for share in shares:
                 model = samples.layer(batch, share, size, units)
                 files[f"{kind} {share}"] = samples.convert(model, sparse=True, calibration=examples)
         sides = {name: (Artifact(content, "tflite"), example) for name, content in files.items()}
         times = timing.latency(sides, rounds=rounds, seed=0)
-        rows += [_kernel_row(kind, share, batch, files, times) for kind in measured for share in measured[kind][2]]
+        rows += [_kernel_row(kind, share, batch, files, times) for kind in measured for share in shares]
     return rows
 
 

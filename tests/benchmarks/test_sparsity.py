@@ -13,9 +13,7 @@ from utils.optimize.sparsity import samples
 def test_rows_of_one_small_layer():
     rows = sparsity.measured_kernels(shares=(0.9,), batches=(1,), units=64, rounds=3)
     skips = {row["pattern"]: row["skips"] for row in rows}
-    patterns = {"float32 single": False, "float32 (1, 4)": False, "float32 (4, 1)": True, "int8 (16, 1)": True}
-    assert skips == patterns | dict.fromkeys(sparsity.CONTROLS, False)
-    assert [row["zeros %"] for row in rows] == 3 * [0] + 4 * [90]
+    assert skips == {"float32 single": False, "float32 (1, 4)": False, "float32 (4, 1)": True, "int8 (16, 1)": True}
     assert all(row["µs"] > 0 and row["ratio low"] <= row["ratio"] <= row["ratio high"] for row in rows)
 
 
