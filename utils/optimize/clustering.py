@@ -1,9 +1,9 @@
 """Weight sharing: the weights of an array take few distinct values, which are stored once, in a code book.
 
-    book = kmeans(kernel, 16)                  # 16 centroids, and for each weight the index of its own
-    shared = cluster_once(model, 16)           # each kernel by itself, nothing trained
-    shared = cluster_while_training(model, dataset, 16, epochs=1)   # the Toolkit's way
-    shared.model, shared.left_out
+book = kmeans(kernel, 16)                  # 16 centroids, and for each weight the index of its own
+shared = cluster_once(model, 16)           # each kernel by itself, nothing trained
+shared = cluster_while_training(model, dataset, 16, epochs=1)   # the Toolkit's way
+shared.model, shared.left_out
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class ClusteringFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class CodeBook:
-    """centroids: the distinct values, ascending, (clusters,).  indices: which of them each weight is, shaped as these."""
+    """centroids: the distinct values, ascending, (clusters,).  indices: which of them each weight is, as shaped as they."""
 
     centroids: np.ndarray
     indices: np.ndarray
@@ -217,16 +217,7 @@ def cluster_while_training(
     training.check_settings(epochs, batch_size, learning_rate, seed)
     training.check_examples(model, x, y, "train")
     copy = rebuild(flatten(model) if _nested(model) else model)
-    left_out, layers = {}, []
-    for layer in copy.layers:
-        if only is not None and layer.name not in _names(copy, only):
-            continue
-        filters = per_channel and isinstance(layer, tf_keras.layers.Conv2D)
-        found, small = _sorted_out(layer, clusters, filters)
-        left_out.update(small)
-        if found and not small:
-            layers.append(layer.name)
-        left_out.update({w.name: "another weight of its layer is too small" for w in found if small})
+    layers, left_out = _layers(copy, clusters, only, per_channel)
     if not layers:
         raise ValueError(_nothing(model, clusters, only, left_out))
     settings = {"preserve_sparsity": keep_zeros, "cluster_per_channel": per_channel}
@@ -239,9 +230,7 @@ def cluster_while_training(
                 _wrapped(layer, clusters, STARTS[start], settings) if layer.name in layers else layer
             ),
         )
-    training.fit(
-        wrapped, (x, y), epochs, batch_size=batch_size, learning_rate=learning_rate, decay=decay, seed=seed
-    )
+    training.fit(wrapped, (x, y), epochs, batch_size=batch_size, learning_rate=learning_rate, decay=decay, seed=seed)
     sample = example_input(wrapped)
     expected = wrapped.predict(sample, verbose=0)
     with quiet():
@@ -254,7 +243,10 @@ def cluster_while_training(
 
 
 def distinct(model: tf_keras.Model, *, per_channel: bool = False) -> dict[str, int]:
-    """{weight's name: how many distinct values it has}, of what clustering is about; per_channel: in its richest channel."""
+    """{weight's name: how many distinct values it has}, of what clustering is about.
+
+    per_channel: how many the output channel with the most of them has.
+    """
     checks.check_model(model)
     counts = {}
     for weight in _kernels(model):
@@ -268,10 +260,8 @@ def distinct_in_file(content: bytes) -> dict[str, int]:
 
     After conversion: with normalization folded into kernels, and as stored, so levels in an 8-bit file.
     """
-    constants = tflite_file.TFLiteFile(content).constants()
-    return {
-        tensor.name: len(np.unique(values)) for tensor, values in constants if values.ndim > 1 and values.size > 1
-    }
+    constants = tflite_file.File(content).constants()
+    return {tensor.name: len(np.unique(values)) for tensor, values in constants if values.ndim > 1 and values.size > 1}
 
 
 # ---------------------------------------------------------------- k-means
@@ -327,9 +317,7 @@ def _kernels(layer: tf_keras.layers.Layer) -> list[keras_weights.Weight]:
     return [weight for weight in keras_weights.weights(layer) if weight.role in CLUSTERABLE]
 
 
-def _rows(
-    weight: keras_weights.Weight, per_channel: bool
-) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+def _rows(weight: keras_weights.Weight, per_channel: bool) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
     """The weights that share a code book, as rows; and the way from such rows back to the array."""
     array = weight.variable.numpy()
     axes = (weight.channels or ()) if per_channel else ()
@@ -348,8 +336,8 @@ def _sorted_out(
         if size > clusters:
             found.append(weight)
         else:
-            where = "in a channel, " if per_channel else ""
-            small[weight.name] = f"{size} weights {where}not more than {clusters} clusters"
+            where = "in a channel " if per_channel else ""
+            small[weight.name] = f"{size} weights {where}are not more than {clusters} clusters"
     return found, small
 
 
@@ -387,9 +375,24 @@ def _nested(model: tf_keras.Model) -> bool:
 # ---------------------------------------------------------------- the Toolkit
 
 
-def _wrapped(
-    layer: tf_keras.layers.Layer, clusters: int, start: object, settings: dict
-) -> tf_keras.layers.Layer:
+def _layers(
+    model: tf_keras.Model, clusters: int, only: Sequence[str] | None, per_channel: bool
+) -> tuple[list[str], dict[str, str]]:
+    """The names of the layers to wrap, each with all of its kernels; and what is left out."""
+    names = {layer.name for layer in model.layers} if only is None else set(_names(model, only))
+    layers, left_out = [], {}
+    for layer in (layer for layer in model.layers if layer.name in names):
+        filters = per_channel and isinstance(layer, tf_keras.layers.Conv2D)
+        found, small = _sorted_out(layer, clusters, filters)
+        left_out.update(small)
+        if found and small:
+            left_out.update({weight.name: "another weight of its layer is too small" for weight in found})
+        elif found:
+            layers.append(layer.name)
+    return layers, left_out
+
+
+def _wrapped(layer: tf_keras.layers.Layer, clusters: int, start: object, settings: dict) -> tf_keras.layers.Layer:
     filters = settings["cluster_per_channel"] and isinstance(layer, tf_keras.layers.Conv2D)
     # The Toolkit counts channels in the last trainable weight.  Without a bias that is the kernel itself, which then
     # seems to have one weight a channel, and is left out.  Its wrapper, called directly, is right.
@@ -410,4 +413,6 @@ def _check(model: tf_keras.Model, layers: list[str], clusters: int, per_channel:
             rows, _ = _rows(weight, per_channel and isinstance(layer, tf_keras.layers.Conv2D))
             most = max(len(np.unique(row)) for row in rows)
             if most > clusters or not np.isfinite(rows).all():
-                raise ClusteringFailed(f"{weight.name!r} has {most:,} distinct values, not {clusters}, or is not finite")
+                raise ClusteringFailed(
+                    f"{weight.name!r} has {most:,} distinct values, not {clusters}, or is not finite"
+                )
