@@ -202,7 +202,7 @@ def test_weights_that_are_not_finite_and_wrong_names_are_refused(share):
     with pytest.raises(ValueError, match="conv_7"):
         run(share, model, 4, only=["conv_7"])
     model.get_layer("conv").bias.assign(np.full(6, np.nan))
-    with pytest.raises(ValueError, match="NaN|finite"):
+    with pytest.raises(ValueError, match=r"NaN|finite"):
         run(share, model, 4)
 
 
@@ -280,7 +280,7 @@ def test_a_layer_the_toolkit_does_not_know_is_named():
         pass
 
     model = tf_keras.Sequential([tf_keras.Input((30,)), Own(20, name="own"), K.Dense(3, name="logits")])
-    with pytest.raises(ValueError, match="'own'.*only="):
+    with pytest.raises(ValueError, match=r"'own'.*only="):
         clustering.cluster_while_training(model, examples(model), 8)
 
 

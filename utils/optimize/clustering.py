@@ -50,7 +50,7 @@ class ClusteringFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class CodeBook:
-    """centroids: the distinct values, ascending, (clusters,).  indices: which of them each weight is, as shaped as they."""
+    """centroids: the distinct values, ascending, (clusters,).  indices: which of them each weight is."""
 
     centroids: np.ndarray
     indices: np.ndarray
