@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from utils.optimize import clustering, keras_weights
 from utils.optimize.quantization.converter import convert
 
-FLOATS = st.floats(-4, 4, width=32)
+FLOATS = st.floats(-4, 4, width=32, allow_subnormal=False)
 K = tf_keras.layers
 
 

@@ -137,8 +137,8 @@ def kmeans(
         edges, counts = new, np.diff(new)
         means = np.diff(sums[new]) / np.maximum(counts, 1)
         centroids = np.sort(np.where(counts > 0, means, centroids))
-    book = np.unique(centroids.astype(values.dtype))
-    return CodeBook(book, nearest(values, book))
+    book, places = np.unique(centroids.astype(values.dtype), return_inverse=True)
+    return CodeBook(book, places[nearest(values, centroids)])  # not by the rounded ones, so that means stay means
 
 
 def cluster_once(
