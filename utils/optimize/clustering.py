@@ -1,9 +1,11 @@
 """Weight sharing: the weights of an array take few distinct values, which are stored once, in a code book.
 
-book = kmeans(kernel, 16)                  # 16 centroids, and for each weight the index of its own
-shared = cluster_once(model, 16)           # each kernel by itself, nothing trained
-shared = cluster_while_training(model, dataset, 16, epochs=1)   # the Toolkit's way
-shared.model, shared.left_out
+    book = kmeans(kernel, 16)                 # 16 centroids, and for each weight the index of its own
+    shared = cluster_once(model, 16)          # each kernel by itself, nothing trained
+    shared = cluster_while_training(model, dataset, 16, epochs=1)  # the Toolkit's way
+    shared.model, shared.left_out
+
+A centroid is a distinct value; the code book lists them; an index says which one a weight is.
 """
 
 from __future__ import annotations
