@@ -124,7 +124,9 @@ def measure_clusters(
 def toolkit_once(model, clusters: int, name: str):
     """What the Toolkit makes of a model before any training: wrapped, and stripped at once."""
     import tensorflow_model_optimization as tfmot
+    import tf_keras
 
+    tf_keras.utils.set_random_seed(0)  # for RANDOM
     with quiet():
         wrapped = tfmot.clustering.keras.cluster_weights(rebuild(model), clusters, clustering.STARTS[name])
         return tfmot.clustering.keras.strip_clustering(wrapped)

@@ -231,6 +231,7 @@ def test_the_toolkit_clusters_every_kind_of_model(build):
     counts = clustering.distinct(made.model)
     assert all(count <= 8 for name, count in counts.items() if name not in made.left_out)
     assert not any(type(layer).__name__.startswith("Cluster") for layer in made.model.layers)
+    assert set(counts) == {name.removeprefix("inner/") for name in clustering.distinct(model)}
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
@@ -268,6 +269,24 @@ def test_the_mean_as_gradient_trains_other_centroids():
     made = [clustering.cluster_while_training(model, examples(model), 8, average=average) for average in (False, True)]
     first, second = (one.model.get_layer("logits").kernel.numpy() for one in made)
     assert not np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("start", clustering.STARTS)
+def test_the_same_seed_gives_the_same_weights(start):
+    model = convolutional()
+    made = [clustering.cluster_while_training(model, examples(model), 8, start=start, seed=3).model for _ in range(2)]
+    for first, second in zip(*(one.get_weights() for one in made), strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_a_layer_in_a_wrapper_is_refused_by_the_toolkit_and_shared_without_it():
+    inputs = tf_keras.Input((4, 30))
+    x = K.TimeDistributed(K.Dense(8, name="inside"), name="timed")(inputs)
+    model = tf_keras.Model(inputs, K.Dense(3, name="logits")(K.Flatten()(x)))
+    with pytest.raises(ValueError, match=r"'timed'.*cluster_once"):
+        clustering.cluster_while_training(model, examples(model), 8)
+    made = clustering.cluster_once(model, 8)
+    assert max(clustering.distinct(made.model).values()) <= 8
 
 
 def test_an_unknown_start_is_refused():

@@ -209,7 +209,8 @@ def cluster_while_training(
         TypeError, ValueError: no such model, data, start or layer; too few clusters; a layer for which the Toolkit
             has no rule; nothing to cluster.
         FloatingPointError: training diverged.
-        ClusteringFailed: there are more distinct values than asked for, or stripping changed the outputs.
+        ClusteringFailed: there are more distinct values than asked for, zeros are gone, or stripping changed the
+            outputs.
     """
     checks.check_model(model, graph=True)
     checks.check_finite(model)
@@ -225,6 +226,7 @@ def cluster_while_training(
     settings = {"preserve_sparsity": keep_zeros, "cluster_per_channel": per_channel}
     if average:
         settings["cluster_gradient_aggregation"] = "GradientAggregation.AVG"
+    tf_keras.utils.set_random_seed(seed)  # RANDOM draws its centroids when layers are wrapped
     with quiet():
         wrapped = tf_keras.models.clone_model(
             copy,
@@ -238,6 +240,8 @@ def cluster_while_training(
     with quiet():
         stripped = rebuild(tfmot.clustering.keras.strip_clustering(wrapped))
     _check(stripped, layers, clusters, per_channel)
+    if keep_zeros:
+        _check_zeros(model, stripped)
     found = stripped.predict(sample, verbose=0)
     if not np.allclose(expected, found, rtol=1e-4, atol=1e-5 * float(np.abs(expected).max())):
         raise ClusteringFailed("the model without wrappers gives other outputs than with them")
@@ -418,3 +422,11 @@ def _check(model: tf_keras.Model, layers: list[str], clusters: int, per_channel:
                 raise ClusteringFailed(
                     f"{weight.name!r} has {most:,} distinct values, not {clusters}, or is not finite"
                 )
+
+
+def _check_zeros(before: tf_keras.Model, after: tf_keras.Model) -> None:
+    """Other weights may have become 0 too: those nearest to that centroid."""
+    for old, new in zip(_kernels(before), _kernels(after), strict=True):
+        lost = int(np.count_nonzero((old.variable.numpy() == 0) & (new.variable.numpy() != 0)))
+        if lost:
+            raise ClusteringFailed(f"{lost:,} zeros of {new.name!r} are gone")
