@@ -1,5 +1,7 @@
 """Weight sharing: k-means on numbers, on models, and the Toolkit's clustering while training."""
 
+import functools
+
 import numpy as np
 import pytest
 import tf_keras
@@ -236,11 +238,18 @@ def test_the_toolkit_clusters_every_kind_of_model(build):
         np.testing.assert_array_equal(old, new)
 
 
+@functools.cache
+def small_trained(start="KMEANS_PLUS_PLUS", average=False, turn=0):
+    """The weights of a small network after the Toolkit's training; turn: anything, to train once more."""
+    tf_keras.utils.set_random_seed(0)
+    model = tf_keras.Sequential([tf_keras.Input((20,)), K.Dense(12, name="hidden"), K.Dense(3, name="logits")])
+    made = clustering.cluster_while_training(model, examples(model), 8, start=start, average=average, seed=3)
+    return [weight.numpy() for weight in made.model.weights]
+
+
 @pytest.mark.parametrize("start", clustering.STARTS)
 def test_each_start_keeps_the_limit(start):
-    model = convolutional()
-    made = clustering.cluster_while_training(model, examples(model), 8, start=start)
-    assert max(clustering.distinct(made.model).values()) <= 8
+    assert all(len(np.unique(weight)) <= 8 for weight in small_trained(start) if weight.ndim == 2)
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -265,17 +274,12 @@ def test_zeros_of_a_pruned_model_stay():
 
 
 def test_the_mean_as_gradient_trains_other_centroids():
-    model = convolutional()
-    made = [clustering.cluster_while_training(model, examples(model), 8, average=average) for average in (False, True)]
-    first, second = (one.model.get_layer("logits").kernel.numpy() for one in made)
-    assert not np.array_equal(first, second)
+    assert not np.array_equal(small_trained()[0], small_trained(average=True)[0])
 
 
-@pytest.mark.parametrize("start", clustering.STARTS)
+@pytest.mark.parametrize("start", ["RANDOM", "KMEANS_PLUS_PLUS"])
 def test_the_same_seed_gives_the_same_weights(start):
-    model = convolutional()
-    made = [clustering.cluster_while_training(model, examples(model), 8, start=start, seed=3).model for _ in range(2)]
-    for first, second in zip(*(one.get_weights() for one in made), strict=True):
+    for first, second in zip(small_trained(start), small_trained(start, turn=1), strict=True):
         np.testing.assert_array_equal(first, second)
 
 
