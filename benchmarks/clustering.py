@@ -22,8 +22,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import utils  # noqa: F401
+from benchmarks import quantization_aware
 from benchmarks._command import start
-from benchmarks.quantization_aware import sample, text
+from benchmarks.quantization_aware import sample
 from utils import data, recorded, training
 from utils.optimize import clustering, coding, keras_weights
 from utils.optimize.coding import byte_coders
@@ -61,11 +62,11 @@ class Case:
         x, y = sample(self.data, seed, STEPS * BATCH)
         return x[: STEPS * BATCH], y[: STEPS * BATCH]
 
-    def tuned(self, seed: int) -> float:
-        """The control: points lost by the network with all its values, trained for as long."""
+    def tuned(self, seed: int):
+        """The control: the network with all its values, trained for as long."""
         copy = rebuild(self.model)
         training.fit(copy, self.pictures(seed), 1, batch_size=BATCH, learning_rate=RATE, decay=True, seed=seed)
-        return self.lost(copy)
+        return copy
 
     def clustered(self, seed: int, clusters: int, model=None, **settings):
         """Trained by the Toolkit with shared weights."""
@@ -75,8 +76,13 @@ class Case:
         ).model
 
 
+def text(values: list[float]) -> str:
+    """Mean ± half the 95 % interval over the seeds; what has no seed has no interval."""
+    return quantization_aware.text(values) if len(values) > 1 else f"{values[0]:.1f}"
+
+
 def row(where: dict, columns: dict[str, list[float]]) -> dict:
-    """Texts, mean ± half the 95 % interval, and every seed's figures."""
+    """Texts, and every seed's figures."""
     figures = {name: [round(value, 2) for value in values] for name, values in columns.items()}
     made = {**where, **{name: text(values) for name, values in figures.items()}, "seeds": figures}
     print(made, flush=True)
@@ -92,17 +98,17 @@ def bits(model) -> float:
 def measure_clusters(
     networks: Sequence[str] = NETWORKS, numbers: Sequence[int] = CLUSTERS, seeds: Sequence[int] = SEEDS
 ) -> list[dict]:
-    """One row for each network and number of values; "all" is the control."""
+    """One row for each network and number of values; "all" is the control, and seed 0 has the bits and bytes."""
     rows = []
     for case in map(Case, networks):
-        size = convert(case.model, "float32").size
-        rows.append(
-            row({"network": case.name, "values": "all", "bytes": size}, {"trained": [case.tuned(s) for s in seeds]})
-        )
-        for clusters in numbers:
-            once = clustering.cluster_once(case.model, clusters).model
-            channels = clustering.cluster_once(case.model, clusters, per_channel=True).model
-            trained = [case.clustered(seed, clusters, once) for seed in seeds]
+        for clusters in ("all", *numbers):
+            if clusters == "all":
+                once = channels = case.model
+                trained = [case.tuned(seed) for seed in seeds]
+            else:
+                once = clustering.cluster_once(case.model, clusters).model
+                channels = clustering.cluster_once(case.model, clusters, per_channel=True).model
+                trained = [case.clustered(seed, clusters, once) for seed in seeds]
             content = convert(trained[0], "float32").content
             where = {
                 "network": case.name,

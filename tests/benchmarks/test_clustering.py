@@ -5,7 +5,6 @@ import pytest
 import tf_keras
 
 from benchmarks import clustering as bench
-from benchmarks import quantization_aware
 from utils import recorded
 from utils.optimize import clustering
 from utils.optimize.keras_graph import rebuild
@@ -20,7 +19,7 @@ def dense():
 def test_the_words_of_a_table_are_those_of_its_seeds(part):
     for row in recorded.load(f"clustering_{part}").rows:
         for column, seeds in row["seeds"].items():
-            assert row[column] == quantization_aware.text(seeds)
+            assert row[column] == bench.text(seeds)
         assert len(row["seeds"]["trained"]) == len(bench.SEEDS)
 
 
