@@ -6,8 +6,7 @@ clusters  from 2 to 256 distinct values in each kernel: by k-means alone, a code
           bits of an index, and bytes of the file: raw, gzip, coded
 starts    16 values: the Toolkit's four first code books and k-means, each without training and after 100 steps
 
-About 5 minutes each on one quiet thread.  Seeds are those of the pictures and of their order.  --tiny measures a few
-rows and stores nothing.
+Seeds are those of the pictures and of their order.  --tiny measures a few rows and stores nothing.
 """
 
 from __future__ import annotations
@@ -169,7 +168,7 @@ def measure_starts(networks: Sequence[str] = NETWORKS, clusters: int = 16, seeds
 
 
 PARTS: dict[str, Callable[..., list[dict]]] = {"clusters": measure_clusters, "starts": measure_starts}
-#: What --tiny measures: a minute in all.
+#: What --tiny measures.
 TINY: dict[str, dict] = {
     "clusters": {"networks": ("residual_cnn",), "numbers": (4, 16), "seeds": (0,)},
     "starts": {"networks": ("residual_cnn",), "seeds": (0,)},
