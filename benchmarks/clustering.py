@@ -34,7 +34,7 @@ from utils.quiet import quiet
 SEEDS = (0, 1, 2)
 STEPS = 100
 BATCH = 64
-RATE = 1e-3
+RATE = 0.001
 CLUSTERS = (2, 4, 8, 16, 32, 256)
 NETWORKS = ("mlp", "residual_cnn")
 COMMAND = "python course.py bench clustering"
