@@ -204,7 +204,7 @@ def test_a_pipeline_asks_the_teacher_batch_by_batch_and_learns_the_same(teacher)
 
 def test_normalization_and_dropout_train_in_the_student_and_rest_in_the_teacher():
     x, y = problem()
-    teacher, student = convolutional(0), convolutional(1, 3)
+    teacher, student = taught(convolutional(0), x, y, 10), convolutional(1, 3)
     before, mine = teacher.get_weights(), student.get_weights()
     compiled(Distiller(teacher=teacher, student=student)).fit(x, y, verbose=0)
     assert all(np.array_equal(a, b) for a, b in zip(before, teacher.get_weights(), strict=True))
@@ -237,7 +237,8 @@ def test_evaluate_and_predict_are_the_students(teacher):
 @pytest.mark.parametrize("features", [None, {"relu": "relu"}])
 def test_a_saved_distiller_goes_on_where_it_was(tmp_path, features):
     x, y = problem()
-    distiller = compiled(Distiller(teacher=convolutional(0), student=convolutional(1, 3), features=features))
+    teacher = taught(convolutional(0), x, y, 10)
+    distiller = compiled(Distiller(teacher=teacher, student=convolutional(1, 3), features=features))
     distiller.fit(x, y, epochs=1, verbose=0)
     distiller.save(tmp_path / "distiller.keras")
     loaded = tf_keras.models.load_model(tmp_path / "distiller.keras")

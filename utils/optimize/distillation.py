@@ -209,7 +209,7 @@ def check_pair(student: tf_keras.Model, teacher: Any) -> None:
                 f"the {role} {model.name!r} gives {shape}; pass a model with one output of (batch, …, classes), 2 or "
                 "more classes (for a sigmoid: two logits, 0 and its logit)"
             )
-    if teacher.output_shape != student.output_shape:
+    if not _agree(teacher.output_shape, student.output_shape):
         raise ValueError(
             f"the teacher gives {teacher.output_shape}, the student {student.output_shape}; pass a teacher "
             "with the same outputs"
@@ -277,6 +277,7 @@ class Distiller(tf_keras.Model):
         self._set_up_taps()
         parts = ["loss", "hard", "soft", *(["match"] if features or attention else [])]
         self._parts = {part: tf_keras.metrics.Mean(name=part) for part in parts}
+        self.built = True  # the student is, and nothing else is computed
 
     def _set_up_taps(self) -> None:
         """Models that give the output and the named layers' activations, and a translation where channels differ."""
@@ -319,24 +320,20 @@ class Distiller(tf_keras.Model):
     def train_step(self, data):
         x, y, weight = tf_keras.utils.unpack_x_y_sample_weight(data)
         with tf.GradientTape() as tape:
-            parts, outputs = self._losses(x, y, weight, training=True)
+            parts, outputs = self._loss_parts(x, y, weight, training=True)
         self.optimizer.minimize(parts["loss"], self.trainable_variables, tape=tape)
         return self._report(parts, y, outputs, weight)
 
     def test_step(self, data):
         x, y, weight = tf_keras.utils.unpack_x_y_sample_weight(data)
-        parts, outputs = self._losses(x, y, weight, training=False)
+        parts, outputs = self._loss_parts(x, y, weight, training=False)
         return self._report(parts, y, outputs, weight)
 
-    def _losses(self, x, y, weight, training: bool):
+    def _loss_parts(self, x, y, weight, training: bool):
         """({part: mean over the batch}, the student's outputs)."""
         if self.loss:
             raise ValueError("a Distiller has a loss of its own; compile it without loss=")
-        labels, given = _labels_and_logits(y)
-        if self.teacher is None and given is None:
-            raise ValueError('there is no teacher and no logits; pass y={"labels": y, "teacher": logits}')
-        if labels is None and self.soft_share < 1:
-            raise ValueError(f"there are no labels, and soft_share is {self.soft_share}; pass soft_share=1, or labels")
+        labels, given = self._targets(y)
         outputs, *mine = _several(self._student_taps or self.student, x, training)
         theirs = []
         if given is None or mine:
@@ -357,6 +354,15 @@ class Distiller(tf_keras.Model):
         extra = self.student.losses  # regularizers
         return {"loss": total + tf.add_n(extra) if extra else total, **parts}, outputs
 
+    def _targets(self, y) -> tuple:
+        """(labels or None, the teacher's logits or None), of which the loss needs what the settings say."""
+        labels, given = _labels_and_logits(y)
+        if self.teacher is None and given is None:
+            raise ValueError('there is no teacher and no logits; pass y={"labels": y, "teacher": logits}')
+        if labels is None and self.soft_share < 1:
+            raise ValueError(f"there are no labels, and soft_share is {self.soft_share}; pass soft_share=1, or labels")
+        return labels, given
+
     def _distance(self, mine: list, theirs: list) -> tf.Tensor:
         distance = 0.0
         for number, (a, b) in enumerate(zip(mine, theirs, strict=True)):
@@ -368,8 +374,9 @@ class Distiller(tf_keras.Model):
         return distance
 
     def _report(self, parts, y, outputs, weight) -> dict:
+        count = tf.shape(outputs)[0]  # the last batch of an epoch may be smaller
         for part, value in parts.items():
-            self._parts[part].update_state(value)
+            self._parts[part].update_state(value, sample_weight=count)
         labels, _ = _labels_and_logits(y)
         if labels is not None:
             self.compiled_metrics.update_state(labels, outputs, weight)
@@ -378,14 +385,16 @@ class Distiller(tf_keras.Model):
     def fit(self, x=None, y=None, *args, **kwargs):
         """As tf_keras.Model.fit; for arrays, labels are checked and the teacher is asked once."""
         if _are_arrays(x):
-            labels, given = _labels_and_logits(y)
+            labels, given = self._targets(y)
             self._check_arrays(x, labels, given)
             if given is None and self.teacher is not None and self._teacher_taps is None:
                 given = logits(self.teacher, x, outputs=self.teacher_outputs)
             if given is not None:
                 y = {"teacher": given} if labels is None else {"labels": labels, "teacher": given}
         elif hasattr(x, "element_spec"):
-            _check_spec(x.element_spec, self.student.output_shape)
+            spec = x.element_spec
+            labels, _ = self._targets(spec[1] if isinstance(spec, tuple) and len(spec) > 1 else None)
+            _check_spec(labels, self.student.output_shape)
         return super().fit(x, y, *args, **kwargs)
 
     def _check_arrays(self, x, labels, given) -> None:
@@ -496,6 +505,9 @@ def _examples(dataset: object) -> tuple[np.ndarray, np.ndarray | None]:
 def _teacher_logits(student, teacher: Any, x: np.ndarray, outputs: str) -> np.ndarray:
     """The teacher's logits for x, computed or given, float32 (n, classes)."""
     if hasattr(teacher, "predict") or not hasattr(teacher, "__array__"):
+        checks.check_keras(teacher, what="teacher")
+        if not teacher.built:
+            teacher(x[:1])
         check_pair(student, teacher)
         return logits(teacher, x, outputs=outputs)
     given, wanted = _finite(teacher, "the teacher's logits"), (len(x), student.output_shape[-1])
@@ -508,7 +520,7 @@ def _teacher_logits(student, teacher: Any, x: np.ndarray, outputs: str) -> np.nd
 def _check_roles(student, teacher, theirs: np.ndarray, mine: np.ndarray, y: np.ndarray) -> None:
     """Refuse a teacher that knows clearly less than the student."""
     right = [float(np.mean(values.argmax(axis=-1) == y)) for values in (theirs, mine)]
-    if right[0] < right[1] - 0.05:
+    if right[0] < right[1] - max(0.05, 2 / np.sqrt(len(y))):  # few examples tell less
         name = f" {teacher.name!r}" if hasattr(teacher, "name") else ""
         raise ValueError(
             f"the teacher{name} is right for {right[0]:.0%} of the first {len(y)} examples, the student "
@@ -517,16 +529,17 @@ def _check_roles(student, teacher, theirs: np.ndarray, mine: np.ndarray, y: np.n
 
 
 def _check_same_inputs(student, teacher) -> None:
-    shapes = [[tuple(spec.shape[1:]) for spec in checks.input_specs(model)] for model in (student, teacher)]
-    fits = len(shapes[0]) == len(shapes[1]) and all(
-        len(a) == len(b) and all(m is None or n is None or m == n for m, n in zip(a, b, strict=True))
-        for a, b in zip(*shapes, strict=True)
-    )
-    if not fits:
+    shapes = [[tuple(spec.shape) for spec in checks.input_specs(model)] for model in (student, teacher)]
+    if len(shapes[0]) != len(shapes[1]) or not all(map(_agree, *shapes)):
         raise ValueError(
             f"the student takes {shapes[0]}, the teacher {shapes[1]}; compute the teacher's logits on its own inputs "
             'and pass teacher=None and y={"labels": y, "teacher": logits}'
         )
+
+
+def _agree(a: tuple, b: tuple) -> bool:
+    """Whether two shapes are equal but for the batch; None is any size."""
+    return len(a) == len(b) and all(m is None or n is None or m == n for m, n in zip(a[1:], b[1:], strict=True))
 
 
 def _check_labels(labels: np.ndarray, count: int, shape: tuple) -> None:
@@ -542,9 +555,8 @@ def _check_labels(labels: np.ndarray, count: int, shape: tuple) -> None:
         )
 
 
-def _check_spec(spec: Any, shape: tuple) -> None:
+def _check_spec(labels: Any, shape: tuple) -> None:
     """One-hot labels of a tf.data.Dataset, before the first epoch."""
-    labels, _ = _labels_and_logits(spec[1] if isinstance(spec, tuple) and len(spec) > 1 else None)
     if labels is not None and (not labels.dtype.is_integer or len(labels.shape) not in (len(shape) - 1, 1)):
         raise ValueError(
             f"the dataset's labels are {labels.dtype.name} of shape {labels.shape}; pass whole numbers, (batch,), "
