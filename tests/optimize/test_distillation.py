@@ -120,6 +120,20 @@ def test_an_average_is_of_probabilities_whatever_scale_the_logits_have():
     assert not np.allclose(softmax((a + b) / 2), mean, atol=0.05)
 
 
+@given(st.integers(0, 1000), st.sampled_from([0.01, 0.1, 0.5, 0.97]))
+def test_what_is_added_to_a_class_gives_it_its_frequency(seed, share):
+    z = np.random.default_rng(seed).normal(0, 3, (30, 4))
+    z[:, 2] -= 8
+    z[:, 2] += kd.logit_to_add(z, 2, share)
+    assert kd.soften(z)[:, 2].mean() == pytest.approx(share, abs=1e-6)
+
+
+@pytest.mark.parametrize("column, share, words", [(4, 0.1, "no column 4"), (0, 0, "share is 0"), (0, 1, "share is 1")])
+def test_a_class_or_frequency_that_cannot_be(column, share, words):
+    with pytest.raises(ValueError, match=words):
+        kd.logit_to_add(np.zeros((3, 4)) - 1, column, share)
+
+
 def test_an_attention_map_is_where_the_layer_is_active():
     activations = np.zeros((2, 2, 2, 3), np.float32)
     activations[0, 1, 0] = 3, 0, 4

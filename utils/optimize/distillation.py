@@ -24,7 +24,7 @@ import tf_keras
 from utils import SEED, checks, training
 from utils.optimize import keras_graph
 
-__all__ = ["Distiller", "attention_map", "averaged", "distil", "distillation_loss", "logits", "soften"]
+__all__ = ["Distiller", "attention_map", "averaged", "distil", "distillation_loss", "logit_to_add", "logits", "soften"]
 
 #: What a model's outputs may be said to be.
 OUTPUTS = ("detect", "logits", "probabilities")
@@ -94,6 +94,30 @@ def logits(model: tf_keras.Model, x: Any, *, outputs: str = "detect", batch_size
     if not _said(outputs, values, f"the teacher {model.name!r}"):
         return values.astype(np.float32)
     return np.log(np.maximum(values, _SMALLEST)).astype(np.float32)
+
+
+def logit_to_add(logits: Any, column: int, share: float) -> float:
+    """What added to the logits of one class makes its mean probability `share`: for a class that was never seen.
+
+    Hinton et al. 2015, section 3, who choose it by the test set; here nothing but the class's frequency is used.
+
+    Args:
+        logits: (n, classes).  column: the class.  share: its frequency, between 0 and 1.
+    """
+    values = _finite(logits, "logits").astype(np.float64)
+    if not _is_number(share) or not 0 < share < 1:
+        raise ValueError(f"share is {share!r}; pass the class's frequency, between 0 and 1, such as 0.1")
+    if values.ndim != 2 or not 0 <= column < values.shape[1]:
+        raise ValueError(f"there is no column {column!r} in logits of shape {values.shape}; pass (n, classes)")
+    one = np.eye(values.shape[1])[column]
+    low, high = -1000.0, 1000.0
+    for _ in range(60):  # the mean grows with what is added: halve the interval
+        middle = (low + high) / 2
+        if soften(values + middle * one)[:, column].mean() < share:
+            low = middle
+        else:
+            high = middle
+    return high
 
 
 def attention_map(activations: Any) -> tf.Tensor:
