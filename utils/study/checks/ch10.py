@@ -18,8 +18,8 @@ def _softmax(z: np.ndarray) -> np.ndarray:
     (
         "Divide first, then softmax. Over which axis do the probabilities sum to 1?",
         "Softmax does not change when the same number is subtracted from all logits of a row: subtract the largest.",
-        "z = np.asarray(logits, float) / temperature; p = np.exp(z - z.max(axis=1, keepdims=True)); return p / "
-        "p.sum(axis=1, keepdims=True)",
+        "`z = np.asarray(logits, float) / temperature; p = np.exp(z - z.max(axis=1, keepdims=True)); return p / "
+        "p.sum(axis=1, keepdims=True)`",
     ),
 )
 def soft_targets(answer, rng: np.random.Generator) -> None:
@@ -61,8 +61,8 @@ def soft_targets(answer, rng: np.random.Generator) -> None:
         "Cross-entropy's gradient by the logits that go into softmax is softmax − target. What does dividing by T add?",
         "The soft part is T² · CE of logits / T: T² · (1 / T) · (softmax(student / T) − softmax(teacher / T)). The hard "
         "part has no T.",
-        "h = np.eye(len(z_student))[label]; return share * temperature * (softmax(z_student / temperature) - "
-        "softmax(z_teacher / temperature)) + (1 - share) * (softmax(z_student) - h)",
+        "`h = np.eye(len(z_student))[label]; soft = softmax(z_student / temperature) - softmax(z_teacher / temperature); "
+        "return share * temperature * soft + (1 - share) * (softmax(z_student) - h)`",
     ),
 )
 def gradient(answer, rng: np.random.Generator) -> None:
@@ -108,7 +108,7 @@ def gradient(answer, rng: np.random.Generator) -> None:
     (
         "What should be averaged: numbers whose scale differs from network to network, or numbers that mean the same?",
         "Average the probabilities at temperature 1. Which logits have these probabilities as their softmax?",
-        "return np.log((softmax(first) + softmax(second)) / 2)",
+        "`return np.log((softmax(first) + softmax(second)) / 2)`",
     ),
 )
 def two_teachers(answer, rng: np.random.Generator) -> None:
