@@ -27,6 +27,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import utils  # noqa: F401
+
 import tf_keras  # isort: skip
 from benchmarks._command import start
 from utils import data, models, recorded, training

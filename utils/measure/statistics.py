@@ -326,8 +326,8 @@ def _crossed(sides: tuple) -> list[np.ndarray]:
     full = next((array.shape for array in arrays if array.ndim == 2), None)
     if full is None or full[0] < 2 or any(array.shape not in (full, full[1:]) for array in arrays):
         raise ValueError(
-            f"the sides have shapes {[array.shape for array in arrays]}; pass arrays (seeds, n) for the same examples, 2 "
-            "or more seeds, and (n,) for what has no seed"
+            f"the sides have shapes {[array.shape for array in arrays]}; pass arrays (seeds, n) for the same examples, "
+            "2 or more seeds, and (n,) for what has no seed"
         )
     for array in arrays:
         if array.dtype.kind not in "fiub" or not np.isfinite(array.astype(np.float64)).all():

@@ -61,8 +61,8 @@ def soft_targets(answer, rng: np.random.Generator) -> None:
         "Cross-entropy's gradient by the logits that go into softmax is softmax − target. What does dividing by T add?",
         "The soft part is T² · CE of logits / T: T² · (1 / T) · (softmax(student / T) − softmax(teacher / T)). The hard "
         "part has no T.",
-        "`h = np.eye(len(z_student))[label]; soft = softmax(z_student / temperature) - softmax(z_teacher / temperature); "
-        "return share * temperature * soft + (1 - share) * (softmax(z_student) - h)`",
+        "`h = np.eye(len(z_student))[label]; soft = softmax(z_student / temperature) - softmax(z_teacher / "
+        "temperature); return share * temperature * soft + (1 - share) * (softmax(z_student) - h)`",
     ),
 )
 def gradient(answer, rng: np.random.Generator) -> None:
@@ -78,10 +78,7 @@ def gradient(answer, rng: np.random.Generator) -> None:
         right = s * temperature * soft + (1 - s) * hard
         for wrong, message in (
             (s * soft / temperature + (1 - s) * hard, "you left out T²: the soft part is multiplied by it"),
-            (
-                s * temperature**2 * soft + (1 - s) * hard,
-                "T² stands before the loss, but z / T brings one 1 / T: T is left",
-            ),
+            (s * temperature**2 * soft + (1 - s) * hard, "T² stands before the loss, z / T brings 1 / T: T is left"),
             (s * soft + (1 - s) * hard, "T² times the inner derivative 1 / T is T; you have 1"),
             (-right, "the sign is turned: student minus target, so that descent brings it nearer"),
             ((1 - s) * temperature * soft + s * hard, "share belongs to the soft part, 1 − share to the labels"),
@@ -98,7 +95,7 @@ def gradient(answer, rng: np.random.Generator) -> None:
             require(not np.allclose(made, wrong), message)
         require(
             np.allclose(made, right),
-            "it is share · T · (student − teacher, both softened) + (1 − share) · (student − label)",
+            "it is share · T · (student − teacher, softened) + (1 − share) · (student − label)",
         )
 
 
