@@ -410,6 +410,7 @@ class Distiller(tf_keras.Model):
         """As tf_keras.Model.fit; for arrays, labels are checked and the teacher is asked once."""
         if _are_arrays(x):
             labels, given = self._targets(y)
+            labels = None if labels is None else np.asarray(labels)
             self._check_arrays(x, labels, given)
             if given is None and self.teacher is not None and self._teacher_taps is None:
                 given = logits(self.teacher, x, outputs=self.teacher_outputs)
@@ -425,7 +426,7 @@ class Distiller(tf_keras.Model):
         _check_range([self.student, self.teacher], x)
         count, shape = len(tf.nest.flatten(x)[0]), self.student.output_shape
         if labels is not None:
-            _check_labels(np.asarray(labels), count, shape)
+            _check_labels(labels, count, shape)
         if given is not None:
             given = _finite(given, "the teacher's logits")
             if given.shape != (count, *shape[1:]) and None not in shape[1:]:
@@ -435,7 +436,7 @@ class Distiller(tf_keras.Model):
             some = tf.nest.map_structure(lambda array: array[:1000], x)
             mine = self.student.predict(some, batch_size=500, verbose=0)
             theirs = self.teacher.predict(some, batch_size=500, verbose=0)
-            _check_roles(self.student, self.teacher, theirs, mine, np.asarray(labels)[:1000])
+            _check_roles(self.student, self.teacher, theirs, mine, labels[:1000])
 
     def get_config(self) -> dict:
         serialize = tf_keras.saving.serialize_keras_object

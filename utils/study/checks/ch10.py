@@ -59,8 +59,8 @@ def soft_targets(answer, rng: np.random.Generator) -> None:
     "the gradient of the distillation loss",
     (
         "Cross-entropy's gradient by the logits that go into softmax is softmax − target. What does dividing by T add?",
-        "The soft part is T² · CE of logits / T: T² · (1 / T) · (softmax(student / T) − softmax(teacher / T)). The hard "
-        "part has no T.",
+        "The soft part is T² · CE of logits / T: T² · (1 / T) · (softmax(student / T) − softmax(teacher / T)). The "
+        "hard part has no T.",
         "`h = np.eye(len(z_student))[label]; soft = softmax(z_student / temperature) - softmax(z_teacher / "
         "temperature); return share * temperature * soft + (1 - share) * (softmax(z_student) - h)`",
     ),
