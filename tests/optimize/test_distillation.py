@@ -174,6 +174,19 @@ def test_without_labels_only_the_teacher_is_learnt(teacher):
         distil(student, (x, None), teacher=teacher)
 
 
+def test_logits_of_zero_are_label_smoothing(teacher):
+    x, y = problem()
+    one, other = dense(1, 5), dense(1, 5)
+    distil(one, (x, y), 3, teacher=np.zeros((len(x), 3)), temperature=1, soft_share=0.3, decay=False, seed=4)
+    other.compile(
+        tf_keras.optimizers.Adam(1e-3), tf_keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.3)
+    )
+    tf_keras.utils.set_random_seed(4)
+    other.fit(x, np.eye(3, dtype=np.float32)[y], batch_size=128, epochs=3, verbose=0)
+    for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
+        assert np.allclose(a, b, atol=1e-4)
+
+
 @pytest.mark.parametrize("softmax_student", [False, True])
 def test_probabilities_are_detected_and_teach_the_same(teacher, softmax_student):
     x, y = problem()

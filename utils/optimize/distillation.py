@@ -191,7 +191,7 @@ def distil(
     some = slice(0, 1000)
     first = student.predict(x[some], batch_size=500, verbose=0)
     probabilities = _said(outputs, first, f"the student {student.name!r}")
-    if y is not None:
+    if y is not None and hasattr(teacher, "predict"):
         _check_roles(student, teacher, given[some], first, y[some])
     classes = given.shape[1]
     one_hot = np.zeros_like(given) if y is None else np.eye(classes, dtype=np.float32)[y]
@@ -546,9 +546,8 @@ def _check_roles(student, teacher, theirs: np.ndarray, mine: np.ndarray, y: np.n
     """Refuse a teacher that knows clearly less than the student."""
     right = [float(np.mean(values.argmax(axis=-1) == y)) for values in (theirs, mine)]
     if right[0] < right[1] - max(0.05, 2 / np.sqrt(len(y))):  # few examples tell less
-        name = f" {teacher.name!r}" if hasattr(teacher, "name") else ""
         raise ValueError(
-            f"the teacher{name} is right for {right[0]:.0%} of the first {len(y)} examples, the student "
+            f"the teacher {teacher.name!r} is right for {right[0]:.0%} of the first {len(y)} examples, the student "
             f"{student.name!r} for {right[1]:.0%}: are they swapped, or do they want other inputs?"
         )
 
