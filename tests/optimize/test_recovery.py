@@ -93,11 +93,11 @@ def test_the_teacher_is_bit_equal_afterwards_and_swapped_roles_are_refused():
 def test_probabilities_in_the_place_of_logits_are_refused_on_both_sides():
     x, y = problem(60)
     teacher, student = mlp(0), mlp(1)
-    for role in ("teacher", "student"):
-        given = {"teacher": teacher, "student": student}
+    for role in ("teacher", "model"):
+        given = {"teacher": teacher, "model": student}
         given[role] = tf_keras.Sequential([given[role], tf_keras.layers.Softmax()])
         with pytest.raises(ValueError, match=f"the {role} .* gives probabilities"):
-            recovery.recover(given["student"], (x, y), teacher=given["teacher"])
+            recovery.recover(given["model"], (x, y), teacher=given["teacher"])
 
 
 def test_a_teacher_that_would_be_trained_and_data_that_do_not_fit():

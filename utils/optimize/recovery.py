@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
 import tf_keras
 
 from utils import SEED, checks, training
-from utils.optimize import distillation, keras_weights
+from utils.optimize import keras_weights
 
 __all__ = ["recover"]
 
@@ -64,20 +64,17 @@ def recover(
                 seed=seed,
                 callbacks=callbacks,
             )
-        return distillation.distil(
-            model,
-            (x, y),
-            epochs,
-            teacher=teacher,
-            temperature=temperature,
-            soft_share=soft_share,
-            outputs="logits",
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            decay=decay,
-            seed=seed,
-            callbacks=callbacks,
-        )
+        _check_teacher(model, teacher, temperature, soft_share)
+        _check_roles(model, teacher, x, y)
+        loss, targets = _soft_loss(temperature, soft_share), _soft_targets(teacher, x, y)
+        steps = epochs * -(-len(x) // batch_size)
+        rate = tf_keras.optimizers.schedules.CosineDecay(learning_rate, steps) if decay else learning_rate
+        model.compile(tf_keras.optimizers.Adam(rate), loss)
+        tf_keras.utils.set_random_seed(seed)
+        history = model.fit(x, targets, batch_size=batch_size, epochs=epochs, verbose=0, callbacks=callbacks).history
+    if not np.all(np.isfinite(history["loss"])):
+        raise FloatingPointError(f"the loss became {history['loss'][-1]}; take a learning rate below {learning_rate:g}")
+    return {name: [float(v) for v in values] for name, values in history.items()}
 
 
 class _KeepZeros(tf_keras.callbacks.Callback):
@@ -104,3 +101,54 @@ def _frozen_statistics(model) -> Iterator[None]:
     finally:
         for layer in found:
             layer.trainable = True
+
+
+def _soft_targets(teacher, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """(n, 2, classes): the labels as one-hot vectors, and the teacher's logits, computed once."""
+    logits = teacher.predict(x, batch_size=500, verbose=0)
+    return np.stack([np.eye(logits.shape[1], dtype=np.float32)[y], logits], axis=1)
+
+
+def _soft_loss(temperature: float, soft_share: float) -> Callable:
+    """Hinton's loss; T² keeps the gradients of the soft part as large as at temperature 1."""
+
+    def loss(targets, logits):
+        soft = tf.nn.softmax(targets[:, 1] / temperature)
+        hard_part = tf.nn.softmax_cross_entropy_with_logits(targets[:, 0], logits)
+        soft_part = tf.nn.softmax_cross_entropy_with_logits(soft, logits / temperature) * temperature**2
+        return soft_share * soft_part + (1 - soft_share) * hard_part
+
+    return loss
+
+
+def _check_teacher(model, teacher, temperature: float, soft_share: float) -> None:
+    checks.check_keras(teacher, what="teacher")
+    if {id(w) for w in teacher.weights} & {id(w) for w in model.weights}:
+        raise ValueError(f"the teacher {teacher.name!r} shares weights with the model, which are trained; pass a copy")
+    if teacher.output_shape != model.output_shape:
+        raise ValueError(
+            f"the teacher gives {teacher.output_shape}, the model {model.output_shape}; pass a teacher "
+            "with the same outputs"
+        )
+    if not temperature > 0:
+        raise ValueError(f"temperature is {temperature!r}; pass a number above 0, such as 2")
+    if not 0 <= soft_share <= 1:
+        raise ValueError(f"soft_share is {soft_share!r}; pass a number from 0 to 1")
+
+
+def _check_roles(model, teacher, x: np.ndarray, y: np.ndarray) -> None:
+    """Refuse probabilities, of which the loss would take the softmax again, and a teacher that knows clearly less."""
+    some = slice(0, 1000)
+    outputs = [each.predict(x[some], batch_size=500, verbose=0) for each in (teacher, model)]
+    for each, values, role in zip((teacher, model), outputs, ("teacher", "model"), strict=True):
+        if training.are_probabilities(values):
+            raise ValueError(
+                f"the {role} {each.name!r} gives probabilities; pass one that ends in logits, without softmax "
+                "(tf_keras.Model(model.input, model.layers[-2].output) if softmax is a layer of its own)"
+            )
+    right = [float(np.mean(values.argmax(axis=1) == y[some])) for values in outputs]
+    if right[0] < right[1] - 0.05:
+        raise ValueError(
+            f"the teacher {teacher.name!r} is right for {right[0]:.0%} of the first {len(x[some])} examples, the model "
+            f"{model.name!r} for {right[1]:.0%}: are they swapped? The first argument is trained, by teacher="
+        )
