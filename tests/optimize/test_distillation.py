@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils.optimize import distillation as kd
+from utils.optimize import recovery
 from utils.optimize.distillation import Distiller, distil
 
 K = tf_keras.layers
@@ -215,6 +216,15 @@ def test_the_distiller_does_what_distil_does(teacher):
     distiller.fit(x, y, batch_size=32, epochs=2, verbose=0)
     for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
         assert np.allclose(a, b, atol=1e-5)
+
+
+def test_fine_tuning_with_a_teacher_has_the_same_loss(teacher):
+    x, y = problem()
+    one, other = dense(1, 5), dense(1, 5)
+    settings = {"temperature": 3.0, "soft_share": 0.8, "batch_size": 32, "learning_rate": 1e-2, "seed": 4}
+    distil(one, (x, y), 2, teacher=teacher, **settings)
+    recovery.recover(other, (x, y), 2, teacher=teacher, **settings)
+    assert all(np.array_equal(a, b) for a, b in zip(one.get_weights(), other.get_weights(), strict=True))
 
 
 def test_a_pipeline_asks_the_teacher_batch_by_batch_and_learns_the_same(teacher):
