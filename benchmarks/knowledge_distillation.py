@@ -2,11 +2,11 @@
 
     python course.py bench knowledge_distillation [labels] [temperature] [missing] [example] [hinton] [relatives]
 
-labels       Fashion-MNIST: a small dense network with few and with all labels, alone and distilled (about 8 minutes)
+labels       Fashion-MNIST: a small dense network with few and with all labels, alone and distilled (about 6 minutes)
 temperature  Fashion-MNIST, all labels: temperatures for a small dense student (2 minutes)
 missing      MNIST: a student that never saw a 3 (3 minutes)
-example      MNIST: the networks of Keras' example, with a teacher that is no better and one that is (8 minutes)
-hinton       MNIST: the setting of Hinton et al. 2015, section 3, with narrower networks (8 minutes)
+example      MNIST: the networks of Keras' example, with a teacher that is no better and one that is (5 minutes)
+hinton       MNIST: the setting of Hinton et al. 2015, section 3, with narrower networks (5 minutes)
 relatives    self-distillation, and a 4-bit student with and without a teacher (4 minutes)
 
 Times are of one quiet thread.  What is compared has the same network, steps and batch; both sides choose among equally
@@ -99,7 +99,7 @@ def tuned(run: Run, val: tuple, rates: Sequence[float], knobs: Sequence[float]) 
 def measure_labels(
     counts: Sequence[int] = (1000, 4000, 50_000),
     seeds: Sequence[int] = SEEDS,
-    steps: int = 2400,
+    steps: int = 1600,
     rates: Sequence[float] = (1e-3, 4e-3),
     temperatures: Sequence[float] = (1, 2, 4),
     smoothing: Sequence[float] = (0, 0.1, 0.2),
@@ -245,7 +245,7 @@ def keras_student(seed: int) -> tf_keras.Model:
     )
 
 
-def measure_example(lengths: Sequence[int] = (3, 6), seeds: Sequence[int] = FEW_SEEDS, pictures: int = 50_000):
+def measure_example(lengths: Sequence[int] = (3, 6), seeds: Sequence[int] = FEW_SEEDS, pictures: int = 25_000):
     """One row for each teacher and length, with the example's settings: T 10, share 0.9, Adam 0.001, batches of 64.
 
     Its teacher ended as good as its student.  Here "no better" is the student's own network, trained for 5 epochs, and
@@ -304,11 +304,11 @@ def dense(units: int, seed: int, dropout: bool = False) -> tf_keras.Model:
 
 
 def measure_hinton(
-    seeds: Sequence[int] = FEW_SEEDS, teacher_epochs: int = 25, epochs: int = 10, units: tuple[int, int] = (500, 300)
+    seeds: Sequence[int] = FEW_SEEDS, teacher_epochs: int = 20, epochs: int = 8, units: tuple[int, int] = (400, 200)
 ) -> list[dict]:
     """Errors of 10,000: a teacher with dropout and shifted pictures, a student without either, alone and distilled.
 
-    Hinton's networks had 1200 and 800 units a layer, and longer trainings: some 20 times the work.  Two settings each.
+    Hinton's networks had 1200 and 800 units a layer, and longer trainings: some 40 times the work.  Two settings each.
     """
     mnist = data.load("mnist")
     teacher = dense(units[0], 0, dropout=True)
