@@ -248,8 +248,8 @@ def keras_student(seed: int) -> tf_keras.Model:
 def measure_example(lengths: Sequence[int] = (3, 6), seeds: Sequence[int] = FEW_SEEDS, pictures: int = 25_000):
     """One row for each teacher and length, with the example's settings: T 10, share 0.9, Adam 0.001, batches of 64.
 
-    Half of the digits, to save time.  The example's teacher ended as good as its student.  Here "no better" is the student's own network, trained for 5 epochs, and
-    "better" the LeNet-5 that ships.
+    Half of the digits, to save time.  The example's teacher ended as good as its student; here "no better" is the
+    student's own network, trained for 5 epochs, and "better" the LeNet-5 that ships.
     """
     mnist = data.load("mnist")
     x, y = mnist.x_train[:pictures], mnist.y_train[:pictures]
