@@ -94,7 +94,7 @@ def tuned(run: Run, val: tuple, rates: Sequence[float], knobs: Sequence[float]) 
 def measure_labels(
     counts: Sequence[int] = (1000, 50_000),
     seeds: Sequence[int] = SEEDS,
-    steps: int = 1600,
+    steps: int = 1200,
     rates: Sequence[float] = (1e-3, 4e-3),
     temperatures: Sequence[float] = (1, 2),
     smoothing: Sequence[float] = (0, 0.1),
