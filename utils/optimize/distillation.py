@@ -46,7 +46,7 @@ def soften(logits: Any, temperature: float = 1.0) -> np.ndarray:
         logits: (…, classes), finite; no probabilities.
         temperature: above 0; 1 is the plain softmax, a large one makes all classes equally probable.
     """
-    check_settings(temperature)
+    _check_settings(temperature)
     values = _finite(logits, "logits")
     _refuse_probabilities(values, "logits")
     scaled = values / temperature
@@ -181,7 +181,7 @@ def distil(
     """
     checks.check_keras(student, what="student")
     training.check_settings(epochs, batch_size, learning_rate, seed)
-    check_settings(temperature, soft_share)
+    _check_settings(temperature, soft_share)
     checks.check_choice("outputs", outputs, OUTPUTS)
     x, y = _examples(dataset)
     if y is None and soft_share < 1:
@@ -213,7 +213,7 @@ def distil(
     return {name: [float(v) for v in values] for name, values in history.items()}
 
 
-def check_settings(temperature: object = 1.0, soft_share: object = 1.0) -> None:
+def _check_settings(temperature: object = 1.0, soft_share: object = 1.0) -> None:
     """Raise ValueError unless the temperature is above 0 and finite, and the share in [0, 1]."""
     if not _is_number(temperature) or not 0 < temperature < np.inf:
         raise ValueError(f"temperature is {temperature!r}; pass a number above 0, such as 2")
@@ -221,7 +221,7 @@ def check_settings(temperature: object = 1.0, soft_share: object = 1.0) -> None:
         raise ValueError(f"soft_share is {soft_share!r}; pass a number from 0 to 1")
 
 
-def check_pair(student: tf_keras.Model, teacher: Any) -> None:
+def _check_pair(student: tf_keras.Model, teacher: Any) -> None:
     """Raise a sentence unless the teacher is another tf_keras model with the same outputs."""
     checks.check_keras(teacher, what="teacher")
     if {id(w) for w in teacher.weights} & {id(w) for w in student.weights}:
@@ -283,13 +283,13 @@ class Distiller(tf_keras.Model):
     ) -> None:
         super().__init__(name=name)
         checks.check_built(student, what="student")
-        check_settings(temperature, soft_share)
+        _check_settings(temperature, soft_share)
         if not _is_number(match_weight) or not 0 <= match_weight < np.inf:
             raise ValueError(f"match_weight is {match_weight!r}; pass a number of at least 0")
         features, attention = dict(features or {}), dict(attention or {})
         if teacher is not None:
             checks.check_built(teacher, what="teacher")
-            check_pair(student, teacher)
+            _check_pair(student, teacher)
             _check_same_inputs(student, teacher)
         elif features or attention:
             raise ValueError("features and attention need a teacher, which is None; pass the model")
@@ -533,7 +533,7 @@ def _teacher_logits(student, teacher: Any, x: np.ndarray, outputs: str) -> np.nd
         checks.check_keras(teacher, what="teacher")
         if not teacher.built:
             teacher(x[:1])
-        check_pair(student, teacher)
+        _check_pair(student, teacher)
         return logits(teacher, x, outputs=outputs)
     given, wanted = _finite(teacher, "the teacher's logits"), (len(x), student.output_shape[-1])
     if given.shape != wanted:
