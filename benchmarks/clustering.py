@@ -11,7 +11,6 @@ Seeds are those of the pictures and of their order.  --tiny measures a few rows 
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import utils  # noqa: F401
 from benchmarks import quantization_aware
-from benchmarks._command import start
+from benchmarks._command import measure_parts, start
 from benchmarks.quantization_aware import sample
-from utils import data, recorded, training
+from utils import data, training
 from utils.optimize import clustering, coding, keras_weights
 from utils.optimize.coding import byte_coders
 from utils.optimize.keras_graph import rebuild
@@ -34,7 +33,7 @@ from utils.quiet import quiet
 SEEDS = (0, 1, 2)
 STEPS = 100
 BATCH = 64
-RATE = 1e-3
+RATE = 0.001
 CLUSTERS = (2, 4, 8, 16, 32, 256)
 NETWORKS = ("mlp", "residual_cnn")
 COMMAND = "python course.py bench clustering"
@@ -176,25 +175,15 @@ TINY: dict[str, dict] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", help=f"{', '.join(PARTS)}; all by default", default=[])
-    parser.add_argument("--tiny", action="store_true", help="a few rows of one seed; nothing is stored")
-    options = parser.parse_args()
-    chosen = options.parts or list(PARTS)
-    if unknown := set(chosen) - set(PARTS):
-        parser.error(f"there is no part {sorted(unknown)[0]!r}; pass some of {', '.join(PARTS)}")
-    for part in chosen:
-        name = f"clustering_{part}"
-        recorded.check_writable(name)
-        recorded.save(
-            name,
-            PARTS[part](**(TINY[part] if options.tiny else {})),
-            command=f"{COMMAND} {part}",
-            depends=[PARTS[part]],
-            seeds=list(SEEDS),
-            notes="points of test accuracy lost: mean ± half the 95 % interval over seeds",
-            partial="--tiny measured a few rows" if options.tiny else "",
-        )
+    measure_parts(
+        __doc__,
+        "clustering",
+        PARTS,
+        command=COMMAND,
+        seeds=dict.fromkeys(PARTS, SEEDS),
+        notes="points of test accuracy lost: mean ± half the 95 % interval over seeds",
+        tiny=TINY,
+    )
 
 
 if __name__ == "__main__":

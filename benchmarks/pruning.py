@@ -15,7 +15,6 @@ with the one that got more of 2,000 validation pictures right.  --tiny measures 
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -26,9 +25,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import utils  # noqa: F401
-from benchmarks._command import start
+from benchmarks._command import measure_parts, start
 from benchmarks.quantization_aware import sample, text
-from utils import data, models, recorded, training
+from utils import data, models, training
 from utils.measure import macs
 from utils.optimize import recovery
 from utils.optimize.keras_graph import rebuild
@@ -335,25 +334,15 @@ TINY: dict[str, dict] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", help=f"{', '.join(PARTS)}; all by default", default=[])
-    parser.add_argument("--tiny", action="store_true", help="a few rows of one seed; nothing is stored")
-    options = parser.parse_args()
-    chosen = options.parts or list(PARTS)
-    if unknown := set(chosen) - set(PARTS):
-        parser.error(f"there is no part {sorted(unknown)[0]!r}; pass some of {', '.join(PARTS)}")
-    for part in chosen:
-        name = f"pruning_{part}"
-        recorded.check_writable(name)
-        recorded.save(
-            name,
-            PARTS[part](**(TINY[part] if options.tiny else {})),
-            command=f"{COMMAND} {part}",
-            depends=[PARTS[part]],
-            seeds=list(SEEDS),
-            notes="test accuracy, or points of it lost: mean ± half the 95 % interval over seeds",
-            partial="--tiny measured a few rows" if options.tiny else "",
-        )
+    measure_parts(
+        __doc__,
+        "pruning",
+        PARTS,
+        command=COMMAND,
+        seeds=dict.fromkeys(PARTS, SEEDS),
+        notes="test accuracy, or points of it lost: mean ± half the 95 % interval over seeds",
+        tiny=TINY,
+    )
 
 
 if __name__ == "__main__":
