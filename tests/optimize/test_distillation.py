@@ -55,6 +55,11 @@ def teacher():
     return taught(dense(0, 24, name="teacher"), *problem())
 
 
+@pytest.fixture(scope="module")
+def convolutional_teacher():
+    return taught(convolutional(0), *problem(), 10)
+
+
 def compiled(distiller, rate=1e-2):
     distiller.compile(tf_keras.optimizers.Adam(rate), metrics=["accuracy"])
     return distiller
@@ -104,7 +109,7 @@ def test_at_a_high_temperature_the_gradient_is_that_of_matching_logits():
     assert np.allclose(tape.gradient(loss, variable), (z - given) / 10, atol=1e-4)
 
 
-@given(st.floats(0.1, 50), st.integers(0, 1000))
+@given(st.floats(0.5, 50), st.integers(0, 1000))  # colder, two largest of 1 would be equal after rounding
 def test_softening_keeps_the_order_and_lowers_the_largest(temperature, seed):
     z = np.random.default_rng(seed).normal(0, 3, (4, 6))
     soft = kd.soften(z, temperature)
@@ -162,7 +167,8 @@ def test_logits_in_the_teachers_place_give_the_same_student(teacher):
     one, other = dense(1, 5), dense(1, 5)
     distil(one, (x, y), 2, teacher=teacher, seed=4)
     distil(other, (x, y), 2, teacher=kd.logits(teacher, x), seed=4)
-    assert all(np.array_equal(a, b) for a, b in zip(one.get_weights(), other.get_weights(), strict=True))
+    for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
+        assert np.allclose(a, b, atol=1e-6)
 
 
 def test_without_labels_only_the_teacher_is_learnt(teacher):
@@ -224,7 +230,8 @@ def test_fine_tuning_with_a_teacher_has_the_same_loss(teacher):
     settings = {"temperature": 3.0, "soft_share": 0.8, "batch_size": 32, "learning_rate": 1e-2, "seed": 4}
     distil(one, (x, y), 2, teacher=teacher, **settings)
     recovery.recover(other, (x, y), 2, teacher=teacher, **settings)
-    assert all(np.array_equal(a, b) for a, b in zip(one.get_weights(), other.get_weights(), strict=True))
+    for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
+        assert np.allclose(a, b, atol=1e-5)
 
 
 def test_a_pipeline_asks_the_teacher_batch_by_batch_and_learns_the_same(teacher):
@@ -239,9 +246,9 @@ def test_a_pipeline_asks_the_teacher_batch_by_batch_and_learns_the_same(teacher)
         assert np.allclose(a, b, atol=1e-5)
 
 
-def test_normalization_and_dropout_train_in_the_student_and_rest_in_the_teacher():
+def test_normalization_and_dropout_train_in_the_student_and_rest_in_the_teacher(convolutional_teacher):
     x, y = problem()
-    teacher, student = taught(convolutional(0), x, y, 10), convolutional(1, 3)
+    teacher, student = convolutional_teacher, convolutional(1, 3)
     before, mine = teacher.get_weights(), student.get_weights()
     compiled(Distiller(teacher=teacher, student=student)).fit(x, y, verbose=0)
     assert all(np.array_equal(a, b) for a, b in zip(before, teacher.get_weights(), strict=True))
@@ -249,10 +256,10 @@ def test_normalization_and_dropout_train_in_the_student_and_rest_in_the_teacher(
 
 
 @pytest.mark.parametrize("how", ["features", "attention"])
-def test_layers_are_matched_and_channels_translated(how):
+def test_layers_are_matched_and_channels_translated(convolutional_teacher, how):
     x, y = problem()
-    teacher, student = taught(convolutional(0, 8), x, y, 10), convolutional(1, 3)
-    distiller = compiled(Distiller(teacher=teacher, student=student, match_weight=10, **{how: {"relu": "relu"}}))
+    student, match = convolutional(1, 3), {how: {"relu": "relu"}}
+    distiller = compiled(Distiller(teacher=convolutional_teacher, student=student, match_weight=10, **match))
     losses = distiller.fit(x, y, epochs=12, verbose=0).history["match"]
     assert losses[-1] < 0.8 * losses[0]
     assert len(distiller.trainable_weights) == len(student.trainable_weights) + (2 if how == "features" else 0)
@@ -272,10 +279,9 @@ def test_evaluate_and_predict_are_the_students(teacher):
 
 
 @pytest.mark.parametrize("features", [None, {"relu": "relu"}])
-def test_a_saved_distiller_goes_on_where_it_was(tmp_path, features):
+def test_a_saved_distiller_goes_on_where_it_was(convolutional_teacher, tmp_path, features):
     x, y = problem()
-    teacher = taught(convolutional(0), x, y, 10)
-    distiller = compiled(Distiller(teacher=teacher, student=convolutional(1, 3), features=features))
+    distiller = compiled(Distiller(teacher=convolutional_teacher, student=convolutional(1, 3), features=features))
     distiller.fit(x, y, epochs=1, verbose=0)
     distiller.save(tmp_path / "distiller.keras")
     loaded = tf_keras.models.load_model(tmp_path / "distiller.keras")

@@ -1,10 +1,8 @@
 """The checks of chapter 10 accept right answers and name the misconception of wrong ones."""
 
-import re
-
 import numpy as np
-import pytest
 
+from tests.study.checks import answers
 from utils.study.exercises import grade
 
 
@@ -62,23 +60,7 @@ WRONG = [
 ]
 
 
-def stub(*arguments): ...
-
-
-@pytest.mark.parametrize("id, answer", RIGHT)
-def test_the_solution_passes_every_time(id, answer):
-    assert [grade(id, answer).state for _ in range(5)] == ["right"] * 5
-
-
-@pytest.mark.parametrize("id", [id for id, _ in RIGHT])
-def test_the_stub_is_not_attempted(id):
-    assert grade(id, stub).state == "not attempted"
-
-
-@pytest.mark.parametrize("id, answer, misconception", WRONG)
-def test_a_wrong_answer_is_told_its_misconception(id, answer, misconception):
-    verdict = grade(id, answer)
-    assert verdict.state == "wrong" and re.search(misconception, verdict.message), verdict
+test_solutions, test_stubs, test_misconceptions, test_hints = answers.tests(RIGHT, WRONG)
 
 
 def test_logits_that_differ_by_a_number_a_row_are_the_same_teacher():
