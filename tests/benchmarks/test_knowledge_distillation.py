@@ -17,12 +17,12 @@ def test_labels_are_drawn_in_equal_parts_and_anew_for_each_seed():
 
 def test_learning_alone_is_label_smoothing_and_a_teacher_is_learnt():
     rng = np.random.default_rng(0)
-    x, y = rng.random((64, 28, 28, 1)).astype(np.float32), rng.integers(0, 10, 64).astype(np.int32)
-    soft = rng.normal(0, 3, (64, 10)).astype(np.float32)
-    alone = bench.Run(bench.small, x, y, None, 120).student(0, 5e-3, 0.0)
-    assert np.mean(bench.outputs(alone, x).argmax(1) == y) > 0.9
-    taught = bench.Run(bench.small, x, None, soft, 120).student(0, 5e-3, 2.0)
-    assert np.mean(bench.outputs(taught, x).argmax(1) == soft.argmax(1)) > 0.9
+    x, y = rng.random((32, 28, 28, 1)).astype(np.float32), rng.integers(0, 10, 32).astype(np.int32)
+    other = (y + 3) % 10  # what the teacher says is no label
+    alone = bench.Run(bench.small, x, y, None, 150).student(0, 5e-3, 0.0)
+    assert np.mean(bench.outputs(alone, x).argmax(1) == y) > 0.8
+    taught = bench.Run(bench.small, x, None, 8 * np.eye(10, dtype=np.float32)[other], 150).student(0, 5e-3, 2.0)
+    assert np.mean(bench.outputs(taught, x).argmax(1) == other) > 0.8
 
 
 def test_the_best_setting_is_that_of_the_validation_pictures(monkeypatch):
