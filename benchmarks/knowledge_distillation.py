@@ -335,6 +335,7 @@ def measure_hinton(
     rows[-1]["fewer errors"] = said(gain, count)
     rows[-1]["part of the difference"] = said(closed, 100)
     rows[-1]["interval"] = [count * gain.value, count * gain.low, count * gain.high]
+    rows[-1]["closed"] = [100 * closed.value, 100 * closed.low, 100 * closed.high]  # % of the difference
     return rows
 
 
