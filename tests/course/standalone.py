@@ -52,7 +52,7 @@ def _place(line: int, tagged: list[recipes.Cell], program: str) -> str:
     return above[-1].removeprefix("# ") if above else "the program"
 
 
-def run(tagged: list[recipes.Cell], timeout: float = 120) -> list[str]:
+def run(tagged: list[recipes.Cell], timeout: float = 300) -> list[str]:
     """Complaints if the program of these cells does not run by itself, within `timeout` seconds."""
     for cell in tagged:
         try:
