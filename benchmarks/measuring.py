@@ -35,11 +35,14 @@ def hits(seed: int, dataset: data.Dataset, epochs: int = EPOCHS) -> np.ndarray:
 
 
 def table(right: dict[int, np.ndarray]) -> list[dict[str, object]]:
-    """One row a seed: its test accuracy, and from how many of the others McNemar's test tells it apart (p < 0.05)."""
+    """One row a seed: its test accuracy, McNemar's p against the first seed, and from how many of the others that test
+    tells it apart (p < 0.05)."""
+    first = next(iter(right.values()))
     return [
         {
             "seed": seed,
             "test accuracy": float(own.mean()),
+            "p against the first": statistics.mcnemar(first, own).p_value,
             "others that differ significantly": sum(
                 statistics.mcnemar(own, other).p_value < 0.05 for s, other in right.items() if s != seed
             ),

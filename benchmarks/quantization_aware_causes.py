@@ -1,16 +1,18 @@
 """Measure what causes what in quantization-aware training: one cause is changed, all others stay.
 
-    python course.py bench quantization_aware_causes [ranges] [start] [learned] [depthwise] [statistics]
+    python course.py bench quantization_aware_causes          # all of it, or some of these:
 
 ranges      which of the Toolkit's starting ranges costs what, without training: one kind at a time
-start       training from the Toolkit's ±6 against training from measured ranges
-learned     a range that is fixed, or learnt by PACT's or LSQ's gradient
+start       training from the Toolkit's ±6 against training from measured ranges, whole ones and clipped ones
+learned     a range that is fixed, or learnt by PACT's or LSQ's gradient, at the weights' rate and at a hundred times it
 depthwise   one scale for a depthwise kernel, as the Toolkit trains it, against one a channel
 statistics  frozen statistics of batch normalization after pruning, old ones and re-estimated ones
+files       4-bit weights and 8-bit activations, which run: accuracy of the files, trained and not trained
 
-About 2 minutes each on one quiet thread.  The networks are those that ship; seeds are those of the pictures and of
-their order.
-Each training has 100 steps of 64 pictures, and the float network, trained in the same way, beside it.
+About 3 minutes each on one quiet thread.  Each seed has a float network, pictures and an order of its own, as in
+`quantization_aware`; "depthwise" and "statistics" have one network, the one that ships, and three orders of pictures,
+"ranges" that network alone.  Each training has 100 steps of 64 pictures, and the float network, trained in the same
+way, beside it.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +35,9 @@ from utils.optimize import pruning, recovery
 from utils.optimize.keras_graph import rebuild
 from utils.optimize.quantization import aware_quantizers, aware_ranges
 from utils.optimize.quantization.aware import quantize_aware
+from utils.optimize.quantization.aware_file import agreement, to_tflite
+from utils.optimize.quantization.converter import convert
+from utils.optimize.quantization.recipes import quantize
 
 SEEDS = (0, 1, 2)
 CALIBRATION = 300
@@ -76,6 +81,27 @@ class Case:
         return self.trained(rebuild(self.model), seed)
 
 
+class Own(Case):
+    """The float network of one seed, with its pictures and their order."""
+
+    def __init__(self, name: str, seed: int) -> None:
+        self.name, self.seed, self.data = name, seed, data.load("fashion_mnist")
+        self.model = training.trained(name, seed=seed, fresh=False)
+        self.before = training.share_correct(self.model, self.data.x_test, self.data.y_test)
+
+    def fine_tuned(self, model, **how) -> float:
+        """Points lost after the budget of 100 steps, or as `how` says; `model` is trained in place."""
+        pairs = self.pictures(self.seed)
+        recovery.recover(model, pairs, batch_size=BATCH, seed=self.seed, **{"learning_rate": RATE} | how)
+        return self.lost(model)
+
+    def quantized(self, bits, clip: str = "minmax", **how):
+        """With fake quantization and ranges from this seed's pictures; not trained."""
+        made = quantize_aware(self.model, bits, **how)
+        aware_ranges.calibrate(made, self.calibration(self.seed), clip=clip)
+        return made
+
+
 def measure_ranges(
     networks: Sequence[str] = ("mlp", "lenet5", "residual_cnn", "depthwise_cnn"), widths: Sequence[int] = (8, 4)
 ) -> list[dict]:
@@ -103,42 +129,77 @@ def measure_ranges(
     return rows
 
 
-def measure_start(networks: Sequence[str] = ("mlp",), seeds: Sequence[int] = SEEDS) -> list[dict]:
-    """One row for each network and width: points lost after 100 steps, from two starts, and by the control."""
+#: Where training starts: the ranges that are measured, and how.
+STARTS = {"from ±6": {"only": ("inputs", "weights")}, "from measured": {"clip": "minmax"}, "from mse": {"clip": "mse"}}
+
+STARTED = {"mlp": (8, 4, 3), "residual_cnn": (4,)}
+
+
+def measure_start(networks: Mapping[str, Sequence[int]] = STARTED, seeds: Sequence[int] = SEEDS) -> list[dict]:
+    """One row for each network and width: points lost after 100 steps, from each start, and by the control."""
     rows = []
-    for case in map(Case, networks):
-        control = [case.control(seed) for seed in seeds]
-        for bits in (8, 4):
-            columns: dict[str, list[float]] = {"from ±6": [], "from measured": []}
-            for seed in seeds:
-                for what, kinds in (("from ±6", ("inputs", "weights")), ("from measured", aware_ranges.RANGES)):
-                    made = quantize_aware(case.model, bits)
-                    aware_ranges.calibrate(made, case.calibration(seed), only=kinds)
-                    columns[what].append(case.trained(made, seed))
-            rows.append(row({"network": case.name, "bits": bits}, columns | {"float control": control}))
+    for network, widths in networks.items():
+        cases = [Own(network, seed) for seed in seeds]
+        control = [case.fine_tuned(rebuild(case.model)) for case in cases]
+        for bits in widths:
+            columns: dict[str, list[float]] = {begin: [] for begin in STARTS}
+            for case in cases:
+                made = quantize_aware(case.model, bits)
+                fresh = made.get_weights()
+                for begin, how in STARTS.items():
+                    made.set_weights(fresh)
+                    aware_ranges.calibrate(made, case.calibration(case.seed), **how)
+                    columns[begin].append(case.fine_tuned(made))
+            rows.append(row({"network": network, "bits": bits}, columns | {"float control": control}))
     return rows
+
+
+class FastRange(aware_quantizers.LearnedRange):
+    """Keeps a hundredth of the end, so that a step of Adam, which is about the learning rate, moves it by a hundred."""
+
+    def build(self, tensor_shape, name, layer):
+        import tf_keras
+
+        start = tf_keras.initializers.Constant(self.start / 100)
+        return {"high": layer.add_weight(f"{name}_high", initializer=start, trainable=True)}
+
+    def __call__(self, inputs, training, weights, **kwargs):
+        return aware_quantizers.learned_range(inputs, 100 * weights["high"], self.num_bits, self.gradient)
+
+
+class FastOutput(aware_quantizers.LearnedOutput):
+    def __init__(self, bits: int, start: float, gradient: str = "lsq") -> None:
+        super().__init__(bits, start, gradient)
+        self.quantizer = FastRange(bits, start, gradient)
+
+
+#: How the end of a range is learnt: its configuration, the rule, and in what unit the variable keeps the end.
+RULES = {
+    "fixed": (aware_quantizers.LearnedOutput, "fixed", 1),
+    "pact": (aware_quantizers.LearnedOutput, "pact", 1),
+    "lsq": (aware_quantizers.LearnedOutput, "lsq", 1),
+    "pact, 100 times the rate": (FastOutput, "pact", 100),
+    "lsq, 100 times the rate": (FastOutput, "lsq", 100),
+}
 
 
 def measure_learned(bits: int = 3, seeds: Sequence[int] = SEEDS) -> list[dict]:
     """One row for each start and rule: the range of one layer of the mlp, all else at 8 bits."""
-    case, layer, rows = Case("mlp"), "dense_1", []
-    control = [case.control(seed) for seed in seeds]
-    highest = aware_ranges.activation_ranges(quantize_aware(case.model, 8, calibration=case.calibration(0)))[layer][1]
-    for begin, rule in itertools.product(("too narrow", "absmax"), ("fixed", "pact", "lsq")):
-        first = 1.0 if begin == "too narrow" else highest
-        columns: dict[str, list[float]] = {"before": [], "trained": []}
-        ends = []
-        for seed in seeds:
-            config = aware_quantizers.LearnedOutput(bits, first, rule)
-            made = quantize_aware(
-                case.model, 8, per_channel=False, configs={layer: config}, calibration=case.calibration(seed)
-            )
+    cases, layer, rows = [Own("mlp", seed) for seed in seeds], "dense_1", []
+    control = [case.fine_tuned(rebuild(case.model)) for case in cases]
+    largest = [aware_ranges.activation_ranges(case.quantized(8))[layer][1] for case in cases]
+    for begin, rule in itertools.product(("too narrow", "absmax"), RULES):
+        columns: dict[str, list[float]] = {"before": [], "trained": [], "end before": [], "end trained": []}
+        config, gradient, unit = RULES[rule]
+        for case, highest in zip(cases, largest, strict=True):
+            first = 1.0 if begin == "too narrow" else highest
+            made = case.quantized(8, per_channel=False, configs={layer: config(bits, first, gradient)})
             columns["before"].append(case.lost(made))
-            columns["trained"].append(case.trained(made, seed))
-            ends.append(round(next(float(w) for w in made.weights if w.name.endswith("_high:0")), 3))
-        where = {"start": begin, "rule": rule, "bits": bits}
-        upper = {"upper end, before": round(first, 2), "upper end, trained": f"{np.mean(ends):.2f}", "ends": ends}
-        rows.append(row(where, columns | {"float control": control}) | upper)
+            columns["trained"].append(case.fine_tuned(made))
+            columns["end before"].append(first)
+            end = next(float(w) for w in made.weights if w.name.endswith("_high:0"))
+            columns["end trained"].append(unit * end)
+        rows.append(row({"start": begin, "rule": rule, "bits": bits}, columns | {"float control": control}))
     return rows
 
 
@@ -178,6 +239,42 @@ def measure_statistics(seeds: Sequence[int] = SEEDS) -> list[dict]:
     return [row({"treatment": what}, {"points lost": values}) for what, values in found.items()]
 
 
+def measure_files(
+    networks: Sequence[str] = ("mlp", "residual_cnn"), bits: tuple[int, int] = (4, 8), seeds: Sequence[int] = SEEDS
+) -> list[dict]:
+    """One row for each network and way: points that the *file* loses, and where it differs from its trained model."""
+    rows = []
+    for network in networks:
+        found: dict[str, list[float]] = {}
+        size: dict[str, int] = {}
+        apart: dict[str, list[float]] = {"classes apart": [], "ahead by": []}
+
+        def note(way: str, case: Own, file) -> None:
+            right = np.mean(file.predict(case.data.x_test).argmax(axis=-1) == case.data.y_test)
+            found.setdefault(way, []).append(100 * (case.before - float(right)))  # noqa: B023
+            size[way] = len(file.content)  # noqa: B023
+
+        for case in [Own(network, seed) for seed in seeds]:
+            calibration = case.calibration(case.seed)
+            note("LiteRT's quantizer, not trained", case,
+                 quantize(convert(case.model, "float32"), "static_int4", calibration=calibration))  # fmt: skip
+            made = case.quantized(bits, "mse")
+            note("the Toolkit's rounding, not trained", case, to_tflite(made))
+            case.fine_tuned(made)
+            file = to_tflite(made)
+            note("the Toolkit's rounding, trained", case, file)
+            same = agreement(made, file, case.data.x_test)
+            apart["classes apart"].append(len(same.disagreements))
+            apart["ahead by"].append(float(max(same.margins, default=0)))
+            found.setdefault("float, trained as long", []).append(case.fine_tuned(rebuild(case.model)))
+        for way, values in found.items():
+            more = apart if way == "the Toolkit's rounding, trained" else {}
+            rows.append(
+                row({"network": network, "way": way, "bytes": size.get(way, "")}, {"points lost": values} | more)
+            )
+    return rows
+
+
 def re_estimated(model, pictures: np.ndarray, batch: int = 64):
     """`model`, whose moving mean and variance are those of these pictures; no weight is trained."""
     for begin in range(0, len(pictures) - batch + 1, batch):
@@ -199,6 +296,7 @@ PARTS: dict[str, Callable[[], list[dict]]] = {
     "learned": measure_learned,
     "depthwise": measure_depthwise,
     "statistics": measure_statistics,
+    "files": measure_files,
 }
 
 

@@ -8,7 +8,7 @@ from benchmarks import quantization_aware
 from benchmarks import quantization_aware_causes as bench
 from utils import recorded
 
-WITH_SEEDS = ("start", "learned", "depthwise", "statistics")
+WITH_SEEDS = ("start", "learned", "depthwise", "statistics", "files")
 
 
 @pytest.mark.parametrize("part", WITH_SEEDS)

@@ -121,6 +121,13 @@ def test_reliability_equals_scikit_learn():
     assert all(b.low < b.confidence <= b.high for b in bins)
 
 
+def test_a_confidence_on_the_edge_of_two_bins_belongs_to_the_lower_one():
+    """Guo et al., section 2: bin m is ((m - 1) / M, m / M]."""
+    p = np.array([[0.75, 0.25], [0.25, 0.75], [1.0, 0.0], [0.5, 0.5]])
+    bins = statistics.reliability(p, [0, 1, 0, 1], 4)
+    assert [(b.low, b.high, b.count) for b in bins] == [(0.25, 0.5, 1), (0.5, 0.75, 2), (0.75, 1.0, 1)]
+
+
 def test_calibration_error_of_calibrated_and_overconfident_outputs():
     generator = np.random.default_rng(1)
     p = generator.dirichlet([1, 1, 1, 1], 40_000)

@@ -46,8 +46,3 @@ def test_a_program_that_fails_says_how():
         c_program._run([c_program._compiler(), "none.c"], b"", 20)
     with pytest.raises(c_program.CProgramError, match=r"did not end within 0.2 s"):
         c_program._run(["sleep", "5"], b"", 0.2)
-
-
-def test_the_part_that_is_shown():
-    assert c_program.main_part().lstrip().startswith("/* for each example")
-    assert "LiteRtRunCompiledModel" in c_program.main_part()

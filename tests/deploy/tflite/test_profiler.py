@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from tests.deploy.tflite.test_tflite_model import converted, of_model, two_by_two
@@ -24,6 +25,34 @@ def test_each_operator_has_its_kernel_and_a_time(kind):
 
 
 @here
+def test_with_other_work_between_the_runs_the_same_kernels_are_named():
+    content = converted("float")
+    kernels = [[step.kernel for step in profiler.profile(content, runs=2, other_work=n)] for n in (0, 1_000_000)]
+    assert kernels[0] == kernels[1]
+
+
+def test_other_work_touches_as_many_bytes_before_each_run(monkeypatch):
+    touched = []
+
+    class Other:
+        def __iadd__(self, one):
+            touched.append(one)
+            return self
+
+    class Library:
+        def __getattr__(self, name):
+            return lambda *arguments: None
+
+    def zeros(size, dtype):
+        assert size * np.dtype(dtype).itemsize == 4_000
+        return Other()
+
+    monkeypatch.setattr(profiler.np, "zeros", zeros)
+    assert profiler._events(Library(), None, lambda: touched.append("run"), 2, 4_000) == []
+    assert touched == ["run"] * profiler._WARMUP + [1, "run"] * 2
+
+
+@here
 def test_several_inputs_and_outputs():
     assert len(profiler.profile(of_model(two_by_two), runs=2)) >= 2
 
@@ -39,6 +68,8 @@ def test_broken_files_do_no_harm():
 def test_bad_arguments_get_a_sentence(monkeypatch):
     with pytest.raises(ValueError, match="runs=0; pass a whole number from 1"):
         profiler.profile(converted("float"), runs=0)
+    with pytest.raises(ValueError, match="other_work=-1; pass a whole number from 0"):
+        profiler.profile(converted("float"), other_work=-1)
     with pytest.raises(ValueError, match="threads=0"):
         profiler.profile(converted("float"), threads=0)
     monkeypatch.setattr(profiler.sys, "platform", "darwin")
@@ -59,7 +90,20 @@ def test_layers_with_weights_are_told_by_their_names(monkeypatch):
     names = ["Convert (NC, F32, QD8)", "Convolution (NHWC, F32) DWConv", "Fully Connected (NC, F32) GEMM", "MEAN"]
     assert [profiler._has_weights(name) for name in [*names, "CONV_2D"]] == [False, True, True, False, True]
     monkeypatch.setattr(profiler, "missing", lambda: "")
-    monkeypatch.setattr(profiler, "profile", lambda source, runs: [profiler.Step(name, True, 3.0) for name in names])
+    monkeypatch.setattr(
+        profiler, "profile", lambda source, runs, other_work: [profiler.Step(name, True, 3.0) for name in names]
+    )
     assert profiler.weighted(b"") == [3.0, 3.0]
     monkeypatch.setattr(profiler, "missing", lambda: "none here")
     assert profiler.weighted(b"") == []
+
+
+def test_bars_add_up_to_their_sums():
+    figure = profiler.draw({"float32": [20.0, 70.0, 1.0], "int8": [120.0, 60.0, 0.0]}, ["a", "b", "c"], "What it says")
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert texts == ["20", "70", "91 µs", "120", "60", "180 µs"]
+    widths = [[bar.get_width() for bar in bars] for bars in figure.axes[0].containers]
+    assert widths == [[20.0], [70.0], [1.0], [120.0], [60.0], [0.0]]
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["a", "b", "c"]
+    with pytest.raises(ValueError, match="'int8' has 1 times for 2 layers: a, b"):
+        profiler.draw({"int8": [1.0]}, ["a", "b"], "What it says")

@@ -45,6 +45,32 @@ def test_both_methods_lose_less_than_nearest_and_stay_on_the_levels(layer, bits)
         assert np.abs(levels).max() <= top
 
 
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_a_clipped_step_is_never_worse_for_the_weights_and_better_with_one_large_weight(layer, bits):
+    kernel = layer[0].copy()
+    kernel[0] = 20.0
+    whole, clipped = (rounding.nearest(kernel, bits, clip=clip) for clip in (False, True))
+    lost = ((whole - kernel) ** 2).sum(axis=0)
+    assert (((clipped - kernel) ** 2).sum(axis=0) <= lost + 1e-12).all()
+    step, top = rounding.steps(kernel, bits, clip=True)
+    assert (step <= rounding.steps(kernel, bits)[0]).all()
+    for rounded in (clipped, rounding.gptq(kernel, np.eye(24), bits, clip=True)):
+        np.testing.assert_allclose(rounded / step, np.round(rounded / step), atol=1e-9)
+        assert np.abs(rounded / step).max() <= top + 1e-9
+    rest = np.delete(kernel, 0, axis=0)
+    with_large = np.vstack([np.full((1, 6), 3.0), rest])
+    parts = [rounding.nearest(with_large, 2, clip=clip)[1:] - rest for clip in (False, True)]
+    assert np.sum(parts[1] ** 2) < np.sum(parts[0] ** 2)
+
+
+def test_a_channel_of_zeros_stays_with_a_clipped_step(layer):
+    kernel = layer[0].copy()
+    kernel[:, 2] = 0
+    step, _ = rounding.steps(kernel, 4, clip=True)
+    assert np.isfinite(step).all() and (step > 0).all()
+    assert (rounding.nearest(kernel, 4, clip=True)[:, 2] == 0).all()
+
+
 def test_inputs_that_are_independent_leave_nothing_to_gain(layer):
     kernel, _ = layer
     np.testing.assert_allclose(rounding.gptq(kernel, np.eye(24), 3), rounding.nearest(kernel, 3))

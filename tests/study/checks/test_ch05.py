@@ -20,9 +20,13 @@ def right_folding(kernel, gamma, beta, mean, variance, epsilon):
     return kernel * factor, beta - mean * factor
 
 
-def right_fake(x, low, high, bits, straight=True, inside=True, nudge=True, gaps=0, round=tf.round):
+def half_up(x):
+    return tf.floor(x + 0.5)
+
+
+def right_fake(x, low, high, bits, straight=True, inside=True, nudge=half_up, gaps=0, round=half_up):
     scale = (high - low) / (2**bits - 1 + gaps)
-    zero = tf.round(-low / scale) if nudge else -low / scale
+    zero = nudge(-low / scale)
     clipped = tf.clip_by_value(x, -zero * scale, (2**bits - 1 - zero) * scale)
     rounded = (round(clipped / scale + zero) - zero) * scale
     if not straight:
@@ -83,10 +87,12 @@ WRONG = [
     ("05-2", fold(bias=lambda b, m, f: b + m * f), "minus in the bias"),
     ("05-3", lambda *a: right_fake(*a, straight=False), "no gradient comes back"),
     ("05-3", lambda *a: right_fake(*a, inside=False), "1 everywhere"),
-    ("05-3", lambda *a: right_fake(*a, nudge=False), "0.0 is not on your grid"),
+    ("05-3", lambda *a: right_fake(*a, nudge=lambda x: x), "0.0 is not on your grid"),
     ("05-3", lambda *a: right_fake(*a, gaps=1), "gaps between them"),
     ("05-3", lambda x, low, high, bits: tf.identity(x), "returns x unchanged"),
     ("05-3", lambda *a: right_fake(*a, round=tf.floor), "round down"),
+    ("05-3", lambda *a: right_fake(*a, round=tf.round), "half-way"),
+    ("05-3", lambda *a: right_fake(*a, nudge=tf.round), "the zero point too"),
     ("05-3", lambda x, low, high, bits: right_fake(tf.clip_by_value(x, low, high), low, high, bits), "moved ends"),
 ]
 

@@ -1,7 +1,6 @@
 """The checks of chapter 12 accept right answers and name the misconception of wrong ones."""
 
 import re
-import struct
 
 import numpy as np
 import pytest
@@ -44,34 +43,26 @@ def right_one_by_one(interpreter, x):
     return predict(interpreter, x, batch="one by one")
 
 
-def field(content, table, slot, sign=-1, skip=4, form="<i", absent=None, beyond=True, base="table"):
-    vtable = table + sign * struct.unpack_from(form, content, table)[0]
-    place = skip + 2 * slot
-    if beyond and place >= struct.unpack_from("<H", content, vtable)[0]:
-        return None
-    offset = struct.unpack_from("<H", content, vtable + place)[0]
-    if offset == 0:
-        return absent(table) if absent else None
-    return {"table": table, "vtable": vtable, "none": 0}[base] + offset
-
-
-def right_field(content, table, slot):
-    return field(content, table, slot)
+def right_nodes(operators):
+    nodes = []
+    for name, given, weights in operators:
+        left = given == "int16" or (name == "DEPTHWISE_CONV_2D" and given != weights)
+        if left or (name == "CONV_2D" and weights == "int4"):
+            nodes.append(name)
+        elif not nodes or nodes[-1] != "DELEGATE":
+            nodes.append("DELEGATE")
+    return nodes
 
 
 def stub(*arguments): ...
 
 
-RIGHT = [("12-1", right_bytes), ("12-2", right_predict), ("12-2", right_one_by_one), ("12-3", right_field)]
+RIGHT = [("12-1", right_bytes), ("12-2", right_predict), ("12-2", right_one_by_one), ("12-3", right_nodes)]
 SIZES = {"float32": 4, "int8": 1, "int4": 1, "int32": 4}
 
 
 def with_predict(**changes):
     return lambda interpreter, x: predict(interpreter, x, **changes)
-
-
-def with_field(**changes):
-    return lambda content, table, slot: field(content, table, slot, **changes)
 
 
 WRONG = [
@@ -94,15 +85,17 @@ WRONG = [
     ("12-2", lambda i, x: right_predict(i, x) + i.scale_out, "the first output should be"),
     ("12-2", with_predict(raw=True), "stored integers; dequantize"),
     ("12-2", with_predict(batch="first"), "one row for 3 examples"),
-    ("12-2", with_predict(output=lambda i: (i.scale_out, 0)), "output's zero point is missing"),
+    ("12-2", with_predict(output=lambda i: (i.scale_out, 0)), r"output's zero .* real = scale · \(q - zero\)"),
     ("12-2", with_predict(output=lambda i: (i.scale_in, i.zero_in)), "with the input's numbers"),
     ("12-2", with_predict(output=lambda i: (1.0, 0)), "multiply"),
     ("12-2", lambda i, x: np.zeros((len(x), 4)), "the first output should be"),
-    ("12-3", with_field(absent=lambda table: table), "does not mean that the field is at the table's start"),
-    ("12-3", with_field(base="none"), "add the table's position"),
-    ("12-3", with_field(base="vtable"), "not from the vtable"),
-    ("12-3", with_field(beyond=False), "beyond the vtable|is not there"),
-    ("12-3", lambda content, table, slot: table + 4 + 4 * slot, "beyond the vtable|is not there|is at byte"),
+    *[
+        ("12-3", lambda ops, wrong=wrong: ch12._nodes(ops, wrong), re.escape(said))
+        for wrong, said in ch12._WRONG_NODES.items()
+    ],
+    ("12-3", lambda ops: [*(name for name, *_ in ops), *["DELEGATE"] * right_nodes(ops).count("DELEGATE")], "replaced"),
+    ("12-3", lambda ops: right_nodes(ops)[::-1], "these nodes run"),
+    ("12-3", lambda ops: len(right_nodes(ops)), "return a list of names"),
 ]
 
 
@@ -134,6 +127,14 @@ def test_a_wrong_answer_is_told_its_misconception(id, answer, misconception):
     assert any(re.search(misconception, message) for message in messages), messages
 
 
-@pytest.mark.parametrize("changes", [{"sign": 1}, {"form": "<I"}, {"skip": 0}])
-def test_a_vtable_that_is_misread_is_never_right(changes):
-    assert grade("12-3", with_field(**changes)).state == "wrong"
+def test_the_chains_of_12_3_have_every_kind_of_operator_and_each_rule_decides_in_some():
+    chains = [ch12._chain(np.random.default_rng(7), trial) for trial in range(12)]
+    assert all(right_nodes(chain) == ch12._nodes(chain) for chain in chains)
+    for wrong in ch12._WRONG_NODES:
+        assert any(ch12._nodes(chain, wrong) != ch12._nodes(chain) for chain in chains), wrong
+
+
+def test_what_runs_of_the_course_network_in_two_modes():
+    block = [("CONV_2D", "float32", "int8"), ("DEPTHWISE_CONV_2D", "float32", "int8")]
+    assert ch12._nodes(block * 2) == ["DELEGATE", "DEPTHWISE_CONV_2D"] * 2
+    assert ch12._nodes([("CONV_2D", "int8", "int8"), ("MEAN", "int8", "none")]) == ["DELEGATE"]

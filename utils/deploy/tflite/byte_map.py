@@ -140,7 +140,7 @@ def draw(files: Mapping[str, bytes], title: str) -> Any:
         places = [row + (number - (len(files) - 1) / 2) * height for row in range(len(rows))]
         bars = axes.barh(places, values, height, edgecolor="black", hatch=("", "///", "...")[number % 3])
         axes.bar_label(bars, [f"{name} {value:.0f} %" for value in values], padding=3, fontsize=8)
-    axes.set(xlabel="% of the file's bytes", ylabel="what they are", xlim=(0, 118))
+    axes.set(xlabel="% of the file's bytes", ylabel="part of the file", xlim=(0, 118))
     axes.set_yticks(range(len(rows)), rows)
     axes.invert_yaxis()
     return figure

@@ -36,12 +36,6 @@ def missing() -> str:
     return "" if _library() else "the package ai-edge-litert has no libLiteRt.so here"
 
 
-def main_part() -> str:
-    """The part of the C program that runs once for each example, to show it."""
-    text = SOURCE.read_text(encoding="utf-8")
-    return text[text.index("  /* for each example") :]
-
-
 def predict(source: bytes | str | os.PathLike[str], x: np.ndarray, timeout: float = 60.0) -> np.ndarray:
     """Outputs of the C program, which reads the examples one after the other.
 

@@ -11,18 +11,19 @@ On a phone the same table is printed by `benchmark_model --use_profiler`.
 from __future__ import annotations
 
 import ctypes
+import functools
 import importlib.util
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from utils import child
+from utils import child, plots
 from utils.deploy.tflite.session import check_threads, content_of
 
 #: LiteRtProfilerEventType (litert_profiler_event.h): an operator of the file, or one inside of a delegate.
@@ -52,25 +53,32 @@ def missing() -> str:
 
 
 def profile(
-    source: bytes | str | os.PathLike[str], *, runs: int = 100, threads: int = 1, timeout: float = 60.0
+    source: bytes | str | os.PathLike[str],
+    *,
+    runs: int = 100,
+    threads: int = 1,
+    other_work: int = 0,
+    timeout: float = 60.0,
 ) -> tuple[Step, ...]:
     """The median time of each operator over `runs` predictions of zeros, in the order of execution.
 
     source: bytes or path of a .tflite file; its first signature, each open axis of length 1.
+    other_work: bytes of other memory that are written before each run, as an app's other work does; 0 is a tight loop.
     The profiler counts whole microseconds, so the share of operators of one or two of them is known badly.
 
     Raises:
         ProfilerError: where there is no library, or the file cannot be run.
         ArtifactError: for bytes that are no .tflite file.
-        ValueError: for threads or runs below 1.
+        ValueError: for threads or runs below 1, or other_work below 0.
     """
     content = content_of(source)
     check_threads(threads)
-    if not isinstance(runs, int) or isinstance(runs, bool) or runs < 1:
-        raise ValueError(f"runs={runs!r}; pass a whole number from 1")
+    for name, value, least in (("runs", runs, 1), ("other_work", other_work, 0)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ValueError(f"{name}={value!r}; pass a whole number from {least}")
     if reason := missing():
         raise ProfilerError(reason)
-    options = {"runs": runs, "threads": threads}
+    options = {"runs": runs, "threads": threads, "other_work": other_work}
     try:
         found = child.run("utils.deploy.tflite.profiler:_measured", content, options=options, timeout=timeout)
     except child.ChildError as error:
@@ -78,13 +86,42 @@ def profile(
     return tuple(Step(*entry) for entry in found)
 
 
-def weighted(source: bytes | str | os.PathLike[str], *, runs: int = 100) -> list[float]:
+def weighted(source: bytes | str | os.PathLike[str], *, runs: int = 100, other_work: int = 0) -> list[float]:
     """Microseconds of the convolutions and dense layers, in the order of execution; [] where there is no profiler.
 
-    source, runs, errors: as for `profile`.
+    source, runs, other_work, errors: as for `profile`.
     """
-    steps = () if missing() else profile(source, runs=runs)
+    steps = () if missing() else profile(source, runs=runs, other_work=other_work)
     return [step.microseconds for step in steps if _has_weights(step.kernel)]
+
+
+def draw(profiles: Mapping[str, Sequence[float]], layers: Sequence[str], title: str) -> Any:
+    """A figure: for each profile one bar, its layers' times side by side and their sum at its end.
+
+    profiles: {name: microseconds of each of `layers`}.  Times under a twentieth of the longest bar get no number.
+    title: the finding.  `plots.show(figure, alt=…)` shows it.
+    Raises ValueError where a profile has not one time for each layer.
+    """
+    for name, times in profiles.items():
+        if len(times) != len(layers):
+            raise ValueError(f"profile {name!r} has {len(times)} times for {len(layers)} layers: {', '.join(layers)}")
+    longest = max(sum(times) for times in profiles.values())
+    figure, axes = plots.figure(title=title, height=1.4 + 0.45 * len(profiles))
+    for row, times in enumerate(profiles.values()):
+        ends = np.cumsum(times)
+        for layer, (time, end) in enumerate(zip(times, ends, strict=True)):
+            look = {"color": str(1 - 0.3 * (layer % 2)), "hatch": ("", "///", "...", "xxx")[layer % 4]}
+            axes.barh(row, time, left=end - time, height=0.6, edgecolor="black", **look)
+            if time > longest / 20:
+                backing = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+                axes.text(end - time / 2, row, f"{time:.0f}", ha="center", va="center", fontsize=8, bbox=backing)
+        axes.text(ends[-1] + longest / 60, row, f"{ends[-1]:.0f} µs", va="center", fontsize=9)
+    axes.set(xlabel="time for one picture [µs]", ylabel="file and what ran between", xlim=(0, 1.18 * longest))
+    axes.set_yticks(range(len(profiles)), list(profiles))
+    axes.invert_yaxis()
+    axes.legend(axes.containers[: len(layers)], layers, ncols=2, fontsize=8, frameon=False, loc="upper center")
+    axes.get_legend().set_bbox_to_anchor((0.5, -0.3))
+    return figure
 
 
 def _has_weights(kernel: str) -> bool:
@@ -147,7 +184,7 @@ def _library() -> Path | None:
     return path if path and path.is_file() else None
 
 
-def _measured(content: bytes, runs: int, threads: int) -> list[list[Any]]:
+def _measured(content: bytes, runs: int, threads: int, other_work: int) -> list[list[Any]]:
     """[kernel, delegated, microseconds] of each operator; runs in the child."""
     litert = _LiteRt()
     environment = litert.handle("LiteRtCreateEnvironment", 0, None)
@@ -167,7 +204,8 @@ def _measured(content: bytes, runs: int, threads: int) -> list[list[Any]]:
         litert.call(f"LiteRtGetNumSignature{side}s", signature, ctypes.byref(count))
         buffers = [_buffer(litert, environment, compiled, signature, side, index) for index in range(count.value)]
         arguments += [count, (ctypes.c_void_p * len(buffers))(*buffers)]
-    return _in_order(_events(litert, compiled, lambda: litert.call("LiteRtRunCompiledModel", *arguments), runs), runs)
+    run = functools.partial(litert.call, "LiteRtRunCompiledModel", *arguments)
+    return _in_order(_events(litert, compiled, run, runs, other_work), runs)
 
 
 def _buffer(litert: _LiteRt, environment, compiled, signature, side: str, index: int) -> ctypes.c_void_p:
@@ -195,14 +233,16 @@ def _buffer(litert: _LiteRt, environment, compiled, signature, side: str, index:
 
 
 def _events(
-    litert: _LiteRt, compiled: ctypes.c_void_p, run: Callable[[], None], runs: int
+    litert: _LiteRt, compiled: ctypes.c_void_p, run: Callable[[], None], runs: int, other_work: int
 ) -> list[tuple[str, bool, int]]:
     """(kernel, delegated, microseconds) of each operator in each run."""
     profiler = litert.handle("LiteRtCompiledModelGetProfiler", compiled)
+    other = np.zeros(other_work, np.uint8)
     for _ in range(_WARMUP):
         run()
     found = []
     for _ in range(runs):  # one at a time: the profiler keeps a limited number of events
+        other += 1
         litert.call("LiteRtResetProfiler", profiler)
         litert.call("LiteRtStartProfiler", profiler)
         run()

@@ -10,7 +10,8 @@ inputs, and there errors add up or cancel:
     mean over x of |x (rounded - kernel)|² = sum of D · (M D),   D = rounded - kernel,   M = mean of xᵀx
 
 Kernels are (inputs, outputs), as of a Keras Dense layer; of a convolution pass its patches and the kernel as a matrix.
-All functions use the same levels: symmetric, one step an output channel, `step · (-top … top)`.
+All functions use the same levels: symmetric, one step an output channel, `step · (-top … top)`.  With `clip` the step
+is not the absmax's but the one with the least error of the weights; what lies outside goes to the last level.
 """
 
 from __future__ import annotations
@@ -36,9 +37,10 @@ def output_error(kernel: np.ndarray, rounded: np.ndarray, moment: np.ndarray) ->
     return float(np.sum(error * (moment @ error)))
 
 
-def steps(kernel: np.ndarray, bits: int) -> tuple[np.ndarray, int]:
+def steps(kernel: np.ndarray, bits: int, *, clip: bool = False) -> tuple[np.ndarray, int]:
     """(step of each output channel, highest level): absmax / top, with top = 2^(bits-1) - 1.
 
+    clip: of 100 parts of that step, evenly spaced, the one with the least squared error of the channel's weights.
     A channel of zeros has step 1.  Raises ValueError for bits that are no whole number from 2 to 8.
     """
     kernel = _matrix("kernel", kernel)
@@ -46,17 +48,28 @@ def steps(kernel: np.ndarray, bits: int) -> tuple[np.ndarray, int]:
         raise ValueError(f"bits is {bits!r}; pass a whole number from 2 to 8")
     top = 2 ** (bits - 1) - 1
     absmax = np.abs(kernel).max(axis=0).astype(np.float64)
-    return np.where(absmax > 0, absmax, top) / top, top
+    whole = np.where(absmax > 0, absmax, top) / top
+    if not clip:
+        return whole, top
+    parts = np.linspace(1, 0.01, 100)
+    errors = [np.sum((_on_levels(kernel, part * whole, top) - kernel) ** 2, axis=0) for part in parts]
+    return parts[np.argmin(errors, axis=0)] * whole, top
 
 
-def nearest(kernel: np.ndarray, bits: int = 4) -> np.ndarray:
-    """Each weight on its nearest level, (inputs, outputs)."""
-    step, top = steps(kernel, bits)
-    return step * np.clip(np.round(kernel / step), -top, top)
+def nearest(kernel: np.ndarray, bits: int = 4, *, clip: bool = False) -> np.ndarray:
+    """Each weight on its nearest level, (inputs, outputs).  clip: of `steps`."""
+    step, top = steps(kernel, bits, clip=clip)
+    return _on_levels(kernel, step, top)
 
 
 def gptq(
-    kernel: np.ndarray, moment: np.ndarray, bits: int = 4, *, damp: float = 0.01, cholesky: bool = True
+    kernel: np.ndarray,
+    moment: np.ndarray,
+    bits: int = 4,
+    *,
+    damp: float = 0.01,
+    cholesky: bool = True,
+    clip: bool = False,
 ) -> np.ndarray:
     """GPTQ: round the weights of one input after the other, and let the inputs that remain make up for each error.
 
@@ -65,16 +78,17 @@ def gptq(
 
     kernel: (inputs, outputs).  moment: (inputs, inputs).  damp: part of the mean variance added to the diagonal.
     cholesky: False takes the rows of M⁻¹ itself, as if no input had been fixed yet; litert-quantizer 0.11 does so.
+    clip: of `steps`.
     """
     kernel, moment = _checked(kernel, moment)
     if not 0 < damp <= 1:
         raise ValueError(f"damp is {damp!r}; pass a part of the inputs' mean variance, such as 0.01")
-    step, top = steps(kernel, bits)
+    step, top = steps(kernel, bits, clip=clip)
     inverse = np.linalg.inv(moment + damp * np.mean(np.diag(moment)) * np.eye(len(moment)))
     factor = np.linalg.cholesky(inverse).T if cholesky else inverse  # inverse = factorᵀ · factor
     left, rounded = kernel.copy(), np.zeros_like(kernel)
     for i in range(len(kernel)):
-        rounded[i] = step * np.clip(np.round(left[i] / step), -top, top)
+        rounded[i] = _on_levels(left[i], step, top)
         error = (left[i] - rounded[i]) / factor[i, i]
         left[i + 1 :] -= np.outer(factor[i, i + 1 :], error)
     return rounded
@@ -124,6 +138,10 @@ def adaptive(
         some = x[rng.integers(0, len(x), batch)]
         learn(tf.constant(some), tf.constant(20 - 18 * i / iterations, tf.float32))
     return step * np.clip(low + (v.numpy() > 0), -top, top)
+
+
+def _on_levels(weights: np.ndarray, step: np.ndarray, top: int) -> np.ndarray:
+    return step * np.clip(np.round(weights / step), -top, top)
 
 
 # ---------------------------------------------------------------- checks

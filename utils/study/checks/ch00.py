@@ -16,7 +16,7 @@ from utils.study.exercises import exercise, require
     (
         "A dense layer from a inputs to b outputs has a matrix and a bias. How many numbers is each?",
         "float32 means 32 bits a number, int8 means 8. A byte has 8 bits.",
-        "For each layer a·b + b numbers; add them up; times bits; divided by 8.",
+        "`numbers = sum(a * b + b for a, b in zip(widths, widths[1:]))`, and then `numbers * bits // 8`.",
     ),
 )
 def parameter_bytes(answer, rng: np.random.Generator) -> None:
@@ -44,7 +44,7 @@ def parameter_bytes(answer, rng: np.random.Generator) -> None:
     (
         "What a bracket holds must not matter; everything else must be equal to the letter.",
         "re.sub can replace each bracket, on both sides, by the same sign. Then compare.",
-        "The pattern ⟦.*⟧ is greedy: from the first ⟦ to the last ⟧ of the line. Use ⟦[^⟧]*⟧.",
+        'The pattern ⟦.*⟧ runs to the last ⟧. `re.sub("⟦[^⟧]*⟧", "⟦⟧", text)`, on both sides; then `stored == new`.',
     ),
 )
 def same_outside_brackets(answer, rng: np.random.Generator) -> None:
@@ -83,8 +83,9 @@ def same_outside_brackets(answer, rng: np.random.Generator) -> None:
     "a bound that holds for the next seed and can still fail",
     (
         "Five runs show how much a figure varies. A sixth falls outside of their smallest and largest: how often?",
-        "A prediction interval is mean ± factor × standard deviation; the factor pays for having only five.",
-        "np.std(figures, ddof=1) times about 3 covers 19 of 20 next runs when there are five figures.",
+        "A prediction interval is mean ± t·s·√(1 + 1/n); for five figures and 95 % Student's t is 2.78.",
+        "Together they make 3.04: `return middle - 3.04 * spread, middle + 3.04 * spread`, "
+        "with `np.mean(figures), np.std(figures, ddof=1)`.",
     ),
 )
 def honest_bound(answer, rng: np.random.Generator) -> None:

@@ -18,7 +18,7 @@ Z = 1.959964  # the normal distribution's 97.5 % quantile
     (
         "What happens to the larger file on its way to the phone, and what to the smaller one?",
         "gzip.compress(content, 9) gives the bytes that travel. Count them with len().",
-        "Divide len(gzip.compress(before, 9)) by len(gzip.compress(after, 9)): above 1 means smaller.",
+        "`len(gzip.compress(before, 9)) / len(gzip.compress(after, 9))`: how many times smaller it became.",
     ),
 )
 def fair_ratio(answer, rng: np.random.Generator) -> None:
@@ -49,7 +49,7 @@ def fair_ratio(answer, rng: np.random.Generator) -> None:
     (
         "The first calls fill caches and allocate memory. Do they belong to the steady state?",
         "Drop the first `warmup` times, in the order in which they were measured. Then look at quantiles, not a mean.",
-        "np.quantile(seconds[warmup:], [0.5, 0.9, 0.99])",
+        "`np.quantile(seconds[warmup:], [0.5, 0.9, 0.99])` has all three.",
     ),
 )
 def quantiles(answer, rng: np.random.Generator) -> None:
@@ -91,7 +91,8 @@ def quantiles(answer, rng: np.random.Generator) -> None:
     (
         "How far can the accuracy on all imaginable pictures be from the one on these? Try 10 right of 10 as well.",
         "The plain formula, p ± 1.96·sqrt(p(1-p)/n), says ± 0 when all are right. Wilson's does not.",
-        "center = (p + z²/2n) / (1 + z²/n);  half = z·sqrt(p(1-p)/n + z²/4n²) / (1 + z²/n);  z = 1.96",
+        "`middle = (p + z**2 / (2 * total)) / scale` with `scale = 1 + z**2 / total`, and on both sides of it "
+        "`half = z * np.sqrt(p * (1 - p) / total + z**2 / (4 * total**2)) / scale`.",
     ),
 )
 def interval(answer, rng: np.random.Generator) -> None:
@@ -132,7 +133,8 @@ def interval(answer, rng: np.random.Generator) -> None:
     (
         "A model leaves the list only if some other one is at least as good in both and better in one.",
         "For each model, ask of every other: bytes not more, accuracy not less, and not the same in both?",
-        "Keep (s, a) if no (t, b) of the list has t <= s and b >= a and (t, b) != (s, a).",
+        "Of the others, `point != (size, accuracy)`, let none be as good: "
+        "`not any(s <= size and a >= accuracy for s, a in others)`.",
     ),
 )
 def front(answer, rng: np.random.Generator) -> None:
@@ -153,8 +155,9 @@ def front(answer, rng: np.random.Generator) -> None:
     "McNemar's exact test of two classifiers",
     (
         "Only pictures on which exactly one is right tell A from B. If neither is better, each of them is a fair coin.",
-        "n = only_a + only_b coins: add up the ways, math.comb(n, k), that are as uneven as what was seen, or more.",
-        "min(1, 2 * sum(math.comb(n, k) for k in range(min(only_a, only_b) + 1)) / 2**n)",
+        "There are only_a + only_b coins: add up the ways, math.comb, that are as uneven as what was seen, or more.",
+        "`ways = sum(comb(coins, k) for k in range(fewer + 1))`, where `fewer = min(only_a, only_b)`; then "
+        "`min(1, 2 * ways / 2**coins)`.",
     ),
 )
 def paired_test(answer, rng: np.random.Generator) -> None:

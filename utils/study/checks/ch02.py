@@ -13,7 +13,8 @@ from utils.study.exercises import Misconception, exercise, require
     (
         "A large negative weight matters as much as a large positive one. By what do you sort?",
         "How many survive? round(size × (1 − sparsity)), at least one. The smallest survivor is the threshold.",
-        "m = np.abs(weights); keep = max(round(m.size * (1 - sparsity)), 1); m >= np.sort(m, axis=None)[-keep]",
+        "`magnitude = np.abs(weights)`, then `keep = max(round(magnitude.size * (1 - sparsity)), 1)`, and what is at "
+        "least the smallest survivor stays: `return magnitude >= np.sort(magnitude, axis=None)[-keep]`",
     ),
 )
 def mask(answer, rng: np.random.Generator) -> None:
@@ -65,7 +66,8 @@ def _mask(weights: np.ndarray, sparsity: float) -> np.ndarray:
         "The file is not the memory. Look at the types in the table of variables: which one has eight bytes?",
         "Pruning: a float32 mask as large as the kernel, and two numbers. Clustering: an int64 index as large as the "
         "kernel, and one float32 for each cluster.",
-        "n = product of shape. Pruning: 4·n + 4 (threshold) + 8 (step). Clustering: 8·n + 4·clusters.",
+        "With `n = int(np.prod(shape))` weights, pruning adds mask, threshold and step, `4 * n + 4 + 8`, and "
+        "clustering index and centroids, `8 * n + 4 * clusters`.",
     ),
 )
 def cost(answer, rng: np.random.Generator) -> None:
@@ -97,10 +99,11 @@ def cost(answer, rng: np.random.Generator) -> None:
     (
         "quantize_model takes all or nothing. Which function of the Toolkit marks a single layer?",
         "Mark each layer whose class is not refused with quantize_annotate_layer, inside clone_model. "
-        "Marks alone do nothing: quantize_apply makes wrappers of them. And what does a clone know of the old weights?",
-        "marked = clone_model(model, clone_function=lambda l: l.__class__.from_config(l.get_config()) if "
-        "type(l).__name__ in refused else quantize_annotate_layer(l)); marked.set_weights(model.get_weights()); "
-        "return quantize_apply(marked)",
+        "Marks alone do nothing: quantize_apply makes wrappers of them. And what does a layer that is made anew know "
+        "of the old weights?",
+        "In the function for `clone_model`, refused layers are handed back as they are, `return layer`, the others "
+        "marked, `return tfmot.quantization.keras.quantize_annotate_layer(layer)`. Then "
+        "`return tfmot.quantization.keras.quantize_apply(marked)`",
     ),
 )
 def around(answer, rng: np.random.Generator) -> None:
@@ -144,5 +147,6 @@ def _check_weights(got, before: list[np.ndarray]) -> None:
         new = next((value for key, value in own.items() if key.endswith(name)), None)
         require(
             new is not None and np.array_equal(new, old),
-            f"{name} is not what it was: clone_model makes fresh weights, so copy them with set_weights",
+            f"{name} is not what it was: a layer made anew from its configuration has fresh weights; hand back the "
+            "layer itself, or copy the weights with set_weights",
         )

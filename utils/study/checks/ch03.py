@@ -14,9 +14,9 @@ from utils.study.exercises import exercise, require
     (
         "Which range must the 256 levels cover, so that 0.0 is one of them?",
         "low = min(x.min(), 0), high = max(x.max(), 0). Between 256 levels there are 255 steps.",
-        "scale = (high - low) / (2**bits - 1); zero = round(qmin - low / scale); integers = clip(round(x / "
-        "scale) + zero, "
-        "qmin, qmax) with qmin = -2**(bits - 1).",
+        "`qmin = -(2 ** (bits - 1))`; `scale = (high - low) / (2**bits - 1)`; "
+        "`zero_point = int(np.round(qmin - low / scale))`; "
+        "`integers = np.clip(np.round(x / scale) + zero_point, qmin, qmax)`.",
     ),
 )
 def quantize_array(answer, rng: np.random.Generator) -> None:
@@ -94,7 +94,8 @@ def _check_parts(got, x: np.ndarray, bits: int, right) -> None:
     (
         "Symmetric means: as far to the left as to the right. Which number of a channel decides its scale?",
         "The largest absolute value of each channel, over all axes but `axis`, belongs to the integer 127.",
-        "others = tuple(i for i in range(w.ndim) if i != axis); scales = np.abs(w).max(axis=others) / 127.",
+        "`others = tuple(i for i in range(weights.ndim) if i != axis)`, and then "
+        "`np.abs(weights).max(axis=others) / 127`.",
     ),
 )
 def channel_scales(answer, rng: np.random.Generator) -> None:
@@ -149,8 +150,8 @@ def _check_scales(got: np.ndarray, weights: np.ndarray, axis: int, right: np.nda
         "Work in int32 or int64: subtract the input's zero point, multiply, add the bias (which is in the units "
         "of the sum), "
         "only then scale.",
-        "total = (x.astype(int) - x_zero) @ w.astype(int).T + bias; y = clip(round(total * ratio) + y_zero, "
-        "-128, 127).",
+        "`centred = x.astype(np.int32) - x_zero`; `total = centred @ w.astype(np.int32).T + bias`; "
+        "`integers = np.round(total * ratio) + y_zero`; then `np.clip(integers, -128, 127)`.",
     ),
 )
 def dense_layer(answer, rng: np.random.Generator) -> None:
@@ -223,7 +224,7 @@ def _check_outputs(got, x, x_zero, w, bias, ratio, y_zero) -> None:
     (
         "How long do the operations take at the processor's best rate, and how long do the bytes?",
         "Both go on at the same time, so nothing is added: which of the two decides?",
-        "arithmetic = macs / macs_per_second; memory = size / bytes_per_second; return the larger one, with its name.",
+        "`arithmetic = macs / macs_per_second`, `memory = size / bytes_per_second`: return the larger, with its name.",
     ),
 )
 def least_time(answer, rng: np.random.Generator) -> None:

@@ -17,8 +17,10 @@ from utils.study.exercises import exercise, require
         "the type?",
         "In: divide by the scale, round, *then* add the zero point, clip to np.iinfo(given['dtype']), cast, invoke. "
         "Out: the formula.",
-        "info = np.iinfo(given['dtype']); q = np.clip(np.round(real / scale) + zero, info.min, info.max).astype("
-        "given['dtype']); out = invoke(q).astype(np.float32); return out_scale * (out - out_zero).",
+        "In: `scale, zero_point = given['quantization']`, `limits = np.iinfo(given['dtype'])`, "
+        "`levels = np.round(real / scale) + zero_point`, `levels = np.clip(levels, limits.min, limits.max)`, "
+        "`stored = invoke(levels.astype(given['dtype']))`. "
+        "Out, with the pair of `wanted`: `return scale * (stored.astype(np.float32) - zero_point)`.",
     ),
 )
 def in_and_out(answer, rng: np.random.Generator) -> None:
@@ -99,9 +101,10 @@ def _check_real(got: np.ndarray, stored, scale, zero: int) -> None:
     "where to clip",
     (
         "A wide range rounds all coarsely, a narrow one cuts the tail. What is the sum of both errors for one `high`?",
-        "Try many: for high in x.max() * np.linspace(0.01, 1, 200), round x to the grid, take the mean squared error.",
-        "step = high / (2**bits - 1); on_grid = np.minimum(np.round(x / step), 2**bits - 1) * step; keep the high with "
-        "the least np.mean((x - on_grid)**2).",
+        "Try many values of `high` below the maximum: round x to the grid of each, take the mean squared error.",
+        "Of one `high`: `step = high / (2**bits - 1)`, `on_grid = np.minimum(np.round(x / step), 2**bits - 1) * step`, "
+        "`return np.mean((x - on_grid) ** 2)`. With that as `error`: `return min(x.max() * np.linspace(0.005, 1, 300), "
+        "key=error)`.",
     ),
 )
 def where_to_clip(answer, rng: np.random.Generator) -> None:
@@ -147,7 +150,8 @@ def _check_high(high: float, x: np.ndarray, bits: int) -> None:
     (
         "relu(h / s) · s = relu(h) for s > 0. Which column of w1, entry of b1 and row of w2 belong to one channel?",
         "r1 = abs(w1).max(0), r2 = abs(w2).max(1). Choose s so that r1 / s = r2 · s. What if r1 or r2 is 0?",
-        "s = np.sqrt(r1 / r2), 1 where r1 or r2 is 0; return w1 / s, b1 / s, w2 * s[:, None].",
+        "`r1 = np.abs(w1).max(axis=0)`, `r2 = np.abs(w2).max(axis=1)`, `alive = (r1 > 0) & (r2 > 0)`, `s = "
+        "np.ones_like(r1)`, `s[alive] = np.sqrt(r1[alive] / r2[alive])`, `return w1 / s, b1 / s, w2 * s[:, None]`.",
     ),
 )
 def equalize(answer, rng: np.random.Generator) -> None:

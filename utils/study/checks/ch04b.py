@@ -13,7 +13,7 @@ from utils.study.exercises import exercise, require
     (
         "For each token a layer keeps a key and a value for each of its key-value heads. How many numbers is that?",
         "numbers = 2 · layers · kv_heads · head_dim · tokens. A number has bits / 8 bytes.",
-        "return 2 * layers * kv_heads * head_dim * tokens * bits / 8",
+        "`numbers = 2 * layers * kv_heads * head_dim * tokens`, then `return numbers * bits / 8`.",
     ),
 )
 def cache_bytes(answer, rng: np.random.Generator) -> None:
@@ -42,7 +42,8 @@ def cache_bytes(answer, rng: np.random.Generator) -> None:
     (
         "Dividing a column of x and multiplying the same *row* of the kernel leaves x @ kernel as it is.",
         "s = (absmax of each column of x) ** alpha / (absmax of each row of the kernel) ** (1 - alpha).",
-        "s = np.abs(x).max(0) ** alpha / np.abs(kernel).max(1) ** (1 - alpha); return x / s, kernel * s[:, None]",
+        "`columns = np.abs(x).max(axis=0)`, `rows = np.abs(kernel).max(axis=1)`, "
+        "`s = columns**alpha / rows ** (1 - alpha)`, then `return x / s, kernel * s[:, None]`.",
     ),
 )
 def smooth(answer, rng: np.random.Generator) -> None:
@@ -83,9 +84,11 @@ def smooth(answer, rng: np.random.Generator) -> None:
     "04b-3",
     "non-inferiority by a margin",
     (
-        "Work with the differences d = after - before, one for each picture: -1, 0 or 1.",
-        "The mean of d has the standard error d.std() / sqrt(n). What must lie above -margin?",
-        "d = after.astype(float) - before; low = d.mean() - 1.96 * d.std() / np.sqrt(len(d)); return low > -margin",
+        "Work with the losses, before minus after, one for each picture: -1, 0 or 1.",
+        "The mean loss has a standard error: the spread of the losses by the root of their number. What must lie below "
+        "the margin?",
+        "`lost = before.astype(float) - after`, `error = lost.std() / np.sqrt(len(lost))`, then "
+        "`return bool(lost.mean() + 1.96 * error < margin)`.",
     ),
 )
 def non_inferior(answer, rng: np.random.Generator) -> None:
@@ -95,20 +98,20 @@ def non_inferior(answer, rng: np.random.Generator) -> None:
         (40000, 0.010, 0.015, 0.01, "half a point is lost for certain, and that is less than the margin of one point"),
         (40000, 0.010, 0.030, 0.01, "two points are lost: more than the margin"),
         (40000, 0.020, 0.010, 0.01, "the new file is better, so it is not worse either"),
-        (2000, 0.10, 0.1033, 0.01, "the mean is within the margin, the lower end of its interval is not"),
+        (2000, 0.10, 0.1033, 0.01, "the mean is within the margin, the upper end of its interval is not"),
         (20000, 0.02, 0.025, 0.01, "half a point is lost, and 1.96 standard errors more are within the margin"),
         (
             20000,
             0.02,
             0.028,
             0.01,
-            "use both sides of a 95 % interval, 1.96 standard errors: its lower end is what counts",
+            "use both sides of a 95 % interval, 1.96 standard errors: its upper end is what counts",
         ),
     ]
-    for n, won, lost, margin, why in cases:
-        before, after = _hits(n, won, lost, rng)
-        d = after.astype(float) - before
-        right = d.mean() - 1.96 * d.std() / np.sqrt(n) > -margin
+    for n, won, gone, margin, why in cases:
+        before, after = _hits(n, won, gone, rng)
+        lost = before.astype(float) - after
+        right = lost.mean() + 1.96 * lost.std() / np.sqrt(n) < margin
         got = answer(before.copy(), after.copy(), margin)
         require(isinstance(got, (bool, np.bool_)), f"return True or False; got {got!r}")
         require(bool(got) == bool(right), f"the answer here is {bool(right)}: {why}")

@@ -13,8 +13,8 @@ from utils.study.exercises import exercise, require
     (
         "Rounding counts as the identity. What is the derivative of a clamp: inside the range, below it, above it?",
         "Inside, x gets the upstream gradient, outside 0. What x loses there, the edge that it was moved to gets.",
-        "below, above = x < low, x > high; dx = upstream * ~(below | above); dlow = upstream[below].sum(); dhigh = "
-        "upstream[above].sum()",
+        "With `below = x < low` and `above = x > high`, dx is `np.where(below | above, 0, upstream)`; the ends get "
+        "`upstream[below].sum(), upstream[above].sum()`.",
     ),
 )
 def straight_through(answer, rng: np.random.Generator) -> None:
@@ -79,7 +79,7 @@ def straight_through(answer, rng: np.random.Generator) -> None:
         "Write y = gamma · (conv(x) − mean) / sqrt(variance + epsilon) + beta, and sort by what depends on x.",
         "One factor for each output channel, gamma / sqrt(variance + epsilon), on the kernel's last axis. What does "
         "not depend on x is the bias.",
-        "f = gamma / np.sqrt(variance + epsilon); return kernel * f, beta - mean * f",
+        "`factor = gamma / np.sqrt(variance + epsilon)`, and `return kernel * factor, beta - mean * factor`.",
     ),
 )
 def folding(answer, rng: np.random.Generator) -> None:
@@ -120,11 +120,12 @@ def folding(answer, rng: np.random.Generator) -> None:
     "05-3",
     "fake quantization that TensorFlow can differentiate",
     (
-        "tf.round has no gradient. Which function has the value of a number and the gradient 0?",
+        "tf.floor has the gradient 0. Which function has the value of a number, and hides its gradient?",
         "clipped + tf.stop_gradient(rounded - clipped) has the value `rounded` and the gradient of `clipped`. 0.0 must "
-        "lie on the grid: round the zero point first.",
-        "n = 2**bits - 1; s = (high - low) / n; z = tf.round(-low / s); c = tf.clip_by_value(x, -z * s, (n - z) * s); "
-        "r = tf.round(c / s) * s; return c + tf.stop_gradient(r - c)",
+        "be a level: round the zero point first, half-way up.",
+        "`scale = (high - low) / steps`; `zero_point = tf.floor(-low / scale + 0.5)`; clip to "
+        "`-zero_point * scale` and `(steps - zero_point) * scale`; "
+        "`rounded = tf.floor(clipped / scale + 0.5) * scale`; `return clipped + tf.stop_gradient(rounded - clipped)`.",
     ),
 )
 def differentiable(answer, rng: np.random.Generator) -> None:
@@ -165,6 +166,15 @@ def differentiable(answer, rng: np.random.Generator) -> None:
             "the range moves with the zero point, and its ends with it: clip to the moved ends",
         )
         require(np.mean(np.isclose(gradient, right)) > 0.98, "inside the range the gradient is 1, outside it is 0")
+    for low, high in ((-0.875, 0.875), (-0.625, 1.125)):  # a step is 0.25; their zero points are half-way too
+        x = tf.constant(np.arange(-12, 13) / 8, tf.float32)
+        want, _ = _value_and_gradient(tf.quantization.fake_quant_with_min_max_vars, x, low, high, 3)
+        value, _ = _value_and_gradient(answer, x, low, high, 3)
+        require(
+            np.allclose(value, want, atol=1e-6),
+            "what lies half-way between two levels goes up in TensorFlow's kernel, the zero point too; tf.round takes "
+            "the even one. Use tf.floor(… + 0.5)",
+        )
 
 
 def _numbers(rng: np.random.Generator, low: float, high: float, bits: int) -> np.ndarray:

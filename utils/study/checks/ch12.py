@@ -1,10 +1,7 @@
-"""Checks of chapter 12's exercises: bytes of the weights, the bare interpreter, a field of a flatbuffer."""
+"""Checks of chapter 12's exercises: bytes of the weights, the bare interpreter, what a delegate leaves."""
 
 from __future__ import annotations
 
-import struct
-
-import flatbuffers
 import numpy as np
 
 from utils.study.exercises import exercise, require
@@ -19,7 +16,8 @@ _BITS = {"float32": 32, "int8": 8, "int4": 4, "int32": 32}
     (
         "Which tensors have bytes in the file at all? An activation has a shape, but where are its values?",
         "tensor.bytes is 0 for what is computed. Two tensors may have the same tensor.buffer: it is stored once.",
-        "Collect {tensor.buffer: tensor.bytes for tensor in tensors} and add up its values.",
+        "Collect `{tensor.buffer: tensor.bytes for tensor in tensors}`, which has each buffer once, and return the "
+        "`sum(…)` of its `.values()`.",
     ),
 )
 def weight_bytes(answer, rng: np.random.Generator) -> None:
@@ -83,8 +81,10 @@ def _check_bytes(got: int, right: int, tensors: list[Tensor]) -> None:
         "Which two numbers turn a real value into the file's integer, and where does the interpreter keep them?",
         "scale, zero = interpreter.get_input_details()[0]['quantization']. Round, add the zero point, clip; "
         "afterwards the same backwards with the *output's* numbers.",
-        "For n examples: resize_tensor_input(index, x.shape), allocate_tensors(), set_tensor(index, q), invoke(), "
-        "get_tensor(out); return scale_out * (y.astype(float) - zero_out).",
+        "`q = np.clip(np.round(x / scale) + zero, -128, 127).astype(np.int8)`; then "
+        '`interpreter.resize_tensor_input(given["index"], q.shape)`, `interpreter.allocate_tensors()`, '
+        '`interpreter.set_tensor(given["index"], q)`, `interpreter.invoke()`; last the output\'s numbers, '
+        '`scale, zero = wanted["quantization"]`, and `return scale * (stored.astype(np.float32) - zero)`.',
     ),
 )
 def bare_interpreter(answer, rng: np.random.Generator) -> None:
@@ -219,71 +219,90 @@ def _check_real(got, x: np.ndarray, little: LittleInterpreter) -> None:
 
 @exercise(
     "12-3",
-    "where a field of a flatbuffer's table is",
+    "which nodes run once XNNPACK has taken its part",
     (
-        "A table begins with a signed 32-bit number. It leads *back* to the table's vtable.",
-        "vtable = table - that number. The vtable has 16-bit numbers: its own length, the table's length, then an "
-        "offset for each slot, counted from the table; 0 is a field that is not there.",
-        "vtable = table - unpack('<i', table); length = unpack('<H', vtable); place = 4 + 2*slot; "
-        "None if place >= length; offset = unpack('<H', vtable + place); table + offset, or None if offset is 0.",
+        "Go through the operators in order, and decide for each whether it is taken. What does your list get for one "
+        "that is, and what for one that is left?",
+        "A taken operator adds a DELEGATE only if the last node of your list is not one already; one that is left adds "
+        "its own name. Depthwise wants one type; int4 weights are taken in dense layers only; int16 never.",
+        'Begin with `taken = given != "int16"`; for DEPTHWISE_CONV_2D add `taken and given == weights`, for CONV_2D '
+        '`taken and weights != "int4"`. Then `nodes.append(name)` if it is left, and if it is taken '
+        '`nodes.append("DELEGATE")` where `nodes[-1:] != ["DELEGATE"]`.',
     ),
 )
-def field_of_a_table(answer, rng: np.random.Generator) -> None:
-    """`answer(content, table, slot)`: the position of the field in `content`, None if the table does not have it."""
-    for _ in range(12):
-        content, tables = _little_flatbuffer(rng)
-        for table, fields in tables:
-            for slot in range(8):
-                _check_field(answer(content, table, slot), content, table, slot, fields.get(slot))
+def nodes_that_run(answer, rng: np.random.Generator) -> None:
+    """`answer(operators)`: names of the nodes that run, for a chain of (name, type of input, type of weights)."""
+    for trial in range(12):
+        operators = _chain(rng, trial)
+        _check_nodes(answer([tuple(operator) for operator in operators]), operators)
 
 
-def _little_flatbuffer(rng: np.random.Generator) -> tuple[bytes, list[tuple[int, dict[int, int]]]]:
-    """Bytes with three tables and, for each, its position and {slot: position}; two of them share one vtable."""
-    builder = flatbuffers.Builder(64)
-    last = int(rng.integers(3, 6))
-    missing = int(rng.integers(0, last))
-    ends = []
-    for skipped in (missing, missing, (missing + 1) % last):
-        builder.Prep(4, 0)  # else padding would differ, and so would the vtables
-        builder.StartObject(last)
-        for slot in range(last):
-            if slot != skipped:
-                builder.PrependInt32Slot(slot, int(rng.integers(1, 2**30)), 0)
-        ends.append(builder.EndObject())
-    builder.Finish(ends[-1])
-    content = bytes(builder.Output())
-    positions = [len(content) - end for end in ends]
-    return content, [(at, dict(_fields(content, at, last))) for at in positions]
+_INPUT_AND_WEIGHTS = {
+    "float32": ("float32", "float32"),
+    "dynamic int8": ("float32", "int8"),
+    "dynamic int4": ("float32", "int4"),
+    "int8": ("int8", "int8"),
+    "int16x8": ("int16", "int8"),
+}
 
 
-def _fields(content: bytes, table: int, count: int):
-    vtable = table - struct.unpack_from("<i", content, table)[0]
-    length = struct.unpack_from("<H", content, vtable)[0]
-    for slot in range(min(count, (length - 4) // 2)):
-        offset = struct.unpack_from("<H", content, vtable + 4 + 2 * slot)[0]
-        if offset:
-            yield slot, table + offset
+def _chain(rng: np.random.Generator, trial: int) -> list[tuple[str, str, str]]:
+    """Two to four blocks, all of one mode or, every other time, each of a mode of its own."""
+    modes = list(_INPUT_AND_WEIGHTS)
+    one = modes[trial // 2 % len(modes)]
+    made = []
+    for block in range(int(rng.integers(2, 5))):
+        given, weights = _INPUT_AND_WEIGHTS[one if trial % 2 else str(rng.choice(modes))]
+        depthwise = "float32" if weights == "int4" else weights  # the recipes of 4 bits leave depthwise weights alone
+        made += [("CONV_2D", given, weights), ("DEPTHWISE_CONV_2D", given, depthwise), ("CONV_2D", given, weights)]
+        made += [("FULLY_CONNECTED", given, weights)] * (int(rng.integers(1, 3)) if block else 2)  # two side by side
+        made += [("MEAN", given, "none")] * int(rng.integers(0, 2))
+    return made
 
 
-def _check_field(got, content: bytes, table: int, slot: int, right: int | None) -> None:
-    length = struct.unpack_from("<H", content, table - struct.unpack_from("<i", content, table)[0])[0]
-    beyond = 4 + 2 * slot >= length
-    if right is None:
-        require(got != table, "an offset of 0 does not mean that the field is at the table's start: it is not there")
-        require(
-            not (beyond and got is not None),
-            f"slot {slot} lies beyond the vtable's {length} bytes: the file is older than that field; return None",
-        )
-        require(got is None, f"slot {slot} of this table is not there: return None; you returned {got!r}")
-        return
-    require(got is not None, f"slot {slot} of this table is there, at byte {right}; you returned None")
-    require(isinstance(got, (int, np.integer)), f"return a position, a whole number; you returned {got!r}")
-    vtable = table - struct.unpack_from("<i", content, table)[0]
-    require(got != right - table, "that is the offset from the table; add the table's position")
-    require(got != vtable + (right - table), "the offset counts from the table, not from the vtable")
+def _nodes(operators, wrong: str = "") -> list[str]:
+    """What runs; `wrong` names one rule that is left out or a mistake that is made."""
+    made: list[str] = []
+    for name, given, weights in operators:
+        taken = given != "int16" or wrong == "int16"
+        if name == "DEPTHWISE_CONV_2D" and wrong != "depthwise":
+            taken = taken and given == weights and wrong != "no depthwise"
+        if name == "CONV_2D" and wrong != "int4":
+            taken = taken and weights != "int4"
+        if name == "FULLY_CONNECTED" and wrong == "dense int4":
+            taken = taken and weights != "int4"
+        if not taken:
+            made += [] if wrong == "merged" and made[-1:] == [name] else [name]
+        elif made[-1:] != ["DELEGATE"] or wrong == "apart":
+            made += [] if wrong == "one" and "DELEGATE" in made else ["DELEGATE"]
+    return made
+
+
+_WRONG_NODES = {
+    "apart": "neighbours that are taken become *one* node, DELEGATE",
+    "one": "an operator that is left cuts the chain: what is taken behind it is another DELEGATE",
+    "merged": "operators that are left do not join: each stays a node of its own",
+    "depthwise": "a depthwise convolution wants one type for its input and its weights",
+    "no depthwise": "a depthwise convolution is taken where its input and its weights have one type",
+    "int4": "with int4 weights a convolution is left; only dense layers are taken",
+    "dense int4": "with int4 weights a dense layer is taken",
+    "int16": "nothing with int16 inputs is taken",
+}
+
+
+def _check_nodes(got, operators) -> None:
+    right = _nodes(operators)
     require(
-        got == right,
-        f"slot {slot} of the table at byte {table} is at byte {right}; you returned {got}. Is the "
-        "table's first number read as signed and *subtracted*, are the vtable's first two numbers "
-        "(4 bytes) skipped?",
+        isinstance(got, (list, tuple)) and all(isinstance(name, str) for name in got),
+        f"return a list of names such as ['DELEGATE', 'CONV_2D']; you returned {got!r}",
     )
+    got = list(got)
+    if got == right:
+        return
+    for wrong, message in _WRONG_NODES.items():
+        require(got != _nodes(operators, wrong), message)
+    require(
+        got != [name for name, *_ in operators] + ["DELEGATE"] * right.count("DELEGATE"),
+        "operators that a DELEGATE has replaced do not run: leave them out",
+    )
+    require(False, f"for {operators} these nodes run: {right}; you returned {got}")

@@ -1,4 +1,4 @@
-"""Lossless coding: where the bytes that pruning, clustering and quantization free are collected.
+"""Coders of general files, and the entropy that bounds them.
 
 Zeros and repeated values do not make a file smaller by themselves.  A coder does, and the entropy of the
 values says how far any coder can get that treats them one by one.
@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-__all__ = ["METHODS", "compress", "decompress", "entropy"]
+__all__ = ["METHODS", "entropy", "pack", "unpack"]
 
 
 def _gzip(content: bytes) -> bytes:
@@ -32,7 +32,7 @@ def _brotli_back(content: bytes) -> bytes:
     return brotli.decompress(content)
 
 
-#: method -> (compress, decompress), each at its strongest setting.  gzip and brotli are what web servers
+#: method -> (pack, unpack), each at its strongest setting.  gzip and brotli are what web servers
 #: send (RFC 1952, RFC 7932); xz is what Linux packages use.
 METHODS: dict[str, tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]] = {
     "gzip": (_gzip, gzip.decompress),
@@ -41,7 +41,7 @@ METHODS: dict[str, tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]] = 
 }
 
 
-def compress(content: bytes, method: str = "gzip") -> bytes:
+def pack(content: bytes, method: str = "gzip") -> bytes:
     """`content` in fewer bytes, if it has any regularity; equal content gives equal bytes.
 
     Raises:
@@ -51,8 +51,8 @@ def compress(content: bytes, method: str = "gzip") -> bytes:
     return _method(method)[0](_bytes(content))
 
 
-def decompress(content: bytes, method: str = "gzip") -> bytes:
-    """What was given to `compress`, bit for bit.
+def unpack(content: bytes, method: str = "gzip") -> bytes:
+    """What was given to `pack`, bit for bit.
 
     Raises:
         ValueError: an unknown method, or bytes that this method did not make or not to their end.

@@ -1,0 +1,64 @@
+"""Numbers and texts of the file's beginning."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from utils.optimize.coding import fields
+from utils.optimize.coding.fields import Fields
+from utils.optimize.coding.range_coder import Damaged, Reader, Writer
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 31), st.integers(0, 2**31 - 1)), max_size=20))
+def test_numbers_come_back(entries):
+    writer = Writer()
+    written = Fields(writer)
+    for name, small, large in entries:
+        written.number(name, 5, small, "")
+        written.digits(31, large, "")
+        written.count(name + "c", large, "")
+    read = Fields(Reader(writer.content()))
+    for name, small, large in entries:
+        assert read.number(name, 5, None, "") == small
+        assert read.digits(31, None, "") == large == read.count(name + "c", None, "")
+
+
+def test_a_number_that_repeats_costs_less_each_time():
+    writer = Writer()
+    for _ in range(100):
+        Fields(writer).number("kind", 8, 77, "")
+    alone = len(writer.content())
+    writer = Writer()
+    one = Fields(writer)
+    for _ in range(100):
+        one.number("kind", 8, 77, "")
+    assert len(writer.content()) < alone / 5
+
+
+@settings(max_examples=25)
+@given(st.text(alphabet=st.characters(blacklist_characters="\n", blacklist_categories=["Cs"]), max_size=60))
+def test_texts_come_back(text):
+    writer = Writer()
+    Fields(writer).text(text, "")
+    assert Fields(Reader(writer.content())).text(None, "") == text
+
+
+@pytest.mark.parametrize("example", fields.EXAMPLES)
+def test_texts_like_the_examples_take_few_bytes(example):
+    writer = Writer()
+    Fields(writer).text(example, "")
+    assert len(writer.content()) < 4 + len(example) / 40
+    changed = example.replace("300", "123").replace("32", "48").replace("relu", "elu")
+    writer = Writer()
+    Fields(writer).text(changed, "")
+    assert len(writer.content()) < 12 + len(example) / 15
+
+
+def test_noise_is_no_endless_text():
+    noise = np.random.default_rng(0).bytes(4000)
+    with pytest.raises(Damaged):
+        for start in range(0, 4000, 100):
+            Fields(Reader(noise[start : start + 100])).text(None, "")
