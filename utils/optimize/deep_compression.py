@@ -138,6 +138,35 @@ class Training:
             self.kept[bias].assign(alive[i].astype(np.float32))
         self._show()
 
+    def drop_dead(self) -> Training:
+        """The same training of a smaller network, without the units that nothing reaches or that reach nothing."""
+        where = [i for i, kernel in enumerate(self.is_kernel) if kernel]
+        alive = without_dead_units([self.kept[i].numpy() for i in where])
+        layers = [layer for layer in self.model.layers if layer.trainable_variables]
+        sizes = {layer.name: int(units.sum()) for layer, units in zip(layers, alive, strict=True)}
+
+        def smaller(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
+            config = layer.get_config()
+            if layer.name in sizes:
+                config["units" if "units" in config else "filters"] = sizes[layer.name]
+            return type(layer).from_config(config)
+
+        new = Training(tf_keras.models.clone_model(self.model, clone_function=smaller), self.plan)
+        new.rng = self.rng
+        for part in ("values", "kept", "mean", "square"):
+            before = np.array([True])
+            for number, (variable, units) in enumerate(zip(where, alive, strict=True)):
+                old, target = getattr(self, part), getattr(new, part)
+                kernel = old[variable].numpy()
+                inputs = np.resize(before, kernel.shape[-2]) if number else np.ones(kernel.shape[-2], bool)
+                target[variable].assign(kernel[..., inputs, :][..., units])
+                if variable + 1 < len(old) and not self.is_kernel[variable + 1]:
+                    target[variable + 1].assign(old[variable + 1].numpy()[units])
+                before = units
+        new.loss.assign(self.loss)
+        new._show()
+        return new
+
     def _biases(self, where: list[int]) -> Iterator[tuple[int, int]]:
         """(number of the kernel, position of its bias), for kernels that have one: it follows the kernel."""
         for number, i in enumerate(where):
@@ -183,11 +212,11 @@ class Training:
 
     # ------------------------------------------------------------ all of it
 
-    def run(self, batches: Iterator, report: Callable[[int, Training], None] | None = None, every: int = 1000) -> None:
+    def run(self, batches: Iterator, report: Callable[[int, Training], None] | None = None, every: int = 1000, start=0, stop=None, total=None) -> None:
         """Train on (pictures, probabilities of the classes) until the network is small; `report` is called now and then."""
         plan = self.plan
-        total = sum(int(tf.size(v)) for v, kernel in zip(self.values, self.is_kernel, strict=True) if kernel)
-        for step in range(plan.steps):
+        total = total or sum(int(tf.size(v)) for v, kernel in zip(self.values, self.is_kernel, strict=True) if kernel)
+        for step in range(start, stop or plan.steps):
             share = step / plan.steps
             if plan.prune_from <= share < plan.round_from and step % _CHOOSE == 0:
                 self.keep(plan.kept_at(step, total))
@@ -200,7 +229,8 @@ class Training:
             self._learn(x, targets, tf.constant(plan.rate_at(step)), tf.constant(float(min(step + 1, 5000))))
             if report and (step + 1) % every == 0:
                 report(step + 1, self)
-        self.round_some(1.0)
+        if stop is None:
+            self.round_some(1.0)
 
 
 # ---------------------------------------------------------------- arithmetic of one array
