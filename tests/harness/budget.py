@@ -21,6 +21,7 @@ OTHERS: dict[str, int] = {
     "03": 65,  # integer arithmetic in numpy
     "04": 105,  # five questions, each answered on converted files
     "05": 110,  # quantization-aware training, several times
+    "06b": 60,  # one convolutional network, scored and pruned
     "12": 60,  # small files, run often
     "15": 110,  # starts worker processes that import TensorFlow again
     "16": 100,  # thirty rounds of federated training

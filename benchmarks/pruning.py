@@ -1,0 +1,357 @@
+"""Measure what pruning costs, and what of it training brings back.
+
+    python course.py bench pruning [levels] [ways] [criteria] [tickets] [structured] [--tiny]
+
+levels      from 0 to 99 % zeros: pruned in one step, and trained for 100 steps afterwards
+ways        one-shot, gradual, iterative, iterative with rewound weights: the same 150 steps each
+criteria    which weights go: six scores, at the same share, without training and after 100 steps
+tickets     masks on untrained networks: lottery tickets, SNIP, and their controls, the same steps each
+structured  whole channels removed: bytes, multiply-accumulates, accuracy, and the same small network from scratch
+
+About 3 to 8 minutes each on one thread.  Seeds are those of the pictures and of their order; of `tickets`, those of
+the first weights too.  Whatever is compared is trained with each of two rates for the first seed, and for the others
+with the one that got more of 2,000 validation pictures right.  --tiny measures a few rows and stores nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import utils  # noqa: F401
+from benchmarks._command import start
+from benchmarks.quantization_aware import sample, text
+from utils import data, models, recorded, training
+from utils.measure import macs
+from utils.optimize import recovery
+from utils.optimize.keras_graph import rebuild
+from utils.optimize.pruning import criteria, gradual, magnitude, structured
+from utils.optimize.quantization.converter import convert
+
+SEEDS = (0, 1, 2)
+STEPS = 100
+BATCH = 64
+RATE = 1e-3
+#: From which each way of a comparison takes the better one.
+RATES = (1e-3, 1e-2)
+LEVELS = (0, 0.5, 0.8, 0.9, 0.95, 0.99)
+#: Steps of a round; all ways see the same 3,200 pictures three times.
+ROUND = 50
+#: Shares of zeros after each round of the iterative ways.
+ROUNDS = {0.9: (0.6, 0.8, 0.9), 0.95: (0.7, 0.88, 0.95)}
+COMMAND = "python course.py bench pruning"
+
+
+class Case:
+    """A network that ships, with what all experiments need of it."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.data = name, data.load("fashion_mnist")
+        self.model = training.trained(name, seed=training.SHIPPED_SEED, fresh=False)
+        self.before = self.right(self.model)
+
+    def right(self, model) -> float:
+        """Test accuracy in per cent."""
+        return 100 * training.share_correct(model, self.data.x_test, self.data.y_test)
+
+    def lost(self, model) -> float:
+        """Points of accuracy below the dense network."""
+        return round(self.before - self.right(model), 2)
+
+
+def best(make: Callable, dataset: data.Dataset, seeds: Sequence[int], rates: Sequence[float] = RATES) -> tuple:
+    """One trained model for each seed, and the rate that they share.
+
+    make: (seed, rate) -> a trained model.  The first seed tries all rates; validation pictures choose.
+    """
+    x, y = dataset.x_val[:2000], dataset.y_val[:2000]
+    tried = {rate: make(seeds[0], rate) for rate in rates}
+    chosen = max(rates, key=lambda rate: training.share_correct(tried[rate], x, y))
+    return [tried[chosen], *(make(seed, chosen) for seed in seeds[1:])], chosen
+
+
+def tune(model, dataset, seed: int, steps: int, rate: float, pictures: int = STEPS * BATCH) -> None:
+    """`steps` steps of 64 of these pictures; the learning rate falls to 0, zeros stay."""
+    x, y = sample(dataset, seed, pictures)
+    epochs = -(-steps * BATCH // len(x))
+    count = steps * BATCH // epochs
+    recovery.recover(
+        model, (x[:count], y[:count]), epochs, batch_size=BATCH, learning_rate=rate, keep_zeros=True, seed=seed
+    )
+
+
+def row(where: dict, columns: dict[str, list[float]], rates: dict[str, float] | None = None) -> dict:
+    """Texts, mean ± half the 95 % interval, every seed's figures, and the rates that were chosen."""
+    figures = {name: [round(value, 2) for value in values] for name, values in columns.items()}
+    texts = {name: text(values) if len(values) > 1 else f"{values[0]:.1f}" for name, values in figures.items()}
+    made = {**where, **texts, "seeds": figures, **({"rates": rates} if rates else {})}
+    print(made, flush=True)
+    return made
+
+
+def tuned(model, dataset, seed: int, steps: int, rate: float, pictures: int = STEPS * BATCH):
+    """A trained copy of `model`."""
+    copy = rebuild(model)
+    tune(copy, dataset, seed, steps, rate, pictures)
+    return copy
+
+
+def measure_levels(
+    networks: Sequence[str] = ("lenet5",), levels: Sequence[float] = LEVELS, seeds: Sequence[int] = SEEDS
+) -> list[dict]:
+    """One row for each network and share of zeros; with 0 it is the dense network, trained for as long."""
+    rows = []
+    for case in map(Case, networks):
+        for level in levels:
+            pruned = magnitude.prune_once(case.model, level)
+            trained = [case.lost(tuned(pruned, case.data, seed, STEPS, RATE)) for seed in seeds]
+            columns = {"pruned": [case.lost(pruned)], "trained": trained}
+            rows.append(row({"network": case.name, "zeros %": round(100 * level)}, columns))
+    return rows
+
+
+def one_shot(case: Case, target: float, seed: int, rate: float, steps: int):
+    """All masks at once, then training."""
+    return tuned(magnitude.prune_once(case.model, target), case.data, seed, steps, rate, ROUND * BATCH)
+
+
+def iterative(case: Case, target: float, seed: int, rate: float, steps: int, rewind: bool = False):
+    """Prune and train in rounds; with `rewind` the weights that stay go back to where they began, before each round."""
+    first = case.model.get_weights()
+    model, rounds = rebuild(case.model), ROUNDS[target]
+    for share in rounds:
+        model = magnitude.prune_once(model, share)
+        if rewind:
+            _set_back(model, first)
+        tune(model, case.data, seed, steps // len(rounds), rate, ROUND * BATCH)
+    return model
+
+
+def rewound(case: Case, target: float, seed: int, rate: float, steps: int):
+    return iterative(case, target, seed, rate, steps, rewind=True)
+
+
+def _set_back(model, first: Sequence[np.ndarray]) -> None:
+    """Put `first`, in the order of `get_weights`, into `model`, and leave its zeros."""
+    kept = {i: model.weights[i].numpy() != 0 for i in magnitude.prunable(model)}
+    model.set_weights([values * kept.get(i, True) for i, values in enumerate(first)])
+
+
+def gradually(case: Case, target: float, seed: int, rate: float, steps: int):
+    """The Toolkit's schedule, whose masks grow in the first half of the steps; the other half serves to adapt."""
+    pictures = sample(case.data, seed, ROUND * BATCH)
+    plan = gradual.schedule(target, steps, end=steps // 2)
+    settings = {"batch_size": BATCH, "learning_rate": rate, "seed": seed}
+    return gradual.prune_while_training(case.model, pictures, plan, steps // ROUND, **settings)
+
+
+WAYS: dict[str, Callable] = {
+    "one-shot": one_shot,
+    "gradual": gradually,
+    "iterative": iterative,
+    "iterative, rewound": rewound,
+}
+
+
+def measure_ways(
+    cases: Sequence[tuple[str, float]] = (("mlp", 0.9), ("mlp", 0.95), ("residual_cnn", 0.9)),
+    seeds=SEEDS,
+    steps: int = 3 * ROUND,
+) -> list[dict]:
+    """One row for each network and share: points lost after the same number of steps, four ways."""
+    rows = []
+    for name, target in cases:
+        case, found, rates = Case(name), {}, {}
+        for way, train in WAYS.items():
+            models_, rates[way] = best(partial(train, case, target, steps=steps), case.data, seeds)
+            found[way] = [case.lost(model) for model in models_]
+        rows.append(row({"network": name, "zeros %": round(100 * target)}, found, rates))
+    return rows
+
+
+def scored(case: Case, seed: int) -> dict[str, tuple[list[np.ndarray], str]]:
+    """{criterion: (scores, scope)}, from 1,000 training pictures."""
+    x, y = (part[:1000] for part in sample(case.data, seed))
+    size = criteria.magnitude_scores(case.model)
+    return {
+        "magnitude, each layer": (size, "layer"),
+        "magnitude, all layers": (size, "model"),
+        "gradient × weight": (criteria.gradient_scores(case.model, x, y), "model"),
+        "Fisher × weight²": (criteria.fisher_scores(case.model, x, y), "model"),
+        "movement": (criteria.movement_scores(case.model, x, y), "model"),
+        "random, each layer": (criteria.random_scores(case.model, seed), "layer"),
+    }
+
+
+def measure_criteria(networks: Sequence[str] = ("lenet5",), target: float = 0.9, seeds=SEEDS) -> list[dict]:
+    """One row for each network and criterion: points lost without training and after 100 steps."""
+    rows = []
+    for case in map(Case, networks):
+        pruned: dict[str, dict] = {}
+        for seed in seeds:
+            for name, (scores, scope) in scored(case, seed).items():
+                pruned.setdefault(name, {})[seed] = criteria.prune_by(case.model, scores, target, scope=scope)
+        for name, starts in pruned.items():
+            trained, rate = best(
+                lambda seed, rate, starts=starts, case=case: tuned(starts[seed], case.data, seed, STEPS, rate),
+                case.data,
+                seeds,
+            )
+            columns = {
+                "pruned": [case.lost(starts[seed]) for seed in seeds],
+                "trained": [case.lost(model) for model in trained],
+            }
+            where = {"network": case.name, "zeros %": round(100 * target), "criterion": name}
+            rows.append(row(where, columns, {"trained": rate}))
+    return rows
+
+
+def starts_of(first, dense, target: float, dataset: data.Dataset, seed: int) -> dict:
+    """{what: pruned model, not yet trained}: `first` has its first weights, `dense` is `first`, trained."""
+    masks = [w.numpy() != 0 for w in _kernels(magnitude.prune_once(dense, target))]
+    x, y = (part[:1000] for part in sample(dataset, seed))
+    snip = criteria.prune_by(first, criteria.gradient_scores(first, x, y), target, scope="model")
+    return {
+        "ticket: mask of the trained, first weights": _masked(first, masks),
+        "the same mask, other first weights": _masked(models.lenet_300_100(seed=seed + 100), masks),
+        "random mask, first weights": criteria.prune_by(first, criteria.random_scores(first, seed), target),
+        "SNIP at the start": snip,
+        "SNIP, shuffled in each layer": _masked(first, _shuffled(snip, seed)),
+        "magnitude at the start": magnitude.prune_once(first, target),
+        "trained, pruned, trained again": magnitude.prune_once(dense, target),
+    }
+
+
+def measure_tickets(target: float = 0.9, steps: int = 300, seeds: Sequence[int] = SEEDS) -> list[dict]:
+    """One row for each mask on LeNet-300-100: test accuracy after `steps` steps from where it begins."""
+    dataset = data.load("fashion_mnist")
+    firsts = {seed: models.lenet_300_100(seed=seed) for seed in seeds}
+
+    def made(starts: dict, zeros: float, what: str) -> tuple[dict, list]:
+        trained, rate = best(lambda seed, rate: tuned(starts[seed], dataset, seed, steps, rate), dataset, seeds)
+        right = [100 * training.share_correct(model, dataset.x_test, dataset.y_test) for model in trained]
+        return row({"mask": what, "zeros %": round(100 * zeros)}, {"accuracy %": right}, {"accuracy %": rate}), trained
+
+    first_row, trained = made(firsts, 0, "dense")
+    rows = [first_row]
+    denses = dict(zip(seeds, trained, strict=True))
+    starts = {seed: starts_of(firsts[seed], denses[seed], target, dataset, seed) for seed in seeds}
+    for what in starts[seeds[0]]:
+        rows.append(made({seed: starts[seed][what] for seed in seeds}, target, what)[0])
+    return rows
+
+
+def _kernels(model) -> list:
+    return [model.weights[i] for i in magnitude.prunable(model)]
+
+
+def _shuffled(model, seed: int) -> list[np.ndarray]:
+    """Masks with as many ones in each array as `model` has weights, in other places (Frankle et al. 2021)."""
+    rng = np.random.default_rng(seed)
+    return [rng.permutation((w.numpy() != 0).ravel()).reshape(w.shape) for w in _kernels(model)]
+
+
+def _masked(model, masks: Sequence[np.ndarray]):
+    copy = rebuild(model)
+    for weight, mask in zip(_kernels(copy), masks, strict=True):
+        weight.assign(weight.numpy() * mask)
+    return copy
+
+
+def measure_structured(
+    networks: Sequence[str] = ("lenet5", "residual_cnn"), share: float = 0.5, seeds=SEEDS, steps: int = 150
+) -> list[dict]:
+    """One row for each network: what is left, and points lost four ways after the same steps."""
+    rows = []
+    for case in map(Case, networks):
+        small = structured.remove_channels(case.model, share)
+        work, size = macs.count(small) / macs.count(case.model), small.count_params() / case.model.count_params()
+        ways: dict[str, Callable] = {
+            "weakest channels": lambda seed, small=small: small,
+            "random channels": lambda seed, case=case: structured.remove_channels(
+                case.model, share, score=drawn_from(np.random.default_rng(seed))
+            ),
+            "from scratch": lambda seed, small=small: reset(small, seed),
+            "single weights": lambda seed, case=case, size=size: magnitude.prune_once(case.model, 1 - size),
+        }
+        found, rates = {}, {}
+        for way, begin in ways.items():
+            trained, rates[way] = best(
+                lambda seed, rate, begin=begin, case=case: tuned(begin(seed), case.data, seed, steps, rate),
+                case.data,
+                seeds,
+            )
+            found[way] = [case.lost(model) for model in trained]
+        where = {
+            "network": case.name,
+            "channels removed %": round(100 * share),
+            "parameters %": round(100 * size, 1),
+            "MACs %": round(100 * work, 1),
+            "bytes": convert(small, "float32").size,
+            "not trained": case.lost(small),
+        }
+        rows.append(row(where, found, rates))
+    return rows
+
+
+def drawn_from(rng: np.random.Generator) -> Callable[[np.ndarray], float]:
+    """A score that knows nothing of the weights: the control of a criterion."""
+    return lambda values: float(rng.random())
+
+
+def reset(model, seed: int):
+    """The same architecture with new first weights."""
+    import tf_keras
+
+    tf_keras.utils.set_random_seed(seed)
+    return tf_keras.models.model_from_json(model.to_json())
+
+
+PARTS: dict[str, Callable[..., list[dict]]] = {
+    "levels": measure_levels,
+    "ways": measure_ways,
+    "criteria": measure_criteria,
+    "tickets": measure_tickets,
+    "structured": measure_structured,
+}
+#: What --tiny measures.
+TINY: dict[str, dict] = {
+    "levels": {"networks": ("mlp",), "levels": (0.9, 0.98), "seeds": (0,)},
+    "ways": {"cases": (("mlp", 0.9),), "seeds": (0,)},
+    "criteria": {"networks": ("mlp",), "seeds": (0,)},
+    "tickets": {"seeds": (0,), "steps": 30},
+    "structured": {"networks": ("residual_cnn",), "seeds": (0,), "steps": 30},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", help=f"{', '.join(PARTS)}; all by default", default=[])
+    parser.add_argument("--tiny", action="store_true", help="a few rows of one seed; nothing is stored")
+    options = parser.parse_args()
+    chosen = options.parts or list(PARTS)
+    if unknown := set(chosen) - set(PARTS):
+        parser.error(f"there is no part {sorted(unknown)[0]!r}; pass some of {', '.join(PARTS)}")
+    for part in chosen:
+        name = f"pruning_{part}"
+        recorded.check_writable(name)
+        recorded.save(
+            name,
+            PARTS[part](**(TINY[part] if options.tiny else {})),
+            command=f"{COMMAND} {part}",
+            depends=[PARTS[part]],
+            seeds=list(SEEDS),
+            notes="test accuracy, or points of it lost: mean ± half the 95 % interval over seeds",
+            partial="--tiny measured a few rows" if options.tiny else "",
+        )
+
+
+if __name__ == "__main__":
+    start(main)
