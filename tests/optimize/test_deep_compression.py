@@ -53,7 +53,7 @@ def kernels(model):
 
 @pytest.mark.parametrize("build", [dense, convolutional])
 def test_few_weights_are_kept_and_they_are_multiples_of_a_step(build):
-    model, small = trained(build)
+    _, small = trained(build)
     assert 20 <= sum(np.count_nonzero(kernel) for kernel in kernels(small)) <= PLAN.kept
     for kernel in kernels(small):
         values = np.unique(np.abs(kernel[kernel != 0]))
