@@ -33,6 +33,7 @@ __all__ = [
     "Quantized",
     "coded_size",
     "kernels_in_file",
+    "model_of",
     "quantize_while_training",
     "share_of_zeros",
 ]
@@ -184,7 +185,7 @@ def coded_size(content: bytes) -> int:
         arrays.append(np.moveaxis(values, _CHANNEL_AXIS[operator], -1).astype(np.float32))
     if not arrays:
         raise ValueError(f"the file has no kernel: none of {', '.join(_CHANNEL_AXIS)} with constant weights")
-    return len(network_file.compress(_holder(arrays), names=False)) + len(byte_coders.pack(rest))
+    return len(network_file.compress(model_of(arrays), names=False)) + len(byte_coders.pack(rest))
 
 
 # ---------------------------------------------------------------- the Toolkit
@@ -286,8 +287,8 @@ def _centred(file: tflite_file.File, tensor: tflite_file.Tensor) -> np.ndarray:
     return values.astype(np.int64) - tensor.quantization.aligned(values.shape)[1]
 
 
-def _holder(arrays: list[np.ndarray]) -> tf_keras.Model:
-    """A model whose kernels are these arrays, output channels last: what `compress` codes."""
+def model_of(arrays: list[np.ndarray]) -> tf_keras.Model:
+    """A model whose kernels are these arrays, of 2 or 4 axes, output channels last: so the course's coder takes them."""
     inputs, outputs = [], []
     for array in arrays:
         start = tf_keras.Input(array.shape[:-1])
