@@ -288,7 +288,7 @@ def _centred(file: tflite_file.File, tensor: tflite_file.Tensor) -> np.ndarray:
 
 
 def model_of(arrays: list[np.ndarray]) -> tf_keras.Model:
-    """A model whose kernels are these arrays, of 2 or 4 axes, output channels last: so the course's coder takes them."""
+    """A model whose kernels are these arrays, of 2 or 4 axes, output channels last: so the coder takes them."""
     inputs, outputs = [], []
     for array in arrays:
         start = tf_keras.Input(array.shape[:-1])
