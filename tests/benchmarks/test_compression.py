@@ -92,7 +92,7 @@ def test_the_first_copy_is_the_picture_and_the_others_are_distorted(lessons):
 
 def test_batches_fit_and_repeat(lessons):
     x, targets = next(lessons.batches(4, 16))
-    assert x.shape == (16, 28, 28, 1) and 0 <= x.min() and x.max() <= 1
+    assert x.shape == (16, 28, 28, 1) and x.min() >= 0 and x.max() <= 1
     np.testing.assert_allclose(targets.sum(1), 1, rtol=1e-5)
     again, _ = next(lessons.batches(4, 16))
     np.testing.assert_array_equal(x, again)
