@@ -14,7 +14,7 @@ from utils.optimize.deep_compression import Plan, Training
 from utils.optimize.keras_graph import rebuild
 
 K = tf_keras.layers
-PLAN = Plan(kept=60, levels=3, steps=400, stages=4)
+PLAN = Plan(kept=60, levels=3, steps=400, learning_rate=1e-2, stages=4)
 
 
 def dense():
@@ -260,6 +260,10 @@ def sigmoid():
     return tf_keras.Sequential([tf_keras.Input((12,)), K.Dense(8, "sigmoid"), K.Dense(3)])
 
 
+def activation_apart():
+    return tf_keras.Sequential([tf_keras.Input((12,)), K.Dense(8), K.Activation("sigmoid"), K.Dense(3)])
+
+
 def grouped():
     return tf_keras.Sequential([tf_keras.Input((6, 6, 2)), K.Conv2D(4, 3, groups=2), K.Flatten(), K.Dense(3)])
 
@@ -270,6 +274,7 @@ def grouped():
         (normalized, "fold"),
         (branched, "chain"),
         (sigmoid, "relu"),
+        (activation_apart, "relu"),
         (grouped, "groups"),
         (lambda: tf_keras.Sequential([tf_keras.Input((12,)), K.ReLU()]), "weights"),
     ],

@@ -386,18 +386,15 @@ def _check_chain(model: object) -> None:
     if any(len(layer.inbound_nodes) != 1 or len(layer.outbound_nodes) > 1 for layer in layers):
         raise ValueError(f"{model.name} is no chain of layers; pass a model without branches and shared layers")
     for layer in layers:
-        if not layer.weights and isinstance(layer, BETWEEN):
-            continue
-        if type(layer) not in _WITH_UNITS:
+        if not (type(layer) in _WITH_UNITS or (not layer.weights and isinstance(layer, BETWEEN))):
             raise ValueError(
                 f"the layer {layer.name!r} is a {type(layer).__name__}; pass a chain of Dense and convolutional layers "
                 "with pooling, Flatten and activations between; equalization.fold folds batch normalization into them"
             )
         if getattr(layer, "groups", 1) != 1 or getattr(layer, "data_format", "channels_last") != "channels_last":
-            raise ValueError(
-                f"the layer {layer.name!r} has groups, or its channels first; neither can lose single units"
-            )
-        if layer is not layers[-1] and float(tf.reshape(layer.activation(tf.zeros((1, 1))), ())) != 0:
+            raise ValueError(f"{layer.name!r} has groups, or its channels first; such a layer cannot lose single units")
+        activation = getattr(layer, "activation", None)
+        if activation and layer is not layers[-1] and float(tf.reshape(activation(tf.zeros((1, 1))), ())) != 0:
             raise ValueError(f"a unit of {layer.name!r} without weights would not give 0; use an activation like relu")
     if not _with_weights(model):
         raise ValueError(f"{model.name} has no weights, so nothing can be made small")
