@@ -15,7 +15,6 @@ import numpy as np
 
 from utils import data, models
 from utils.augmentation import distorted
-from utils.optimize import deep_compression
 
 COPIES = 16  #: of each training picture; the first is the picture itself
 POOL_SEED = TEACHER_SEED = 0
@@ -36,6 +35,8 @@ class Lessons:
 
     def batches(self, seed: int, size: int = BATCH) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Without end: pictures (size, height, width, 1), and probabilities (size, 10)."""
+        from utils.optimize import deep_compression
+
         rng = np.random.default_rng(seed)
         copies, count = self.pool.shape[:2]
         while True:

@@ -10,6 +10,7 @@ networks  each plan of `PLANS` with three seeds: distorted digits, a teacher's a
           The best file of a plan, by its validation pictures, goes to data/compressed
 peers     the same integers by gzip, xz, brotli, zstd and nncodec (ISO/IEC 15938-17, in an environment of its own that
           is made on demand), and those of three other networks
+floats    weights as they were trained, float32, lossless: zipnn, gzip, xz and ours
 speed     writing and reading generated networks of up to 25 million weights: seconds, and memory beyond the model
 fuzz      files changed in three ways: bytes as they come (the checksum must notice), bytes with the checksum made right
           again, and the text of the structure changed before it is coded.  Each must end in a ValueError with a
@@ -63,6 +64,7 @@ DENSE = "dense"
 _FINE = 127
 
 OTHERS = ("mlp", "depthwise_cnn", "residual_cnn")  # networks that ship, pruned and rounded for the peers
+FLOATS = (("lenet_300_100", "mnist"), ("lenet5", "mnist"), ("residual_cnn", "fashion_mnist"))  # as they ship
 SIZES = (1_000_000, 5_000_000, 25_000_000)
 
 # ---------------------------------------------------------------- networks
@@ -190,7 +192,7 @@ def measure_peers(wanted: Sequence[str] = ()) -> list[dict]:
     """One row a network: bytes of the same integers by each coder; wanted: names, all by default."""
     import numpy as np
 
-    from benchmarks import _nncodec
+    from benchmarks import _coding_peers
     from utils.optimize import coding
     from utils.optimize.coding import byte_coders
     from utils.optimize.combined import model_of
@@ -202,7 +204,7 @@ def measure_peers(wanted: Sequence[str] = ()) -> list[dict]:
             arrays[f"{network} {plan}"] = [on_integers(layer.kernel) for layer in model.layers if layer.weights]
     arrays |= {f"{name}, 80 % zeros": rounded(name) for name in OTHERS}
     arrays = {name: each for name, each in arrays.items() if not wanted or name in wanted}
-    peers, rows = _nncodec.sizes(arrays), []
+    peers, rows = _coding_peers.sizes(arrays), []
     for name, each in arrays.items():
         plain = b"".join(array.astype(np.int8).tobytes() for array in each)
         floats = b"".join(array.astype(np.float32).tobytes() for array in each)
@@ -219,6 +221,26 @@ def measure_peers(wanted: Sequence[str] = ()) -> list[dict]:
                 "ours": len(coding.compress(model_of([array.astype(np.float32) for array in each]), names=False)),
             }
         )
+        print(rows[-1], flush=True)
+    return rows
+
+
+def measure_floats(networks: Sequence[tuple[str, str]] = FLOATS) -> list[dict]:
+    """One row a network: bytes of float32 weights that nobody pruned, lossless, by each coder."""
+    from benchmarks import _coding_peers
+    from utils import training
+    from utils.optimize import coding
+    from utils.optimize.coding import byte_coders
+
+    models = {
+        f"{name}, {pictures}": training.trained(name, pictures, seed=0, fresh=False) for name, pictures in networks
+    }
+    peers, rows = _coding_peers.sizes({name: model.get_weights() for name, model in models.items()}), []
+    for name, model in models.items():
+        plain = b"".join(array.tobytes() for array in model.get_weights())
+        packed = {method: len(byte_coders.pack(plain, method)) for method in ("gzip", "xz")}
+        ours = len(coding.compress(model, names=False))
+        rows.append({"floats of": name, "raw": len(plain), **packed, **peers[name], "ours": ours})
         print(rows[-1], flush=True)
     return rows
 
@@ -450,7 +472,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="course.py bench compression", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parts = ("networks", "peers", "speed", "fuzz")
+    parts = ("networks", "peers", "floats", "speed", "fuzz")
     parser.add_argument("--only", choices=parts, help="one part; all but fuzz by default")
     parser.add_argument(
         "--networks", nargs="*", choices=tuple(PLANS), help="rows of these; the others stay as recorded"
@@ -472,6 +494,10 @@ def main(arguments: list[str] | None = None) -> int:
         store_networks(options)
     if options.only in (None, "peers"):
         store("peers", measure_peers(), measure_peers, "bytes of the kernels' integers; ours with structure and head")
+    if options.only in (None, "floats"):
+        store(
+            "floats", measure_floats(), measure_floats, "bytes of all weights, float32, lossless; ours with structure"
+        )
     if options.only in (None, "speed"):
         store("speed", measure_speed(), speed, "processor time of one thread; MB of float32 weights")
     return 0

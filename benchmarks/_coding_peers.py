@@ -1,9 +1,9 @@
-"""Code integer arrays with nncodec, Fraunhofer's ISO/IEC 15938-17, in an environment of its own, made on demand.
+"""Code arrays with nncodec (Fraunhofer's ISO/IEC 15938-17), zstd and zipnn, in an environment of its own.
 
-    from benchmarks import _nncodec
-    _nncodec.sizes({"network": [array, …]})       # {"network": bytes}
+    from benchmarks import _coding_peers
+    _coding_peers.sizes({"network": [array, …]})  # {"network": {"nncodec": bytes, "zstd": bytes}}
 
-As a program, run by that environment's Python:  python _nncodec.py ARRAYS.npz  prints the sizes as JSON.
+As a program, run by that environment's Python:  python _coding_peers.py ARRAYS.npz  prints the sizes as JSON.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 PACKAGES = ("torch==2.13.0", "numpy<2", "Click", "scikit-learn", "tqdm", "h5py", "pybind11", "pandas", "setuptools",
-            "wheel", "zstandard")  # fmt: skip
+            "wheel", "zstandard", "zipnn")  # fmt: skip
 NNCODEC = "nncodec==2.1.3"
 #: What it imports and does not need for arrays of integers.
 _STAND_INS = ("torchvision", "torchmetrics", "ptflops", "cv2")
@@ -27,7 +27,7 @@ def python() -> Path:
     """The environment's Python; made if it is not there, which needs a network, some minutes and about 6 GB."""
     from utils import data
 
-    home = data.cache_folder() / "nncodec"
+    home = data.cache_folder() / "coding_peers"
     found, ready = home / "bin" / "python", home / "ready"
     if not ready.exists():
         uv = [sys.executable, "-m", "uv"]
@@ -40,20 +40,22 @@ def python() -> Path:
 
 
 def sizes(networks: dict[str, list]) -> dict[str, dict[str, int]]:
-    """{network: {"nncodec": bytes, "zstd": bytes}} for int32 arrays, which come back exactly."""
+    """{network: {coder: bytes}} for arrays that come back exactly: nncodec and zstd for integers, zipnn for float32."""
     import numpy as np
 
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, "arrays.npz")
         named = {
-            f"{network}|{number:02d}": np.asarray(array, np.int32)
+            f"{network}|{number:02d}": np.asarray(
+                array, np.float32 if np.asarray(array).dtype.kind == "f" else np.int32
+            )
             for network, arrays in networks.items()
             for number, array in enumerate(arrays)
         }
         np.savez(path, **named)
         done = subprocess.run([python(), __file__, path], capture_output=True, text=True, check=False, cwd=scratch)
     if done.returncode:
-        raise RuntimeError(f"nncodec could not code the arrays: {done.stderr.strip()[-300:]}")
+        raise RuntimeError(f"the other coders could not code the arrays: {done.stderr.strip()[-300:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -79,22 +81,40 @@ class _StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 def _main(path: str) -> None:
     sys.meta_path.insert(0, _StandIns())
     import numpy as np
-    import zstandard
-    from nncodec.nn import decode, encode
 
     with np.load(path, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     found: dict[str, dict[str, int]] = {}
     for network in dict.fromkeys(name.split("|")[0] for name in arrays):
         own = {name.split("|")[1]: array for name, array in arrays.items() if name.split("|")[0] == network}
-        content = encode(own, args={"verbose": False})
-        back = decode(content)
-        if not all(np.array_equal(np.asarray(back[name]), array) for name, array in own.items()):
-            raise ValueError(f"{network}: nncodec gave back other integers")
-        small = all(np.abs(array).max() < 128 for array in own.values())
-        plain = b"".join(array.astype(np.int8 if small else np.int32).tobytes() for array in own.values())
-        found[network] = {"nncodec": len(content), "zstd": len(zstandard.ZstdCompressor(level=22).compress(plain))}
+        floats = next(iter(own.values())).dtype.kind == "f"
+        found[network] = _floats(own) if floats else _integers(own)
     print(json.dumps(found))
+
+
+def _integers(arrays: dict) -> dict[str, int]:
+    import numpy as np
+    import zstandard
+    from nncodec.nn import decode, encode
+
+    content = encode(arrays, args={"verbose": False})
+    back = decode(content)
+    if not all(np.array_equal(np.asarray(back[name]), array) for name, array in arrays.items()):
+        raise ValueError("nncodec gave back other integers")
+    small = all(np.abs(array).max() < 128 for array in arrays.values())
+    plain = b"".join(array.astype(np.int8 if small else np.int32).tobytes() for array in arrays.values())
+    return {"nncodec": len(content), "zstd": len(zstandard.ZstdCompressor(level=22).compress(plain))}
+
+
+def _floats(arrays: dict) -> dict[str, int]:
+    from zipnn import ZipNN
+
+    plain = b"".join(array.tobytes() for array in arrays.values())
+    coder = ZipNN(bytearray_dtype="float32")
+    content = coder.compress(plain)
+    if bytes(coder.decompress(content)) != plain:
+        raise ValueError("zipnn gave back other floats")
+    return {"zipnn": len(content)}
 
 
 if __name__ == "__main__":
