@@ -22,6 +22,7 @@ OTHERS: dict[str, int] = {
     "04": 105,  # five questions, each answered on converted files
     "05": 110,  # quantization-aware training, several times
     "06b": 60,  # one convolutional network, scored and pruned
+    "09": 105,  # pruned, clustered, quantized while training, each several times; and a network made small
     "12": 60,  # small files, run often
     "15": 110,  # starts worker processes that import TensorFlow again
     "16": 100,  # thirty rounds of federated training
