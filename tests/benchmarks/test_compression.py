@@ -73,10 +73,9 @@ def test_an_array_off_every_grid_is_refused():
 
 @pytest.mark.parametrize("name", bench.OTHERS)
 def test_the_other_networks_are_integers_with_zeros(name):
-    for array in bench.rounded(name):
-        assert np.abs(array).max() <= 15
-    zeros = sum((array == 0).sum() for array in bench.rounded(name))
-    assert zeros / sum(array.size for array in bench.rounded(name)) > 0.7
+    arrays = bench.rounded(name)
+    assert max(np.abs(array).max() for array in arrays) <= 15
+    assert sum((array == 0).sum() for array in arrays) / sum(array.size for array in arrays) > 0.7
 
 
 @pytest.fixture(scope="module")
