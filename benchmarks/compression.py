@@ -1,13 +1,15 @@
 """Deep Compression's own networks on MNIST, trained small, coded, decoded and tested; peers; speed; damaged files.
 
-    python course.py bench compression                                   # all parts but fuzz
+    python course.py bench compression                                   # all parts but try and fuzz
     python course.py bench compression --only networks --plans 200x      # some rows; the others stay as recorded
     python course.py bench compression --only networks --tiny            # a minute; nothing is stored
+    python course.py bench compression --only try --networks lenet5 --plans 1110x --settings kept=1500 steps=6000
     python course.py bench compression --only fuzz --count 300           # damaged and forged files
 
 networks  each plan of `PLANS` with three seeds: distorted digits, a teacher's answers, training from random weights,
           `sort_units`, `compress`; then the file is decoded, and its errors on all 10,000 test pictures are counted.
           The best file of a plan, by its validation pictures, goes to data/compressed
+try       one training with other settings, judged by the validation pictures alone; nothing is stored
 peers     the same integers by gzip, xz, brotli, zstd and nncodec (ISO/IEC 15938-17, in an environment of its own that
           is made on demand), and those of three other networks
 floats    weights as they were trained, float32, lossless: zipnn, gzip, xz and ours
@@ -96,32 +98,42 @@ def errors(model: Any, x: Any, y: Any) -> float:
     return 100 * (1 - training.share_correct(model, x, y))
 
 
-def measure(network: str, plan: str, seed: int, lessons: _lenet.Lessons, settings: Any = None) -> tuple[dict, bytes]:
-    """One row, and the file.  All errors are those of the decoded file."""
+def small_file(network: str, settings: Any, seed: int, lessons: _lenet.Lessons) -> tuple[bytes, float]:
+    """Train, sort, code: the file, and the seconds of the training."""
     from utils.optimize import coding, deep_compression
 
-    mnist = data.load("mnist")
-    model = _lenet.student(network, seed)
     begin = time.process_time()
     small = deep_compression.train(
-        model, settings or plan_of(network, plan), lessons.batches(seed), seed=seed, report=say, every=2000
+        _lenet.student(network, seed), settings, lessons.batches(seed), seed=seed, report=say, every=2000
     )
     seconds = time.process_time() - begin
-    content = coding.compress(coding.sort_units(small))
+    return coding.compress(coding.sort_units(small)), seconds
+
+
+def measure(
+    network: str, plan: str, seed: int, lessons: _lenet.Lessons, settings: Any = None, tested: bool = True
+) -> tuple[dict, bytes]:
+    """One row, and the file.  All errors are those of the decoded file; tested: on the test pictures, too."""
+    from utils.optimize import coding
+
+    mnist = data.load("mnist")
+    content, seconds = small_file(network, settings or plan_of(network, plan), seed, lessons)
     decoded = coding.decompress(content)
     kernels = [layer.kernel.numpy() for layer in decoded.layers if layer.weights]
-    return {
+    row = {
         "network": network,
         "plan": plan,
         "seed": seed,
         "parameters": decoded.count_params(),
         "kept": int(sum((kernel != 0).sum() for kernel in kernels)),
         "bytes": len(content),
-        "ratio": round(4 * model.count_params() / len(content), 1),
+        "ratio": round(4 * decoded.count_params() / len(content), 1),
         "validation error %": round(errors(decoded, mnist.x_val, mnist.y_val), 2),
-        "test error %": round(errors(decoded, mnist.x_test, mnist.y_test), 2),
         "core seconds": round(seconds),
-    }, content
+    }
+    if tested:
+        row["test error %"] = round(errors(decoded, mnist.x_test, mnist.y_test), 2)
+    return row, content
 
 
 def say(step: int, training: Any) -> None:
@@ -456,6 +468,23 @@ def tiny() -> None:
     print("data/results/compression.json stays as it was: --tiny trained a small network for 600 steps")
 
 
+def tried(options: argparse.Namespace) -> None:
+    """Train with other settings and print what the validation pictures say; the test pictures are not looked at."""
+    from dataclasses import fields
+
+    from utils.optimize.deep_compression import Plan
+
+    kinds = {field.name: int if field.type == "int" else float for field in fields(Plan)}
+    changes = dict(word.split("=", 1) for word in options.settings)
+    if unknown := set(changes) - set(kinds):
+        raise ValueError(f"a Plan has no {sorted(unknown)[0]!r}; pass some of {', '.join(kinds)}")
+    network = (options.networks or ["lenet_300_100"])[0]
+    plan = (options.plans or list(PLANS[network]))[0]
+    settings = Plan(**PLANS[network][plan] | {name: kinds[name](value) for name, value in changes.items()})
+    print(settings)
+    print(measure(network, plan, options.seed, _lenet.lessons(), settings, tested=False)[0])
+
+
 def store(name: str, rows: list[dict], function: Any, notes: str) -> None:
     coded = [path_of(network, plan) for network, plans in PLANS.items() for plan in plans]
     recorded.save(
@@ -472,14 +501,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="course.py bench compression", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parts = ("networks", "peers", "floats", "speed", "fuzz")
-    parser.add_argument("--only", choices=parts, help="one part; all but fuzz by default")
+    parts = ("networks", "try", "peers", "floats", "speed", "fuzz")
+    parser.add_argument("--only", choices=parts, help="one part; all but try and fuzz by default")
     parser.add_argument(
         "--networks", nargs="*", choices=tuple(PLANS), help="rows of these; the others stay as recorded"
     )
     parser.add_argument("--plans", nargs="*", help="rows of these plans; the others stay as recorded")
     parser.add_argument("--anew", action="store_true", help="drop rows that other code measured")
     parser.add_argument("--tiny", action="store_true", help="networks: a small training; nothing is stored")
+    parser.add_argument("--settings", nargs="*", default=[], metavar="NAME=NUMBER", help="try: of the Plan, kept=3000")
+    parser.add_argument("--seed", type=int, default=0, help="try: of the first weights and the batches")
     parser.add_argument("--count", type=int, default=3334, help="fuzz: files of each of the three ways")
     options = parser.parse_args(arguments)
     known = {plan for plans in PLANS.values() for plan in plans} | {DENSE}
@@ -490,6 +521,9 @@ def main(arguments: list[str] | None = None) -> int:
         found = child.run("benchmarks.compression:fuzz", options=asked, timeout=3600, memory=_MEMORY)
         print(json.dumps(found, indent=1))
         return 1 if found["wrong"] else 0
+    if options.only == "try":
+        tried(options)
+        return 0
     if options.only in (None, "networks"):
         store_networks(options)
     if options.only in (None, "peers"):

@@ -119,6 +119,28 @@ def test_a_row_is_that_of_the_decoded_file(lessons, monkeypatch):
     assert row["validation error %"] == row["test error %"]
 
 
+def test_a_trial_looks_at_validation_pictures_alone(lessons, monkeypatch, capsys):
+    seen = []
+    monkeypatch.setattr(bench._lenet, "lessons", lambda: lessons)
+    monkeypatch.setattr(bench, "errors", lambda model, x, y: seen.append(len(x)) or 1.0)
+    words = [
+        "--only",
+        "try",
+        "--networks",
+        "lenet_300_100",
+        "--settings",
+        "kept=3000",
+        "steps=40",
+        "learning_rate=0.01",
+    ]
+    assert bench.main(words) == 0
+    printed = capsys.readouterr().out
+    assert "validation error %" in printed and "test error %" not in printed and len(seen) == 1
+    assert "kept=3000" in printed and "learning_rate=0.01" in printed
+    with pytest.raises(ValueError, match="no 'keep'"):
+        bench.main(["--only", "try", "--settings", "keep=3"])
+
+
 def test_the_control_keeps_every_weight():
     plan = bench.plan_of("lenet_300_100", bench.DENSE)
     assert plan.kept == 266_200 and plan.levels == 127
