@@ -14,7 +14,6 @@ rows of one seed and stores nothing.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import sys
 from collections.abc import Callable, Sequence
@@ -26,9 +25,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import utils  # noqa: F401
 from benchmarks import quantization_aware
-from benchmarks._command import start
+from benchmarks._command import measure_parts, start
 from benchmarks.quantization_aware import sample
-from utils import data, recorded, training
+from utils import data, training
 from utils.artifact import Artifact
 from utils.measure import statistics, timing
 from utils.optimize import clustering, combined
@@ -206,33 +205,23 @@ TINY: dict[str, dict] = {
     },
     "latency": {"networks": ("mlp",), "rounds": 20, "seeds": (0,), "steps": 20},
 }
-NOTES = {
-    "recipes": "right %: mean ± half the 95 % interval over seeds, 10,000 test pictures; counts and bytes of seed 0; "
-    "coded: kernels by the course's coder, the rest of the file by gzip; * an order that loses something",
-    "latency": "ratio: time divided by the float file's, medians of the same rounds; low, high: 95 % by bootstrap",
-}
+NOTES = (
+    "recipes: right %: mean ± half the 95 % interval over seeds, 10,000 test pictures; counts and bytes of seed 0; "
+    "coded: kernels by the course's coder, the rest of the file by gzip; * an order that loses something. "
+    "latency: ratio: time divided by the float file's, medians of the same rounds; low, high: 95 % by bootstrap"
+)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", help=f"{', '.join(PARTS)}; recipes by default", default=[])
-    parser.add_argument("--tiny", action="store_true", help="a few rows of one seed; nothing is stored")
-    options = parser.parse_args()
-    chosen = options.parts or ["recipes"]
-    if unknown := set(chosen) - set(PARTS):
-        parser.error(f"there is no part {sorted(unknown)[0]!r}; pass some of {', '.join(PARTS)}")
-    for part in chosen:
-        name = f"combination_{part}"
-        recorded.check_writable(name)
-        recorded.save(
-            name,
-            PARTS[part](**(TINY[part] if options.tiny else {})),
-            command=f"{COMMAND} {part}",
-            depends=[PARTS[part]],
-            seeds=list(SEEDS if part == "recipes" else SEEDS[:1]),
-            notes=NOTES[part],
-            partial="--tiny measured a few rows" if options.tiny else "",
-        )
+    measure_parts(
+        __doc__,
+        "combination",
+        PARTS,
+        command=COMMAND,
+        seeds={"recipes": SEEDS, "latency": SEEDS[:1]},
+        notes=NOTES,
+        tiny=TINY,
+    )
 
 
 if __name__ == "__main__":
