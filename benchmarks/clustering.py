@@ -6,13 +6,11 @@ clusters  from 2 to 256 distinct values in each kernel: by k-means alone, a code
           bits of an index, and bytes of the file: raw, gzip, coded
 starts    16 values: the Toolkit's four first code books and k-means, each without training and after 100 steps
 
-About 5 minutes each on one quiet thread.  Seeds are those of the pictures and of their order.  --tiny measures a few
-rows and stores nothing.
+Seeds are those of the pictures and of their order.  --tiny measures a few rows and stores nothing.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import utils  # noqa: F401
 from benchmarks import quantization_aware
-from benchmarks._command import start
+from benchmarks._command import measure_parts, start
 from benchmarks.quantization_aware import sample
-from utils import data, recorded, training
+from utils import data, training
 from utils.optimize import clustering, coding, keras_weights
 from utils.optimize.coding import byte_coders
 from utils.optimize.keras_graph import rebuild
@@ -35,7 +33,7 @@ from utils.quiet import quiet
 SEEDS = (0, 1, 2)
 STEPS = 100
 BATCH = 64
-RATE = 1e-3
+RATE = 0.001
 CLUSTERS = (2, 4, 8, 16, 32, 256)
 NETWORKS = ("mlp", "residual_cnn")
 COMMAND = "python course.py bench clustering"
@@ -169,7 +167,7 @@ def measure_starts(networks: Sequence[str] = NETWORKS, clusters: int = 16, seeds
 
 
 PARTS: dict[str, Callable[..., list[dict]]] = {"clusters": measure_clusters, "starts": measure_starts}
-#: What --tiny measures: a minute in all.
+#: What --tiny measures.
 TINY: dict[str, dict] = {
     "clusters": {"networks": ("residual_cnn",), "numbers": (4, 16), "seeds": (0,)},
     "starts": {"networks": ("residual_cnn",), "seeds": (0,)},
@@ -177,25 +175,15 @@ TINY: dict[str, dict] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", help=f"{', '.join(PARTS)}; all by default", default=[])
-    parser.add_argument("--tiny", action="store_true", help="a few rows of one seed; nothing is stored")
-    options = parser.parse_args()
-    chosen = options.parts or list(PARTS)
-    if unknown := set(chosen) - set(PARTS):
-        parser.error(f"there is no part {sorted(unknown)[0]!r}; pass some of {', '.join(PARTS)}")
-    for part in chosen:
-        name = f"clustering_{part}"
-        recorded.check_writable(name)
-        recorded.save(
-            name,
-            PARTS[part](**(TINY[part] if options.tiny else {})),
-            command=f"{COMMAND} {part}",
-            depends=[PARTS[part]],
-            seeds=list(SEEDS),
-            notes="points of test accuracy lost: mean ± half the 95 % interval over seeds",
-            partial="--tiny measured a few rows" if options.tiny else "",
-        )
+    measure_parts(
+        __doc__,
+        "clustering",
+        PARTS,
+        command=COMMAND,
+        seeds=dict.fromkeys(PARTS, SEEDS),
+        notes="points of test accuracy lost: mean ± half the 95 % interval over seeds",
+        tiny=TINY,
+    )
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ with the one that got more of 2,000 validation pictures right.  --tiny measures 
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -26,9 +25,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import utils  # noqa: F401
-from benchmarks._command import start
+from benchmarks._command import measure_parts, start
 from benchmarks.quantization_aware import sample, text
-from utils import data, models, recorded, training
+from utils import data, models, training
 from utils.measure import macs
 from utils.optimize import recovery
 from utils.optimize.keras_graph import rebuild
@@ -38,7 +37,6 @@ from utils.optimize.quantization.converter import convert
 SEEDS = (0, 1, 2)
 STEPS = 100
 BATCH = 64
-RATE = 1e-3
 #: From which each way of a comparison takes the better one.
 RATES = (1e-3, 1e-2)
 LEVELS = (0, 0.5, 0.8, 0.9, 0.95, 0.99)
@@ -104,16 +102,20 @@ def tuned(model, dataset, seed: int, steps: int, rate: float, pictures: int = ST
 
 
 def measure_levels(
-    networks: Sequence[str] = ("lenet5",), levels: Sequence[float] = LEVELS, seeds: Sequence[int] = SEEDS
+    networks: Sequence[str] = ("mlp",), levels: Sequence[float] = LEVELS, seeds: Sequence[int] = SEEDS
 ) -> list[dict]:
     """One row for each network and share of zeros; with 0 it is the dense network, trained for as long."""
     rows = []
     for case in map(Case, networks):
         for level in levels:
             pruned = magnitude.prune_once(case.model, level)
-            trained = [case.lost(tuned(pruned, case.data, seed, STEPS, RATE)) for seed in seeds]
-            columns = {"pruned": [case.lost(pruned)], "trained": trained}
-            rows.append(row({"network": case.name, "zeros %": round(100 * level)}, columns))
+            trained, rate = best(
+                lambda seed, rate, pruned=pruned, case=case: tuned(pruned, case.data, seed, STEPS, rate),
+                case.data,
+                seeds,
+            )
+            columns = {"pruned": [case.lost(pruned)], "trained": [case.lost(model) for model in trained]}
+            rows.append(row({"network": case.name, "zeros %": round(100 * level)}, columns, {"trained": rate}))
     return rows
 
 
@@ -190,7 +192,7 @@ def scored(case: Case, seed: int) -> dict[str, tuple[list[np.ndarray], str]]:
     }
 
 
-def measure_criteria(networks: Sequence[str] = ("lenet5",), target: float = 0.9, seeds=SEEDS) -> list[dict]:
+def measure_criteria(networks: Sequence[str] = ("mlp",), target: float = 0.9, seeds=SEEDS) -> list[dict]:
     """One row for each network and criterion: points lost without training and after 100 steps."""
     rows = []
     for case in map(Case, networks):
@@ -332,25 +334,15 @@ TINY: dict[str, dict] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", help=f"{', '.join(PARTS)}; all by default", default=[])
-    parser.add_argument("--tiny", action="store_true", help="a few rows of one seed; nothing is stored")
-    options = parser.parse_args()
-    chosen = options.parts or list(PARTS)
-    if unknown := set(chosen) - set(PARTS):
-        parser.error(f"there is no part {sorted(unknown)[0]!r}; pass some of {', '.join(PARTS)}")
-    for part in chosen:
-        name = f"pruning_{part}"
-        recorded.check_writable(name)
-        recorded.save(
-            name,
-            PARTS[part](**(TINY[part] if options.tiny else {})),
-            command=f"{COMMAND} {part}",
-            depends=[PARTS[part]],
-            seeds=list(SEEDS),
-            notes="test accuracy, or points of it lost: mean ± half the 95 % interval over seeds",
-            partial="--tiny measured a few rows" if options.tiny else "",
-        )
+    measure_parts(
+        __doc__,
+        "pruning",
+        PARTS,
+        command=COMMAND,
+        seeds=dict.fromkeys(PARTS, SEEDS),
+        notes="test accuracy, or points of it lost: mean ± half the 95 % interval over seeds",
+        tiny=TINY,
+    )
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ OTHERS: dict[str, int] = {
     "03": 65,  # integer arithmetic in numpy
     "04": 105,  # five questions, each answered on converted files
     "05": 110,  # quantization-aware training, several times
+    "06": 105,  # networks wrapped, pruned and converted, one after the other
     "06b": 60,  # one convolutional network, scored and pruned
     "09": 105,  # pruned, clustered, quantized while training, each several times; and a network made small
     "12": 60,  # small files, run often

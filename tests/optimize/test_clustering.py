@@ -50,6 +50,20 @@ def test_the_result_is_that_of_lloyds_algorithm_written_out():
     np.testing.assert_allclose(clustering.kmeans(values, 5, start="linear").centroids, centroids)
 
 
+def test_small_values_beside_a_large_one_have_their_own_mean():
+    """Differences of running sums would lose them."""
+    values = np.array([-1e17, 1.0, 1.0, 1.0, 3.0])
+    np.testing.assert_array_equal(clustering.kmeans(values, 2).centroids, [-1e17, 1.5])
+
+
+def test_no_mean_of_opposite_numbers_becomes_a_zero_that_was_not_there():
+    values = np.array([-1.0, 1.0, -1.0, 1.0, 40.0, 41.0])
+    assert 0 in clustering.kmeans(values, 2).values
+    kept = clustering.kmeans(values, 2, keep_zeros=True).values
+    np.testing.assert_allclose(kept, [0, 0, 0, 0, 40.5, 40.5], atol=1e-30)
+    assert 0 not in kept
+
+
 def test_own_centroids_are_a_start_and_no_round_keeps_them():
     start = np.array([1.0, -1.0, 0.0])
     book = clustering.kmeans(np.linspace(-2, 2, 9), 3, start=start, rounds=0)
@@ -125,7 +139,7 @@ def convolutional(bias=True):
 def recurrent():
     inputs = tf_keras.Input((12,), dtype="int32")
     x = K.Embedding(20, 6, name="embedding")(inputs)
-    x = K.LSTM(7, name="lstm")(x)
+    x = K.SimpleRNN(7, name="recurrent")(x)
     return tf_keras.Model(inputs, K.Dense(3, name="logits")(x))
 
 

@@ -125,10 +125,9 @@ def kmeans(
     distinct_values = np.unique(values)
     if len(distinct_values) <= clusters:
         return CodeBook(distinct_values, np.searchsorted(distinct_values, values))
-    if keep_zeros and (values == 0).any():
+    if keep_zeros:
         return _around_zero(values, clusters, start, rounds)
     ordered = np.sort(values, axis=None).astype(np.float64)
-    sums = np.concatenate([[0.0], np.cumsum(ordered)])
     centroids = _first(ordered, clusters, start)
     edges = None
     for _ in range(rounds):
@@ -137,8 +136,10 @@ def kmeans(
         if edges is not None and np.array_equal(new, edges):
             break
         edges, counts = new, np.diff(new)
-        means = np.diff(sums[new]) / np.maximum(counts, 1)
-        centroids = np.sort(np.where(counts > 0, means, centroids))
+        used = counts > 0
+        # Each sum by itself: differences of running sums would lose small values beside large ones.
+        centroids[used] = np.add.reduceat(ordered, new[:-1][used]) / counts[used]
+        centroids = np.sort(centroids)
     book, places = np.unique(centroids.astype(values.dtype), return_inverse=True)
     return CodeBook(book, places[nearest(values, centroids)])  # not by the rounded ones, so that means stay means
 
@@ -287,14 +288,15 @@ def _first(ordered: np.ndarray, clusters: int, start: str | np.ndarray) -> np.nd
 
 
 def _around_zero(values: np.ndarray, clusters: int, start: str | np.ndarray, rounds: int) -> CodeBook:
-    """One cluster is 0 and holds exactly the zeros; the others share what is left."""
-    if clusters < 3:
-        raise ValueError(f"clusters is {clusters}, of which one is 0; pass at least 3 with keep_zeros")
+    """One cluster is 0 and holds exactly the zeros, if there are any; the others share what is left."""
     alive = values != 0
-    rest = kmeans(values[alive], clusters - 1, start=start, rounds=rounds)
-    centroids = rest.centroids[rest.centroids != 0]  # a mean that is exactly 0 would make new zeros
+    zeros = not alive.all()
+    if zeros and clusters < 3:
+        raise ValueError(f"clusters is {clusters}, of which one is 0; pass at least 3 with keep_zeros")
+    rest = kmeans(values[alive], clusters - zeros, start=start, rounds=rounds)
     shared = np.zeros_like(values)
-    shared[alive] = centroids[nearest(values[alive], centroids)]
+    # A mean that is exactly 0 would make new zeros.
+    shared[alive] = np.where(rest.values == 0, np.finfo(values.dtype).tiny, rest.values)
     book = np.unique(shared)
     return CodeBook(book, np.searchsorted(book, shared))
 

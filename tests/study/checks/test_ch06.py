@@ -1,11 +1,8 @@
 """The checks of chapter 06 accept right answers and name the misconception of wrong ones."""
 
-import re
-
 import numpy as np
-import pytest
 
-from utils.study.exercises import grade, hint
+from tests.study.checks import answers
 
 
 def right_mask(weights, sparsity, key=np.abs, keep=False):
@@ -52,29 +49,4 @@ WRONG = [
     ("06-3", lambda f, b, n, s, k: (f[:, :, k][..., k], b[k], n, s[:, :, k]), "one axis only"),
 ]
 
-
-def stub(*arguments): ...
-
-
-@pytest.mark.parametrize("id, answer", RIGHT)
-def test_the_solution_passes_every_time(id, answer):
-    assert [grade(id, answer).state for _ in range(5)] == ["right"] * 5
-
-
-@pytest.mark.parametrize("id", [id for id, _ in RIGHT])
-def test_the_stub_is_not_attempted(id):
-    assert grade(id, stub).state == "not attempted"
-
-
-@pytest.mark.parametrize("id, answer, misconception", WRONG)
-def test_a_wrong_answer_is_told_its_misconception(id, answer, misconception):
-    for _ in range(3):
-        verdict = grade(id, answer)
-        assert verdict.state == "wrong" and re.search(misconception, verdict.message), verdict
-
-
-@pytest.mark.parametrize("id", [id for id, _ in RIGHT])
-def test_three_hints(id, capsys):
-    for number in (1, 2, 3):
-        hint(id, number)
-    assert capsys.readouterr().out.count("Hint") == 3
+test_solutions, test_stubs, test_misconceptions, test_hints = answers.tests(RIGHT, WRONG)

@@ -1,11 +1,9 @@
 """The checks of chapter 08 accept right answers and name the misconception of wrong ones."""
 
-import re
-
 import numpy as np
-import pytest
 
-from utils.study.exercises import grade, hint
+from tests.study.checks import answers
+from utils.study.exercises import grade
 
 
 def right_round(weights, centroids, distance=lambda w, c: np.abs(w[..., None] - c), mean=np.mean, empty=None):
@@ -82,35 +80,10 @@ WRONG = [
     ("08-3", lambda c: right_bytes(c, many=False), "multiply by the number"),
 ]
 
-
-def stub(*arguments): ...
-
-
-@pytest.mark.parametrize("id, answer", RIGHT)
-def test_the_solution_passes_every_time(id, answer):
-    assert [grade(id, answer).state for _ in range(5)] == ["right"] * 5
-
-
-@pytest.mark.parametrize("id", [id for id, _ in RIGHT])
-def test_the_stub_is_not_attempted(id):
-    assert grade(id, stub).state == "not attempted"
-
-
-@pytest.mark.parametrize("id, answer, misconception", WRONG)
-def test_a_wrong_answer_is_told_its_misconception(id, answer, misconception):
-    for _ in range(3):
-        verdict = grade(id, answer)
-        assert verdict.state == "wrong" and re.search(misconception, verdict.message), verdict
+test_solutions, test_stubs, test_misconceptions, test_hints = answers.tests(RIGHT, WRONG)
 
 
 def test_parts_of_a_bit_are_told():
     """Numbers of clusters that are no power of two come in most, not in all, grades."""
     verdicts = [grade("08-3", lambda counts: right_bytes(counts, whole=float)) for _ in range(5)]
     assert any(verdict.state == "wrong" and "whole number of bits" in verdict.message for verdict in verdicts)
-
-
-@pytest.mark.parametrize("id", [id for id, _ in RIGHT])
-def test_three_hints(id, capsys):
-    for number in (1, 2, 3):
-        hint(id, number)
-    assert capsys.readouterr().out.count("Hint") == 3

@@ -13,8 +13,8 @@ from utils.study.exercises import exercise, require
     (
         "Two steps. For each weight: which centroid is nearest? Then for each centroid: the mean of which weights?",
         "`np.abs(weights[..., None] - centroids)` has one axis more, the last, of k distances; argmin along it.",
-        "`index = np.abs(weights[..., None] - centroids).argmin(-1); new = np.array([weights[index == i].mean() if "
-        "(index == i).any() else c for i, c in enumerate(centroids)]); return index, new`",
+        "`indices = np.abs(weights[..., None] - centroids).argmin(axis=-1)`, then for each i "
+        "`own = weights[indices == i]` and, `if own.size:`, `new[i] = own.mean()`; last `return indices, new`",
     ),
 )
 def one_round(answer, rng: np.random.Generator) -> None:
@@ -70,7 +70,7 @@ def one_round(answer, rng: np.random.Generator) -> None:
     (
         "A centroid stands in as many places as it has weights. What does the chain rule do with several places?",
         "It adds. np.add.at, or np.bincount with weights=, adds by index.",
-        "`return np.bincount(indices.ravel(), weights=gradient.ravel(), minlength=clusters)`",
+        "`np.bincount(indices.ravel(), weights=gradient.ravel(), minlength=clusters)`",
     ),
 )
 def gradients(answer, rng: np.random.Generator) -> None:
@@ -109,8 +109,8 @@ def gradients(answer, rng: np.random.Generator) -> None:
     (
         "How many weights are there, and how many centroids? What does one index cost, and one centroid?",
         "A fixed index takes the next whole number at or above log2 k; on average the entropy of counts / n is enough.",
-        "`n, k = np.sum(counts), len(counts); p = counts / n; return (n * np.ceil(np.log2(k)) + 32 * k) / 8, "
-        "(-n * np.sum(p * np.log2(p)) + 32 * k) / 8`",
+        "`fixed = np.ceil(np.log2(len(counts)))`, `entropy = -np.sum(p * np.log2(p))`, and both with `book = 32 * "
+        "len(counts)`: `return (n * fixed + book) / 8, (n * entropy + book) / 8`",
     ),
 )
 def shared_bytes(answer, rng: np.random.Generator) -> None:
