@@ -183,7 +183,7 @@ def store_row(row: dict, content: bytes, anew: bool = False) -> None:
         "compression",
         rows,
         command=f"{COMMAND} --only networks",
-        depends=[measure],
+        depends=[measure, _lenet.lessons, _lenet.Lessons, _lenet.student],
         seeds=sorted({each["seed"] for each in rows}),
         notes="errors: of the decoded file; ratio: 4 bytes for each parameter of the published network over the bytes "
         "of the whole file; dense: as long, with the same pictures and answers, nothing removed; started with: units "
