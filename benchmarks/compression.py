@@ -59,7 +59,7 @@ PLANS: dict[str, dict[str, dict[str, Any]]] = {
         "300x": {
             "kept": 6_000, "levels": 7, "steps": 6_000, "learning_rate": 1e-3, "rounding_rate": 7e-4, "prune_from": 0.01
         },
-        "1110x": {"kept": 1_600, "levels": 6, "steps": 12_000, "units": (8, 20, 40)},
+        "1110x": {"kept": 1_800, "levels": 6, "steps": 12_000, "units": (10, 24, 120)},
     },
 }  # fmt: skip
 #: The control: as long, with the same pictures and answers, nothing removed and hardly anything rounded.
@@ -183,7 +183,7 @@ def store_row(row: dict, content: bytes, anew: bool = False) -> None:
         "compression",
         rows,
         command=f"{COMMAND} --only networks",
-        depends=[measure, _lenet.lessons, _lenet.Lessons, _lenet.student],
+        depends=[measure, _lenet.lessons, _lenet.student],
         seeds=sorted({each["seed"] for each in rows}),
         notes="errors: of the decoded file; ratio: 4 bytes for each parameter of the published network over the bytes "
         "of the whole file; dense: as long, with the same pictures and answers, nothing removed; started with: units "

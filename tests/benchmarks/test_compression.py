@@ -170,15 +170,16 @@ def test_a_thin_start_has_the_layers_of_the_published_network():
     np.testing.assert_allclose(full.predict(pictures, verbose=0), thin.predict(pictures, verbose=0), atol=1e-4)
 
 
-def test_only_the_best_file_of_a_plan_by_validation_ships(tmp_path, monkeypatch):
-    monkeypatch.setattr(bench, "COMPRESSED", tmp_path)
-    kept = []
-    monkeypatch.setattr(bench.recorded, "beside", lambda name, rows, key, anew: kept.extend(rows) or list(kept))
-    monkeypatch.setattr(bench.recorded, "save", lambda name, rows, **how: how["seeds"])
+def test_only_the_best_file_of_a_plan_by_validation_ships_and_all_rows_are_recorded(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "COMPRESSED", tmp_path / "files")
+    monkeypatch.setattr(bench.recorded, "RESULTS", tmp_path)
     for seed, (wrong, size) in enumerate([(1.2, 9), (1.1, 8), (1.1, 7), (1.3, 5)]):
         row = {"network": "lenet5", "plan": "1110x", "seed": seed, "validation error %": wrong, "bytes": size}
-        bench.store_row(row | {"test error %": -seed}, bytes(size))
-    assert [path.read_bytes() for path in tmp_path.iterdir()] == [bytes(7)]
+        bench.store_row(row | {"test error %": 9 - seed}, bytes(size))
+    assert [path.read_bytes() for path in (tmp_path / "files").iterdir()] == [bytes(7)]
+    record = recorded.load("compression", tmp_path)
+    assert [row["bytes"] for row in record.rows] == [9, 8, 7, 5] and record.seeds == [0, 1, 2, 3]
+    assert "benchmarks._lenet:student" in record.digests
 
 
 def test_the_teacher_gives_ten_logits():
