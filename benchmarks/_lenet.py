@@ -6,18 +6,18 @@ Both are made once and kept in the course's cache; `anew` makes them again.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from utils import data, models
+from utils import data, models, training
 from utils.augmentation import distorted
 
 COPIES = 16  #: of each training picture; the first is the picture itself
-POOL_SEED = TEACHER_SEED = 0
+POOL_SEED, TEACHER_SEED = 1, 0
 TEACHER_EPOCHS, TEACHER_BATCH = 8, 128
 BATCH = 256
 CLEAN = 0.3  #: share of the pictures of a batch that are not distorted
@@ -71,7 +71,7 @@ def pool_of(pictures: np.ndarray, path: Path, copies: int = COPIES, anew: bool =
         for copy in range(1, copies):
             for first in range(0, len(pictures), _CHUNK):
                 part = slice(first, first + _CHUNK)
-                pool[copy, part] = np.round(255 * distorted(pictures[part], rng)[..., 0])
+                pool[copy, part] = np.round(distorted(pool[0, part, ..., None].astype(np.float32), rng)[..., 0])
             print(f"  distorted copy {copy} of {copies - 1}", flush=True)
         pool.flush()
         del pool
@@ -117,7 +117,7 @@ def taught(pool: np.ndarray, labels: np.ndarray, epochs: int = TEACHER_EPOCHS) -
     import tf_keras
 
     model, steps = teacher(), epochs * len(labels) // TEACHER_BATCH
-    warm = int(0.3 * steps)
+    warm = 0.3 * steps
     optimizer = tf_keras.optimizers.AdamW(4e-3, weight_decay=2e-2)
     loss_of = tf_keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.02)
 
@@ -139,5 +139,24 @@ def taught(pool: np.ndarray, labels: np.ndarray, epochs: int = TEACHER_EPOCHS) -
     return model
 
 
-def student(network: str, seed: int) -> Any:
-    return models.ARCHITECTURES[network](seed=seed)
+def student(network: str, seed: int, units: Sequence[int] = ()) -> Any:
+    """The network at the start of its training.
+
+    units: of each layer but the last, for a thinner network than the published one; its weights are random.
+        Without them: LeNet-5 with the weights that ship, LeNet-300-100 with random ones.
+    """
+    import tf_keras
+
+    if network == "lenet5" and not units:
+        return training.trained(network, "mnist", seed=0, fresh=False)
+    full = models.ARCHITECTURES[network](seed=seed)
+    names = [layer.name for layer in full.layers if layer.weights]
+    sizes = dict(zip(names[: len(units)], units, strict=True))
+
+    def thinner(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
+        config = layer.get_config()
+        if layer.name in sizes:
+            config["units" if "units" in config else "filters"] = sizes[layer.name]
+        return type(layer).from_config(config)
+
+    return tf_keras.models.clone_model(full, clone_function=thinner) if sizes else full

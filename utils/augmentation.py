@@ -68,10 +68,11 @@ def _places(shape: tuple[int, ...], rng: np.random.Generator, limits: dict[str, 
     y, x = y - (height - 1) / 2, x - (width - 1) / 2
     angle = drawn("degrees") * np.pi / 180
     across, down, slant = 1 + drawn("scale"), 1 + drawn("scale"), drawn("slant")
-    columns = across * np.cos(angle) * x + (slant - np.sin(angle)) * y + drawn("pixels") + (width - 1) / 2
-    rows = np.sin(angle) * x + down * np.cos(angle) * y + drawn("pixels") + (height - 1) / 2
-    bent = (limits["bend"] * amount)[:, None, None]
-    return rows + bent * _smooth(rng, n, height, width), columns + bent * _smooth(rng, n, height, width)
+    bend = (limits["bend"] * amount)[:, None, None]
+    columns_bent, rows_bent = (bend * _smooth(rng, n, height, width) for _ in range(2))
+    columns = across * np.cos(angle) * x + (slant - np.sin(angle)) * y + drawn("pixels") + columns_bent
+    rows = np.sin(angle) * x + down * np.cos(angle) * y + drawn("pixels") + rows_bent
+    return rows + (height - 1) / 2, columns + (width - 1) / 2
 
 
 def _smooth(rng: np.random.Generator, n: int, height: int, width: int) -> np.ndarray:
@@ -82,10 +83,9 @@ def _smooth(rng: np.random.Generator, n: int, height: int, width: int) -> np.nda
 
 def _spline(size: int) -> np.ndarray:
     """(size, knots): each pixel's weights of the knots."""
-    from scipy.interpolate import CubicSpline
+    from scipy.ndimage import zoom
 
-    knots = (np.arange(_KNOTS) + 0.5) * size / _KNOTS - 0.5
-    return CubicSpline(knots, np.eye(_KNOTS), bc_type="natural")(np.arange(size))
+    return zoom(np.eye(_KNOTS), (size / _KNOTS, 1), order=3, mode="nearest", grid_mode=True)
 
 
 def _sampled(picture: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

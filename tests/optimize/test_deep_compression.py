@@ -234,6 +234,7 @@ def test_the_plan_falls_to_the_target_and_rounds_to_the_end():
         ({"learning_rate": 0}, "learning_rate"),
         ({"bias_step": -1.0}, "bias_step"),
         ({"decay": 1.0}, "decay"),
+        ({"prune_from": 0.0}, "above 0"),
         ({"prune_until": 0.05}, "prune_until"),
         ({"round_from": 0.4}, "before the next"),
         ({"round_until": 1.5}, "from 0 to 1"),

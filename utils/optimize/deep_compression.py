@@ -82,10 +82,11 @@ class Plan:
         if not 0 <= self.decay < 1:
             raise ValueError(f"decay is {self.decay!r}; pass a share from 0 to below 1")
         times = (self.prune_from, self.prune_until, self.round_from, self.round_until)
-        if not 0 <= times[0] < times[1] <= times[2] < times[3] <= 1:
+        if not 0 < times[0] < times[1] <= times[2] < times[3] <= 1:
             raise ValueError(
                 f"prune_from, prune_until, round_from and round_until are {times}; pass shares of the steps that rise "
-                "from 0 to 1: each phase ends after it begins, and before the next one"
+                "from above 0 (before the first step no gradient is known) to 1: each phase ends after it begins, and "
+                "before the next one"
             )
 
     def kept_at(self, step: int, total: int) -> int:
