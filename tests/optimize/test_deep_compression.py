@@ -237,7 +237,7 @@ def test_the_plan_falls_to_the_target_and_rounds_to_the_end():
         ({"prune_from": 0.0}, "above 0"),
         ({"prune_until": 0.05}, "prune_until"),
         ({"round_from": 0.4}, "before the next"),
-        ({"round_until": 1.5}, "from 0 to 1"),
+        ({"round_until": 1.5}, r"\) to 1: each phase"),
     ],
 )
 def test_a_plan_that_makes_no_sense_is_refused(wrong, message):
