@@ -1,22 +1,20 @@
 """Measure what is left of one technique after the next: zeros, values, accuracy and bytes of each recipe and order.
 
-    python course.py bench combination [recipes] [latency] [--tiny]
+    python course.py bench combination [recipes] [--tiny]
 
-recipes   a file for each recipe: its zeros and its distinct numbers, how many test pictures are right, bytes raw, after
-          gzip and after the course's coder
-latency   the time of some of these files beside the float file, one picture on one thread, in turns
+A file for each recipe: its zeros and its distinct numbers, how many test pictures are right, bytes raw, after gzip and
+after the course's coder.  About 6 minutes on one quiet thread.
 
-About 8 minutes for the recipes on one quiet thread, one for the latency.  Seeds are those of the pictures and of their
-order; each step of a recipe is trained on the same 6,400 pictures, 100 steps, and the control for all three steps'
-time.  The rate of the last step is the better one of two, by the validation pictures of seed 0.  --tiny measures a few
-rows of one seed and stores nothing.
+Seeds are those of the pictures and of their order; each step of a recipe is trained on the same 6,400 pictures, 100
+steps, and the control for all three steps' time.  The rate of the last step is the better one of two, by the validation
+pictures of seed 0.  --tiny measures two rows of one seed and stores nothing.
 """
 
 from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +27,7 @@ from benchmarks._command import measure_parts, start
 from benchmarks.quantization_aware import sample
 from utils import data, training
 from utils.artifact import Artifact
-from utils.measure import statistics, timing
+from utils.measure import statistics
 from utils.optimize import clustering, combined
 from utils.optimize.keras_graph import rebuild
 from utils.optimize.pruning.gradual import prune_while_training
@@ -38,6 +36,7 @@ from utils.quiet import quiet
 
 COMMAND = "python course.py bench combination"
 SEEDS = (0, 1, 2)
+NETWORKS = ("mlp",)
 STEPS, BATCH = 100, 64
 RATES = (1e-3, 1e-4)
 ZEROS, VALUES = 0.8, 16
@@ -59,15 +58,6 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "pruned → clustered → PCQAT": ("prune", "cluster, zeros kept", "zeros and values"),
     "pruned → clustered, zeros not kept *": ("prune", "cluster"),
 }
-
-#: What is measured of each network: of the slower one the orders that lose nothing.
-ROWS: dict[str, tuple[str, ...]] = {
-    "mlp": tuple(RECIPES),
-    "residual_cnn": ("float", "int8", "pruned → int8", "pruned → PQAT", "pruned → clustered → PCQAT"),
-}
-
-#: Files that are timed.
-TIMED = ("float", "int8", "pruned → PQAT", "pruned → clustered → PCQAT")
 
 
 class Case:
@@ -141,13 +131,16 @@ def text(values: Sequence[float]) -> str:
 
 
 def measure_recipes(
-    measured: Mapping[str, Sequence[str]] = ROWS, seeds: Sequence[int] = SEEDS, steps: int = STEPS
+    networks: Sequence[str] = NETWORKS,
+    recipes: Sequence[str] = tuple(RECIPES),
+    seeds: Sequence[int] = SEEDS,
+    steps: int = STEPS,
 ) -> list[dict]:
     """One row for each network and recipe: counts and bytes of the first seed's file, pictures right of all seeds."""
     rows = []
-    for case in (Case(name, steps) for name in measured):
+    for case in (Case(name, steps) for name in networks):
         x, y = case.data.x_test, case.data.y_test
-        for recipe in measured[case.name]:
+        for recipe in recipes:
             rate = case.rate(recipe, seeds[0])
             files = [case.file(recipe, seed, rate) for seed in seeds]
             accuracy = [round(right(file, x, y), 2) for file in files]
@@ -169,45 +162,13 @@ def measure_recipes(
     return rows
 
 
-def measure_latency(
-    networks: Sequence[str] = tuple(ROWS), rounds: int = 300, seeds: Sequence[int] = SEEDS, steps: int = 10
-) -> list[dict]:
-    """One row for each network and timed recipe: time divided by that of the float file, in the same rounds.
-
-    Few steps: the time is that of the operators, and of 80 % zeros, however well they are trained.
-    """
-    rows = []
-    for case in (Case(name, steps) for name in networks):
-        picture = case.data.x_test[:1]
-        files = {recipe: case.file(recipe, seeds[0], RATES[0]) for recipe in TIMED}
-        again = {"float, opened again": files["float"]}  # the control
-        timings = timing.latency({name: (file, picture) for name, file in {**files, **again}.items()}, rounds=rounds)
-        for name in [*files, *again]:
-            ratio = timings.ratio(name, "float")
-            rows.append(
-                {
-                    "network": case.name,
-                    "recipe": name,
-                    "µs": round(1e6 * timings[name].median, 1),
-                    "ratio": round(ratio.value, 2),
-                    "low": round(ratio.low, 2),
-                    "high": round(ratio.high, 2),
-                }
-            )
-            print(rows[-1], flush=True)
-    return rows
-
-
-PARTS: dict[str, Callable[..., list[dict]]] = {"recipes": measure_recipes, "latency": measure_latency}
 #: What --tiny measures, in about two minutes.
 TINY: dict[str, dict] = {
-    "recipes": {"measured": {"mlp": ("pruned → QAT *", "pruned → clustered → PCQAT")}, "seeds": (0,), "steps": 20},
-    "latency": {"networks": ("mlp",), "rounds": 20, "seeds": (0,), "steps": 20},
+    "recipes": {"recipes": ("pruned → QAT *", "pruned → clustered → PCQAT"), "seeds": (0,), "steps": 20}
 }
 NOTES = (
-    "recipes: right %: mean ± half the 95 % interval over seeds, 10,000 test pictures; counts and bytes of seed 0; "
-    "coded: kernels by the course's coder, the rest of the file by gzip; * an order that loses something. "
-    "latency: ratio: time divided by the float file's, medians of the same rounds; low, high: 95 % by bootstrap"
+    "right %: mean ± half the 95 % interval over seeds, 10,000 test pictures; counts and bytes of seed 0; "
+    "coded: kernels by the course's coder, the rest of the file by gzip; * an order that loses something"
 )
 
 
@@ -215,9 +176,9 @@ def main() -> None:
     measure_parts(
         __doc__,
         "combination",
-        PARTS,
+        {"recipes": measure_recipes},
         command=COMMAND,
-        seeds={"recipes": SEEDS, "latency": SEEDS[:1]},
+        seeds={"recipes": SEEDS},
         notes=NOTES,
         tiny=TINY,
     )

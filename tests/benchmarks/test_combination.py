@@ -13,7 +13,7 @@ from utils.optimize.quantization.converter import convert
 
 def test_the_words_of_the_table_are_those_of_its_seeds():
     rows = recorded.load("combination_recipes").rows
-    assert [(row["network"], row["recipe"]) for row in rows] == [(n, r) for n in bench.ROWS for r in bench.ROWS[n]]
+    assert [(row["network"], row["recipe"]) for row in rows] == [(n, r) for n in bench.NETWORKS for r in bench.RECIPES]
     for row in rows:
         assert row["right %"] == bench.text(row["seeds"]["right %"])
         assert row["zeros %"] == row["seeds"]["zeros %"][0]
@@ -29,17 +29,9 @@ def test_recipes_that_keep_zeros_have_them_and_the_marked_ones_lost_something():
         assert (zeros_gone or values_gone) == marked, row
 
 
-def test_latency_has_a_control_beside_itself():
-    for row in recorded.load("combination_latency").rows:
-        assert row["low"] <= row["ratio"] <= row["high"]
-        if row["recipe"] == "float":
-            assert row["ratio"] == 1
-
-
 def test_every_step_is_known():
     known = {"float", "int8", "prune", "cluster", "cluster, zeros kept", *combined.KEEP}
     assert {step for recipe in bench.RECIPES.values() for step in recipe} <= known
-    assert set(bench.TIMED) <= set(bench.RECIPES)
 
 
 def test_an_unknown_step_is_refused_before_it_trains():
