@@ -208,7 +208,7 @@ def test_the_whole_course_fits_into_the_time():
 def test_a_notebook_has_the_budget_of_its_chapter():
     assert budget.of_notebook("notebooks", "08_weight_sharing") == budget.CHAPTER
     assert budget.of_notebook("notebooks", "05_qat") == budget.OTHERS["05"]
-    assert budget.of_notebook("solutions", "05_qat") == budget.SOLUTIONS
+    assert budget.of_notebook("solutions", "04_ptq") == budget.SOLUTIONS
     assert budget.of_notebook("notebooks", "16b_federated_tff") == budget.OWN_ENVIRONMENT["16b"]
 
 
