@@ -1,9 +1,8 @@
 """Run pairs of .tflite files and print times and outputs as JSON: small enough for an emulated processor.
 
-    qemu-x86_64 -cpu Nehalem python benchmarks/_sparsity_run.py FOLDER ROUNDS [REPEATS]
+    qemu-x86_64 -cpu Nehalem python benchmarks/_sparsity_run.py FOLDER ROUNDS
 
-FOLDER has NAME.plain.tflite and NAME.sparse.tflite, and NAME.other….tflite for what else runs in turns with them.
-Needs numpy and ai_edge_litert only: TensorFlow takes minutes.
+FOLDER has NAME.plain.tflite and NAME.sparse.tflite.  Needs numpy and ai_edge_litert only: TensorFlow takes minutes.
 """
 
 from __future__ import annotations
@@ -18,11 +17,8 @@ import numpy as np
 SIDES = ("plain", "sparse")
 
 
-def pair(files: dict[str, bytes], rounds: int, repeats: int = 1) -> dict[str, object]:
-    """{side: seconds of each round, in turns}, and the largest difference of the two sides' outputs.
-
-    repeats: calls of each side in a round, of which the last is timed; with several it runs directly after itself.
-    """
+def pair(files: dict[str, bytes], rounds: int) -> dict[str, object]:
+    """{side: seconds of each round, in turns}, and the largest difference of the outputs."""
     from ai_edge_litert.interpreter import Interpreter
 
     opened, outputs = {}, {}
@@ -36,8 +32,6 @@ def pair(files: dict[str, bytes], rounds: int, repeats: int = 1) -> dict[str, ob
     seconds = {side: [] for side in files}
     for _ in range(rounds):
         for side, interpreter in opened.items():
-            for _ in range(repeats - 1):
-                interpreter.invoke()
             start = time.perf_counter()
             interpreter.invoke()
             seconds[side].append(time.perf_counter() - start)
@@ -46,10 +40,9 @@ def pair(files: dict[str, bytes], rounds: int, repeats: int = 1) -> dict[str, ob
 
 
 if __name__ == "__main__":
-    folder, counts = Path(sys.argv[1]), [int(count) for count in sys.argv[2:]]
+    folder, count = Path(sys.argv[1]), int(sys.argv[2])
     found = {}
     for path in sorted(folder.glob("*.sparse.tflite")):
         name = path.name.removesuffix(".sparse.tflite")
-        paths = sorted(folder.glob(f"{name}.*.tflite"))
-        found[name] = pair({path.name.split(".")[-2]: path.read_bytes() for path in paths}, *counts)
+        found[name] = pair({side: (folder / f"{name}.{side}.tflite").read_bytes() for side in SIDES}, count)
     print(json.dumps(found))

@@ -1,11 +1,11 @@
 """Sparsity: which patterns cost accuracy, which files run faster, and on which processor XNNPACK skips zeros.
 
     python course.py bench sparsity                  # about fifteen minutes, quiet cores
-    python course.py bench sparsity --only kernels   # or between, patterns, xnnpack
+    python course.py bench sparsity --only kernels   # or memory, patterns, xnnpack
     python course.py bench sparsity --anew           # drops rows of other processors that other code measured
 
 `sparsity_kernels`: one dense layer, 1,024 to 1,024, with zeros in several patterns; time beside the same layer without.
-`sparsity_between`: why one pair has several ratios: what else runs between two calls.
+`sparsity_memory`: what the three files of one layer add to a process.
 `sparsity_patterns`: a network trained with each pattern, and one trained as long without.
 `sparsity_xnnpack`: a network that meets every condition of XNNPACK's sparse kernels, and others that break one each;
 here, and on processors that qemu-user emulates, where it is installed.  Emulated time is no time: what counts there is
@@ -31,33 +31,31 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import utils  # noqa: F401  (settles how TensorFlow starts)
-from benchmarks import _sparsity_run
+from benchmarks import _sparsity_run, networks
 from benchmarks._command import start
 from utils import data, recorded, training
+from utils.artifact import Artifact
+from utils.measure import timing
+from utils.measure.memory import peak_memory
 from utils.optimize.sparsity import samples, stored
 
 COMMAND = "python course.py bench sparsity"
 UNITS = 1024
 SHARES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
 BATCHES = (1, 8, 64)
-ROUNDS = 40
-REPEATS = 3  # calls of a side in a round; the last is timed, so that it runs directly after itself
-LOADS = 5  # of each pair, each in a process of its own
-T_95 = 2.776  # Student's t, four degrees of freedom
-OTHERS = 24
+ROUNDS = 150
 SEEDS = (0, 1, 2)
 EMULATED = ("Haswell", "Nehalem")  # with AVX2, and the last Intel generation without AVX
 
 NOTES = {
     "sparsity_kernels": (
         "one dense layer, 1,024 inputs and outputs, one thread; pattern: single weights, or blocks (inputs, outputs) "
-        "of the Keras kernel; each pair of files in five processes of its own, each file called directly after itself; "
-        "µs: median; ratio: to the same layer in float32 without zeros, mean of the five, with a 95 % interval over "
-        "them; skips: no DENSIFY in the file"
+        "of the Keras kernel; µs: median; ratio: to the same layer without zeros in the same arithmetic, in turns, "
+        "with a 95 % interval; skips: no DENSIFY in the file"
     ),
-    "sparsity_between": (
-        "the pair of float32 (4, 1) with 95 % zeros, in five processes each; before each call: what ran directly "
-        "before it; µs: median; ratio: mean of the five, with a 95 % interval over them"
+    "sparsity_memory": (
+        "one dense layer, 1,024 inputs and outputs; memory: peak resident memory of reading the file, opening it and "
+        "one example, above that of the libraries, in a process of its own"
     ),
     "sparsity_patterns": (
         "mlp on Fashion-MNIST: the shipped network, trained on for one epoch with the Toolkit; control: the same epoch "
@@ -66,8 +64,9 @@ NOTES = {
         "low, high: smallest and largest of the three"
     ),
     "sparsity_xnnpack": (
-        "each network converted with EXPERIMENTAL_SPARSITY and without, the same zeros in both; differ: the outputs of "
-        "the two files differ in a bit, which shows that other kernels ran"
+        "ratio: time with EXPERIMENTAL_SPARSITY to the same zeros without it, one thread; under emulation times follow "
+        "the executed instructions and scatter by a fifth and more; differ: the outputs differ in a bit, which shows "
+        "that other kernels ran"
     ),
 }
 
@@ -76,115 +75,67 @@ NOTES = {
 
 
 def measured_kernels(
-    shares: tuple[float, ...] = SHARES,
-    batches: tuple[int, ...] = BATCHES,
-    units: int = UNITS,
-    rounds: int = ROUNDS,
-    loads: int = LOADS,
+    shares: tuple[float, ...] = SHARES, batches: tuple[int, ...] = BATCHES, units: int = UNITS, rounds: int = ROUNDS
 ) -> list[dict[str, Any]]:
-    """Time of one dense layer beside the same in float32 without zeros, each pair in processes of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        cases = kernel_files(Path(folder), shares, batches, units)
-        return [kernel_row(case, [_run(case["folder"], [], rounds, REPEATS) for _ in range(loads)]) for case in cases]
-
-
-def measured_between(
-    share: float = 0.95, units: int = UNITS, rounds: int = ROUNDS, loads: int = LOADS
-) -> list[dict[str, Any]]:
-    """One pair of `measured_kernels` again: what else runs between two calls is the only thing that is changed."""
-    with tempfile.TemporaryDirectory() as folder:
-        cases = between_files(Path(folder), share, units)
-        return [
-            between_row(case, [_run(case["folder"], [], rounds, case["repeats"]) for _ in range(loads)])
-            for case in cases
-        ]
-
-
-def kernel_files(
-    folder: Path, shares: tuple[float, ...] = SHARES, batches: tuple[int, ...] = BATCHES, units: int = UNITS
-) -> list[dict[str, Any]]:
-    """Writes a folder with the two files of each pair; of batches above one for (4, 1) only.  What is known of each."""
+    """Time of one dense layer beside the same without zeros; of several examples at once for (4, 1) only."""
     calibration = np.random.default_rng(0).random((20, units), np.float32)
     kinds = {
         "float32 single": (None, None),
-        "float32 single, no DENSIFY": (None, None),
         "float32 (1, 4)": ((1, 4), None),
         "float32 (4, 1)": ((4, 1), None),
         "int8 (16, 1)": ((16, 1), calibration),
     }
-    cases = []
+    rows = []
     for batch in batches:
-        plain = samples.convert(samples.layer(batch, units=units), sparse=False)
-        wanted = [(kind, share) for kind in kinds for share in shares]
-        if batch == 1:  # int8 is calibrated with one example at a time
-            dense = samples.convert(samples.layer(1, units=units), sparse=False, calibration=calibration)
-            cases.append(_case(folder, "int8", 0.0, 1, plain, dense))
-        else:
-            wanted = [("float32 (4, 1)", share) for share in shares]
-        for kind, share in wanted:
-            size, examples = kinds[kind]
-            content = samples.convert(samples.layer(batch, share, size, units), sparse=True, calibration=examples)
-            content = stored.without_densify(content) if "no DENSIFY" in kind else content
-            cases.append(_case(folder, kind, share, batch, plain, content))
-    return cases
+        example = np.random.default_rng(1).random((batch, units), np.float32)
+        files = {"float32 dense": samples.convert(samples.layer(batch, units=units), sparse=False)}
+        measured = {"float32 (4, 1)": kinds["float32 (4, 1)"]}
+        if batch == 1:  # calibrated with one example at a time
+            files["int8 dense"] = samples.convert(samples.layer(1, units=units), sparse=False, calibration=calibration)
+            measured = kinds
+        for kind, (size, examples) in measured.items():
+            for share in shares:
+                model = samples.layer(batch, share, size, units)
+                files[f"{kind} {share}"] = samples.convert(model, sparse=True, calibration=examples)
+        sides = {name: (Artifact(content, "tflite"), example) for name, content in files.items()}
+        times = timing.latency(sides, rounds=rounds, seed=0)
+        rows += [_kernel_row(kind, share, batch, files, times) for kind in measured for share in shares]
+    return rows
 
 
-def _case(folder: Path, kind: str, share: float, batch: int, plain: bytes, sparse: bytes) -> dict[str, Any]:
-    own = folder / f"{kind} {share} {batch}"
-    own.mkdir(parents=True)
-    for side, content in zip(_sparsity_run.SIDES, (plain, sparse), strict=True):
-        (own / f"pair.{side}.tflite").write_bytes(content)
-    found = stored.weights(sparse)
-    return {
+def _kernel_row(
+    kind: str, share: float, batch: int, files: Mapping[str, bytes], times: timing.Timings
+) -> dict[str, Any]:
+    name, arithmetic = f"{kind} {share}", kind.split()[0]
+    found = stored.weights(files[name])
+    row = {
         "pattern": kind,
         "zeros %": round(100 * share),
         "batch": batch,
-        "bytes": len(sparse),
+        "processor": recorded.processor(),
+        "bytes": len(files[name]),
         "skips": bool(found) and not any(weight.unpacked for weight in found),
-        "folder": str(own),
+        "µs": round(1e6 * times[name].median, 1),
     }
+    return row | networks.columns("ratio", times.ratio(name, f"{arithmetic} dense"), 1, 3)
 
 
-def kernel_row(case: Mapping[str, Any], runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """The row of one pair, from the loads of its two files."""
-    row = {column: value for column, value in case.items() if column not in ("folder", "repeats")}
-    return row | {"processor": recorded.processor()} | _times(runs)
-
-
-def between_files(folder: Path, share: float = 0.95, units: int = UNITS, others: int = OTHERS) -> list[dict[str, Any]]:
-    """Writes three folders with one pair of files, the last one with others that run in turns with them."""
-    plain = samples.convert(samples.layer(1, units=units), sparse=False)
-    sparse = samples.convert(samples.layer(1, share, (4, 1), units), sparse=True)
-    cases = []
-    for between, repeats in (("itself", REPEATS), ("the other file", 1), (f"{others} more files", 1)):
-        case = _case(folder / between, "float32 (4, 1)", share, 1, plain, sparse)
-        if between.endswith("more files"):
-            for number in range(others):
-                Path(case["folder"], f"pair.other{number}.tflite").write_bytes(plain)
-        cases.append({"before each call": between, "repeats": repeats, "folder": case["folder"]})
-    return cases
-
-
-def between_row(case: Mapping[str, Any], runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """The row of one way of calling the same pair."""
-    row = {"before each call": case["before each call"], "processor": recorded.processor()}
-    return row | _times(runs)
-
-
-def _times(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Median microseconds of both sides, and their ratio with a 95 % interval over the loads."""
-    medians = {
-        side: np.array([np.median(run["pair"]["seconds"][side]) for run in runs]) for side in _sparsity_run.SIDES
+def measured_memory(units: int = UNITS) -> list[dict[str, Any]]:
+    """What opening and running one dense layer adds to a process's memory; each file in a process of its own."""
+    files = {
+        "no zeros": samples.convert(samples.layer(1, units=units), sparse=False),
+        "90 % single zeros, DENSIFY": samples.convert(samples.layer(1, 0.9, units=units), sparse=True),
+        "90 % zeros in (4, 1) blocks": samples.convert(samples.layer(1, 0.9, (4, 1), units), sparse=True),
     }
-    ratios = medians["sparse"] / medians["plain"]
-    half = T_95 * ratios.std(ddof=1) / np.sqrt(len(ratios))
-    return {
-        "dense µs": round(1e6 * float(np.median(medians["plain"])), 1),
-        "µs": round(1e6 * float(np.median(medians["sparse"])), 1),
-        "ratio": round(float(ratios.mean()), 3),
-        "ratio low": round(float(ratios.mean() - half), 3),
-        "ratio high": round(float(ratios.mean() + half), 3),
-    }
+    example = np.zeros((1, units), np.float32)
+    return [
+        {
+            "file": name,
+            "bytes": len(content),
+            "memory MiB": round(peak_memory(Artifact(content, "tflite"), example).bytes / 2**20, 1),
+        }
+        for name, content in files.items()
+    ]
 
 
 def measured_patterns(seeds: tuple[int, ...] = SEEDS, limit: int | None = None) -> list[dict[str, Any]]:
@@ -228,32 +179,37 @@ def measured_patterns(seeds: tuple[int, ...] = SEEDS, limit: int | None = None) 
     ]
 
 
-def measured_xnnpack(emulated: tuple[str, ...] = EMULATED) -> list[dict[str, Any]]:
-    """Of each variant of the network: do the outputs of both files differ, on this processor and on emulated ones?"""
+def measured_xnnpack(rounds: int = 400, emulated: tuple[str, ...] = EMULATED) -> list[dict[str, Any]]:
+    """Each variant of the network, on this processor and on emulated ones."""
     with tempfile.TemporaryDirectory() as folder:
         for name, changes in samples.VARIANTS.items():
             model = samples.network(**changes)
             for side in _sparsity_run.SIDES:
                 Path(folder, f"{name}.{side}.tflite").write_bytes(samples.convert(model, sparse=side == "sparse"))
-        places = {recorded.processor(): []}
+        places = {recorded.processor(): ([], rounds)}
         if shutil.which("qemu-x86_64"):
-            places |= {f"emulated {cpu}": ["qemu-x86_64", "-cpu", cpu] for cpu in emulated}
+            places |= {f"emulated {cpu}": (["qemu-x86_64", "-cpu", cpu], 7) for cpu in emulated}
         else:
             print("qemu-x86_64 is not installed (Debian: apt install qemu-user): this processor only", flush=True)
-        found = {place: _run(folder, command, 1) for place, command in places.items()}
+        found = {place: _run(folder, command, count) for place, (command, count) in places.items()}
     return [
-        {"network": name, "processor": place, "differ": parts[name]["difference"] > 0}
+        {
+            "network": name,
+            "processor": place,
+            "ratio": round(float(np.median(part["seconds"]["sparse"]) / np.median(part["seconds"]["plain"])), 3),
+            "differ": part["difference"] > 0,
+        }
         for place, parts in found.items()
-        for name in samples.VARIANTS
+        for name, part in ((name, parts[name]) for name in samples.VARIANTS)
     ]
 
 
-def _run(folder: str, command: list[str], *counts: int) -> dict[str, Any]:
-    """The JSON of `_sparsity_run`, from a Python that runs under `command`; counts: rounds, and repeats."""
+def _run(folder: str, command: list[str], rounds: int) -> dict[str, Any]:
+    """The JSON of `_sparsity_run`, from a Python that runs under `command`."""
     program = Path(__file__).with_name("_sparsity_run.py")
     python = os.path.realpath(sys.executable)  # an emulator takes the binary itself
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(site.getsitepackages()), "OMP_NUM_THREADS": "1"}
-    call = [*command, python, str(program), folder, *map(str, counts)]
+    call = [*command, python, str(program), folder, str(rounds)]
     done = subprocess.run(call, capture_output=True, text=True, timeout=900, env=environment)
     if done.returncode:
         raise RuntimeError(f"{' '.join(call)} ended with {done.returncode}: {done.stderr[-500:]}")
@@ -262,8 +218,8 @@ def _run(folder: str, command: list[str], *counts: int) -> dict[str, Any]:
 
 RECORDS = {
     "kernels": ("sparsity_kernels", measured_kernels, ("pattern", "zeros %", "batch", "processor")),
-    "between": ("sparsity_between", measured_between, ("before each call", "processor")),
     "patterns": ("sparsity_patterns", measured_patterns, None),
+    "memory": ("sparsity_memory", measured_memory, None),
     "xnnpack": ("sparsity_xnnpack", measured_xnnpack, ("network", "processor")),
 }
 
