@@ -3,14 +3,15 @@
     python course.py bench pruning [levels] [ways] [criteria] [tickets] [structured] [--tiny]
 
 levels      from 0 to 99 % zeros: pruned in one step, and trained for 100 steps afterwards
-ways        one-shot, gradual, iterative, iterative with rewound weights: the same 150 steps each
-criteria    which weights go: six scores, at the same share, without training and after 100 steps
+ways        one-shot, gradual, in rounds, in rounds from the dense weights: the same 150 steps each
+criteria    which weights go: scores and their controls, at the same share, without training and after 100 steps
 tickets     masks on untrained networks: lottery tickets, SNIP, and their controls, the same steps each
 structured  whole channels removed: bytes, multiply-accumulates, accuracy, and the same small network from scratch
 
-About 3 to 8 minutes each on one thread.  Seeds are those of the pictures and of their order; of `tickets`, those of
-the first weights too.  Whatever is compared is trained with each of two rates for the first seed, and for the others
-with the one that got more of 2,000 validation pictures right.  --tiny measures a few rows and stores nothing.
+About 3 to 10 minutes each on one thread.  Seeds are those of the pictures and of their order; of `tickets`, those of
+the first weights too.  Whatever is compared is trained for the first seed with each of three learning rates, and with
+the next one as long as the best lies at an end; the other seeds have the one that got most of 2,000 validation
+pictures right; `ways` and `structured` have two rates only.  --tiny measures a few rows and stores nothing.
 """
 
 from __future__ import annotations
@@ -37,11 +38,17 @@ from utils.optimize.quantization.converter import convert
 SEEDS = (0, 1, 2)
 STEPS = 100
 BATCH = 64
-#: From which each way of a comparison takes the better one.
+#: From which each way of `ways` and `structured` takes the better one.
 RATES = (1e-3, 1e-2)
+#: From which each way of the other parts takes the best; the search begins with the middle three.
+GRID = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
+#: Student's t for a 95 % interval, by the number of seeds.
+T_95 = {3: 4.303, 6: 2.571}
+#: First weights of `tickets`: its differences are small.
+TICKETS = tuple(range(6))
 LEVELS = (0, 0.5, 0.8, 0.9, 0.95, 0.99)
-#: Steps of a round; all ways see the same 3,200 pictures three times.
-ROUND = 50
+#: Steps in all: three rounds, in each of which all ways see the same pictures once.
+FEW = 150
 #: Shares of zeros after each round of the iterative ways.
 ROUNDS = {0.9: (0.6, 0.8, 0.9), 0.95: (0.7, 0.88, 0.95)}
 COMMAND = "python course.py bench pruning"
@@ -75,6 +82,26 @@ def best(make: Callable, dataset: data.Dataset, seeds: Sequence[int], rates: Seq
     return [tried[chosen], *(make(seed, chosen) for seed in seeds[1:])], chosen
 
 
+def searched(make: Callable, dataset: data.Dataset, seeds: Sequence[int], rates: Sequence[float] = GRID) -> tuple:
+    """One trained model for each seed, and the rate that they share.
+
+    make: (seed, rate) -> a trained model.  The first seed tries the middle three rates, and the next one while the
+    best lies at an end; validation pictures choose.
+    """
+    x, y = dataset.x_val[:2000], dataset.y_val[:2000]
+    tried: dict[int, object] = {}
+    right: dict[int, float] = {}
+    middle = len(rates) // 2
+    asked = [middle - 1, middle, middle + 1]
+    while asked:
+        for place in asked:
+            tried[place] = make(seeds[0], rates[place])
+            right[place] = training.share_correct(tried[place], x, y)
+        chosen = max(sorted(right), key=lambda place: right[place])
+        asked = [place for place in (chosen - 1, chosen + 1) if 0 <= place < len(rates) and place not in right]
+    return [tried[chosen], *(make(seed, rates[chosen]) for seed in seeds[1:])], rates[chosen]
+
+
 def tune(model, dataset, seed: int, steps: int, rate: float, pictures: int = STEPS * BATCH) -> None:
     """`steps` steps of 64 of these pictures; the learning rate falls to 0, zeros stay."""
     x, y = sample(dataset, seed, pictures)
@@ -94,6 +121,24 @@ def row(where: dict, columns: dict[str, list[float]], rates: dict[str, float] | 
     return made
 
 
+def with_interval(values: Sequence[float]) -> str:
+    """Mean ± half the 95 % interval of the mean; one value has none."""
+    if len(values) == 1:
+        return f"{values[0]:.1f}"
+    half = T_95[len(values)] * np.std(values, ddof=1) / len(values) ** 0.5
+    return f"{np.mean(values):.1f} ± {half:.1f}"
+
+
+def rated(where: dict, columns: dict[str, list[float]], rates: dict[str, float] | None = None) -> dict:
+    """Texts, mean ± half the 95 % interval, every seed's figures, and the rates that were chosen, in their order."""
+    figures = {name: [round(value, 2) for value in values] for name, values in columns.items()}
+    made = {**where, **{name: with_interval(values) for name, values in figures.items()}, "seeds": figures}
+    if rates:
+        made |= {"rate": " · ".join(f"{rate:g}" for rate in rates.values()), "rates": rates}
+    print(made, flush=True)
+    return made
+
+
 def tuned(model, dataset, seed: int, steps: int, rate: float, pictures: int = STEPS * BATCH):
     """A trained copy of `model`."""
     copy = rebuild(model)
@@ -104,68 +149,81 @@ def tuned(model, dataset, seed: int, steps: int, rate: float, pictures: int = ST
 def measure_levels(
     networks: Sequence[str] = ("mlp",), levels: Sequence[float] = LEVELS, seeds: Sequence[int] = SEEDS
 ) -> list[dict]:
-    """One row for each network and share of zeros; with 0 it is the dense network, trained for as long."""
+    """One row for each network and share of zeros.
+
+    With 0 it is the dense network, trained for as long, at the rate that suits it and at those of the other rows.
+    """
     rows = []
     for case in map(Case, networks):
+        used: set[float] = set()
         for level in levels:
             pruned = magnitude.prune_once(case.model, level)
-            trained, rate = best(
+            trained, rate = searched(
                 lambda seed, rate, pruned=pruned, case=case: tuned(pruned, case.data, seed, STEPS, rate),
                 case.data,
                 seeds,
             )
-            columns = {"pruned": [case.lost(pruned)], "trained": [case.lost(model) for model in trained]}
-            rows.append(row({"network": case.name, "zeros %": round(100 * level)}, columns, {"trained": rate}))
+            rows.append(_level(case, level, pruned, trained, rate))
+            used |= {rate} if level else set()
+        for rate in sorted(used - {row["rates"]["trained"] for row in rows if not row["zeros %"]}):
+            trained = [tuned(case.model, case.data, seed, STEPS, rate) for seed in seeds]
+            rows.append(_level(case, 0, case.model, trained, rate))
     return rows
+
+
+def _level(case: Case, level: float, pruned, trained: Sequence, rate: float) -> dict:
+    columns = {"pruned": [case.lost(pruned)], "trained": [case.lost(model) for model in trained]}
+    return rated({"network": case.name, "zeros %": round(100 * level)}, columns, {"trained": rate})
 
 
 def one_shot(case: Case, target: float, seed: int, rate: float, steps: int):
     """All masks at once, then training."""
-    return tuned(magnitude.prune_once(case.model, target), case.data, seed, steps, rate, ROUND * BATCH)
+    return tuned(magnitude.prune_once(case.model, target), case.data, seed, steps, rate, steps // 3 * BATCH)
 
 
-def iterative(case: Case, target: float, seed: int, rate: float, steps: int, rewind: bool = False):
-    """Prune and train in rounds; with `rewind` the weights that stay go back to where they began, before each round."""
-    first = case.model.get_weights()
+def in_rounds(case: Case, target: float, seed: int, rate: float, steps: int, back: bool = False):
+    """Prune and train in rounds, whose rate falls to 0; with `back` from the dense network's weights each time."""
+    dense = case.model.get_weights()
     model, rounds = rebuild(case.model), ROUNDS[target]
+    each = steps // len(rounds)
     for share in rounds:
         model = magnitude.prune_once(model, share)
-        if rewind:
-            _set_back(model, first)
-        tune(model, case.data, seed, steps // len(rounds), rate, ROUND * BATCH)
+        if back:
+            _set_back(model, dense)
+        tune(model, case.data, seed, each, rate, each * BATCH)
     return model
 
 
-def rewound(case: Case, target: float, seed: int, rate: float, steps: int):
-    return iterative(case, target, seed, rate, steps, rewind=True)
+def from_dense(case: Case, target: float, seed: int, rate: float, steps: int):
+    return in_rounds(case, target, seed, rate, steps, back=True)
 
 
 def _set_back(model, first: Sequence[np.ndarray]) -> None:
-    """Put `first`, in the order of `get_weights`, into `model`, and leave its zeros."""
+    """Put the numbers `first`, in the order of `get_weights`, into `model`, and leave its zeros."""
     kept = {i: model.weights[i].numpy() != 0 for i in magnitude.prunable(model)}
     model.set_weights([values * kept.get(i, True) for i, values in enumerate(first)])
 
 
 def gradually(case: Case, target: float, seed: int, rate: float, steps: int):
     """The Toolkit's schedule, whose masks grow in the first half of the steps; the other half serves to adapt."""
-    pictures = sample(case.data, seed, ROUND * BATCH)
+    pictures = sample(case.data, seed, steps // 3 * BATCH)
     plan = gradual.schedule(target, steps, end=steps // 2)
     settings = {"batch_size": BATCH, "learning_rate": rate, "seed": seed}
-    return gradual.prune_while_training(case.model, pictures, plan, steps // ROUND, **settings)
+    return gradual.prune_while_training(case.model, pictures, plan, 3, **settings)
 
 
 WAYS: dict[str, Callable] = {
     "one-shot": one_shot,
     "gradual": gradually,
-    "iterative": iterative,
-    "iterative, rewound": rewound,
+    "in rounds": in_rounds,
+    "in rounds, from the dense weights": from_dense,
 }
 
 
 def measure_ways(
     cases: Sequence[tuple[str, float]] = (("mlp", 0.9), ("mlp", 0.95), ("residual_cnn", 0.9)),
     seeds=SEEDS,
-    steps: int = 3 * ROUND,
+    steps: int = FEW,
 ) -> list[dict]:
     """One row for each network and share: points lost after the same number of steps, four ways."""
     rows = []
@@ -181,37 +239,71 @@ def measure_ways(
 def scored(case: Case, seed: int) -> dict[str, tuple[list[np.ndarray], str]]:
     """{criterion: (scores, scope)}, from 1,000 training pictures."""
     x, y = (part[:1000] for part in sample(case.data, seed))
-    size = criteria.magnitude_scores(case.model)
+    size, movement = criteria.magnitude_scores(case.model), criteria.movement_scores(case.model, x, y)
     return {
         "magnitude, each layer": (size, "layer"),
         "magnitude, all layers": (size, "model"),
-        "gradient × weight": (criteria.gradient_scores(case.model, x, y), "model"),
-        "Fisher × weight²": (criteria.fisher_scores(case.model, x, y), "model"),
-        "movement": (criteria.movement_scores(case.model, x, y), "model"),
+        "gradient × weight, all layers": (criteria.gradient_scores(case.model, x, y), "model"),
+        "Fisher × weight², all layers": (criteria.fisher_scores(case.model, x, y), "model"),
+        "movement, all layers": (movement, "model"),
+        "movement, each layer": (movement, "layer"),
         "random, each layer": (criteria.random_scores(case.model, seed), "layer"),
     }
 
 
-def measure_criteria(networks: Sequence[str] = ("mlp",), target: float = 0.9, seeds=SEEDS) -> list[dict]:
+def pruned_by(case: Case, target: float, seed: int, names: Sequence[str]) -> dict:
+    """{criterion or control: pruned model, not yet trained}, those of `names`.
+
+    Two controls keep only a part of what the ranking over all layers left: how many weights each layer keeps, or
+    where they are, but not what training made of them.
+    """
+    made = {
+        name: criteria.prune_by(case.model, scores, target, scope=scope)
+        for name, (scores, scope) in scored(case, seed).items()
+    }
+    together = made["magnitude, all layers"]
+    masks = [w.numpy() != 0 for w in _kernels(together)]
+    made["its counts, shuffled in each layer"] = _masked(case.model, _shuffled(together, seed))
+    made["its mask, the first weights"] = _masked(reset(case.model, seed), masks)
+    return {name: made[name] for name in names}
+
+
+#: Rows of `criteria`.
+ALL = (
+    "magnitude, each layer",
+    "magnitude, all layers",
+    "its counts, shuffled in each layer",
+    "its mask, the first weights",
+    "gradient × weight, all layers",
+    "Fisher × weight², all layers",
+    "random, each layer",
+    "movement, all layers",
+    "movement, each layer",
+)
+
+
+def measure_criteria(
+    cases: Sequence[tuple[str, float, Sequence[str]]] = (("mlp", 0.9, ALL),), seeds: Sequence[int] = SEEDS
+) -> list[dict]:
     """One row for each network and criterion: points lost without training and after 100 steps."""
     rows = []
-    for case in map(Case, networks):
-        pruned: dict[str, dict] = {}
-        for seed in seeds:
-            for name, (scores, scope) in scored(case, seed).items():
-                pruned.setdefault(name, {})[seed] = criteria.prune_by(case.model, scores, target, scope=scope)
-        for name, starts in pruned.items():
-            trained, rate = best(
-                lambda seed, rate, starts=starts, case=case: tuned(starts[seed], case.data, seed, STEPS, rate),
+    for network, target, names in cases:
+        case = Case(network)
+        starts = {seed: pruned_by(case, target, seed, names) for seed in seeds}
+        for name in names:
+            trained, rate = searched(
+                lambda seed, rate, name=name, starts=starts, case=case: tuned(
+                    starts[seed][name], case.data, seed, STEPS, rate
+                ),
                 case.data,
                 seeds,
             )
             columns = {
-                "pruned": [case.lost(starts[seed]) for seed in seeds],
+                "pruned": [case.lost(starts[seed][name]) for seed in seeds],
                 "trained": [case.lost(model) for model in trained],
             }
-            where = {"network": case.name, "zeros %": round(100 * target), "criterion": name}
-            rows.append(row(where, columns, {"trained": rate}))
+            where = {"network": network, "zeros %": round(100 * target), "criterion": name}
+            rows.append(rated(where, columns, {"trained": rate}))
     return rows
 
 
@@ -226,20 +318,20 @@ def starts_of(first, dense, target: float, dataset: data.Dataset, seed: int) -> 
         "random mask, first weights": criteria.prune_by(first, criteria.random_scores(first, seed), target),
         "SNIP at the start": snip,
         "SNIP, shuffled in each layer": _masked(first, _shuffled(snip, seed)),
-        "magnitude at the start": magnitude.prune_once(first, target),
-        "trained, pruned, trained again": magnitude.prune_once(dense, target),
     }
 
 
-def measure_tickets(target: float = 0.9, steps: int = 300, seeds: Sequence[int] = SEEDS) -> list[dict]:
+def measure_tickets(target: float = 0.9, steps: int = 300, seeds: Sequence[int] = TICKETS) -> list[dict]:
     """One row for each mask on LeNet-300-100: test accuracy after `steps` steps from where it begins."""
     dataset = data.load("fashion_mnist")
     firsts = {seed: models.lenet_300_100(seed=seed) for seed in seeds}
 
     def made(starts: dict, zeros: float, what: str) -> tuple[dict, list]:
-        trained, rate = best(lambda seed, rate: tuned(starts[seed], dataset, seed, steps, rate), dataset, seeds)
+        trained, rate = searched(lambda seed, rate: tuned(starts[seed], dataset, seed, steps, rate), dataset, seeds)
         right = [100 * training.share_correct(model, dataset.x_test, dataset.y_test) for model in trained]
-        return row({"mask": what, "zeros %": round(100 * zeros)}, {"accuracy %": right}, {"accuracy %": rate}), trained
+        return rated(
+            {"mask": what, "zeros %": round(100 * zeros)}, {"accuracy %": right}, {"accuracy %": rate}
+        ), trained
 
     first_row, trained = made(firsts, 0, "dense")
     rows = [first_row]
@@ -309,7 +401,10 @@ def drawn_from(rng: np.random.Generator) -> Callable[[np.ndarray], float]:
 
 
 def reset(model, seed: int):
-    """The same architecture with new first weights."""
+    """The same architecture, not trained: its initializers draw from the seeds that they hold, if they hold some.
+
+    So a whole network of `utils.models` gets back the weights that it began with, and a smaller one has one draw.
+    """
     import tf_keras
 
     tf_keras.utils.set_random_seed(seed)
@@ -327,7 +422,7 @@ PARTS: dict[str, Callable[..., list[dict]]] = {
 TINY: dict[str, dict] = {
     "levels": {"networks": ("mlp",), "levels": (0.9, 0.98), "seeds": (0,)},
     "ways": {"cases": (("mlp", 0.9),), "seeds": (0,)},
-    "criteria": {"networks": ("mlp",), "seeds": (0,)},
+    "criteria": {"cases": (("mlp", 0.9, ALL[:4]),), "seeds": (0,)},
     "tickets": {"seeds": (0,), "steps": 30},
     "structured": {"networks": ("residual_cnn",), "seeds": (0,), "steps": 30},
 }
@@ -339,7 +434,7 @@ def main() -> None:
         "pruning",
         PARTS,
         command=COMMAND,
-        seeds=dict.fromkeys(PARTS, SEEDS),
+        seeds={**dict.fromkeys(PARTS, SEEDS), "tickets": TICKETS},
         notes="test accuracy, or points of it lost: mean ± half the 95 % interval over seeds",
         tiny=TINY,
     )

@@ -151,6 +151,8 @@ def test_quotes_that_are_swapped_are_noticed(first, second, good):
         ("a grid of 256 levels", True),  # Q8-levels is another question's, and 256 no discovery
         ("claims: [Q8-levels]", False),
         ("it took 0.734 of the bytes", False),
+        ("[elsewhere](https://x.org) it took 0.734 of them", True),  # another question's: their figure, and its source
+        ("[elsewhere](https://x.org) it needs 25.1 %", False),  # this question's own
         ("the file has 26,032 bytes", False),
     ],
 )

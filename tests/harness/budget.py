@@ -23,6 +23,7 @@ OTHERS: dict[str, int] = {
     "05": 110,  # quantization-aware training, several times
     "06": 105,  # networks wrapped, pruned and converted, one after the other
     "06b": 60,  # one convolutional network, scored and pruned
+    "10": 90,  # students of several kinds, alone and taught, in both Keras
     "12": 60,  # small files, run often
     "15": 110,  # starts worker processes that import TensorFlow again
     "16": 100,  # thirty rounds of federated training

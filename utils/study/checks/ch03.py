@@ -100,8 +100,8 @@ def _check_parts(got, x: np.ndarray, bits: int, right) -> None:
     (
         "Symmetric means: as far to the left as to the right. Which number of a channel decides its scale?",
         "The largest absolute value of each channel, over all axes but `axis`, belongs to the integer 127.",
-        "`others = tuple(i for i in range(weights.ndim) if i != axis)`, and then "
-        "`np.abs(weights).max(axis=others) / 127`.",
+        "`others = tuple(i for i in range(weights.ndim) if i != axis)`; `peak = np.abs(weights).max(axis=others)`; "
+        "`np.where(peak > 0, peak, 1) / 127`, so that a channel of zeros has a scale, too.",
     ),
 )
 def channel_scales(answer, rng: np.random.Generator) -> None:
