@@ -17,6 +17,11 @@ def test_rows_of_one_small_layer():
     assert all(row["µs"] > 0 and row["ratio low"] <= row["ratio"] <= row["ratio high"] for row in rows)
 
 
+def test_memory_of_three_small_files():
+    rows = sparsity.measured_memory(units=64)
+    assert len(rows) == 3 and all(row["memory MiB"] >= 0 and row["bytes"] > 0 for row in rows)
+
+
 def test_a_pair_of_files_is_compared():
     model = samples.network(size=16, width=8)
     files = {side: samples.convert(model, sparse=side == "sparse") for side in _sparsity_run.SIDES}

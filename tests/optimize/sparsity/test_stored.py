@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from tf_keras import layers
 
+from utils import tflite_file
 from utils.formats import ArtifactError
 from utils.optimize.sparsity import patterns, stored
 from utils.quiet import quiet
@@ -16,6 +19,15 @@ def converted(model: tf_keras.Model) -> bytes:
     converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY]
     with quiet():
         return converter.convert()
+
+
+def run(content: bytes, x: np.ndarray, delegates: str) -> np.ndarray:
+    kind = OpResolverType[delegates]
+    interpreter = Interpreter(model_content=content, experimental_op_resolver_type=kind)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
+    interpreter.invoke()
+    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
 
 
 def dense(share: float, size: tuple[int, int] | None = None, units: int = 12, inputs: int = 32) -> tf_keras.Model:
@@ -62,10 +74,27 @@ def test_an_index_takes_what_the_matrix_needs():
     assert narrow.indices == round(0.2 * 32 * 12) + 13
 
 
+@pytest.mark.parametrize("delegates", ["AUTO", "BUILTIN_WITHOUT_DEFAULT_DELEGATES"])
+def test_a_file_without_densify_computes_the_same_from_its_lists(delegates):
+    content = converted(dense(0.8))
+    lists = stored.without_densify(content)
+    assert [o.name for o in tflite_file.File(content).operators()] == ["DENSIFY", "FULLY_CONNECTED"]
+    assert [o.name for o in tflite_file.File(lists).operators()] == ["FULLY_CONNECTED"]
+    assert not stored.weights(lists)[0].unpacked
+    x = np.random.default_rng(0).random((1, 32), np.float32)
+    assert np.allclose(run(lists, x, delegates), run(content, x, delegates), atol=1e-5)
+
+
+def test_a_file_that_has_no_densify_stays_what_it_is():
+    content = converted(dense(0.8, (4, 1)))
+    assert tflite_file.pack(schema.ModelT.InitFromPackedBuf(content, 0)) == stored.without_densify(content)
+
+
 @pytest.mark.parametrize("content", [b"", b"no model at all", b"\0\0\0\0TFL3"])
-def test_what_is_no_file_is_refused(content):
+@pytest.mark.parametrize("function", [stored.weights, stored.without_densify])
+def test_what_is_no_file_is_refused(function, content):
     with pytest.raises(ArtifactError):
-        stored.weights(content)
+        function(content)
 
 
 def test_a_damaged_file_is_refused_or_read():

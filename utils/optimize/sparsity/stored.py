@@ -18,8 +18,10 @@ import numpy as np
 from utils import tflite_file
 from utils.formats import ArtifactError
 
-__all__ = ["Stored", "weights"]
+__all__ = ["Stored", "weights", "without_densify"]
 
+#: The version of FULLY_CONNECTED with sparse weights.
+_SPARSE_DENSE_LAYER = 8
 #: Elements that a sparse weight may stand for: as many as a file of 2 GiB could hold as bytes.
 _LARGEST = 2**31
 
@@ -67,6 +69,32 @@ def weights(content: bytes) -> list[Stored]:
                 raw = file.subgraphs[0].Tensors(tensor.index).Sparsity()
                 found.append(_stored(file, tensor, raw, tensor.index in unpacked))
     return found
+
+
+def without_densify(content: bytes) -> bytes:
+    """The same file with its DENSIFY operators taken out: each reader of the unpacked weights gets the stored lists.
+
+    An experiment, not a format that a converter writes: whether a kernel computes from them has to be tried.  Dense
+    layers get the version that stands for sparse weights (op_version.cc); by an older one XNNPACK takes the lists for
+    a dense array, and the process dies.
+    Raises ArtifactError for bytes that are no .tflite file, or a damaged one.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    tflite_file.File(bytes(content))  # refuses what is no file
+    with tflite_file.damage_explained():
+        model = schema.ModelT.InitFromPackedBuf(bytes(content), 0)
+        codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
+        for number, code in enumerate(codes):
+            if code == schema.BuiltinOperator.FULLY_CONNECTED:
+                model.operatorCodes[number].version = max(_SPARSE_DENSE_LAYER, model.operatorCodes[number].version)
+        for graph in model.subgraphs:
+            unpacks = [o for o in graph.operators if codes[o.opcodeIndex] == schema.BuiltinOperator.DENSIFY]
+            lists = {operator.outputs[0]: operator.inputs[0] for operator in unpacks}
+            graph.operators = [operator for operator in graph.operators if operator not in unpacks]
+            for operator in graph.operators:
+                operator.inputs = [lists.get(number, number) for number in operator.inputs]
+    return tflite_file.pack(model)
 
 
 def _stored(file: tflite_file.File, tensor: tflite_file.Tensor, raw: Any, unpacked: bool) -> Stored:
