@@ -67,7 +67,7 @@ def combined_bytes(answer, rng: np.random.Generator) -> None:
 def held_step(answer, rng: np.random.Generator) -> None:
     """`answer(weights, gradient, rate, scale)`: integers after a masked step."""
     for _ in range(10):
-        shape = tuple(int(size) for size in rng.integers(3, 7, size=2))
+        shape = tuple(int(size) for size in rng.integers(5, 9, size=2))
         weights = rng.normal(size=shape) * (rng.random(shape) < 0.5)
         weights.flat[:3] = (0.0, 3.0, -3.0)
         gradient = np.round(rng.normal(size=shape), 2) + 0.003
