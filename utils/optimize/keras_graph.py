@@ -11,7 +11,7 @@ values of any kind: arrays to compute, symbolic tensors to build.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -169,13 +169,45 @@ def flatten(model: tf_keras.Model) -> tf_keras.Model:
 
     The Toolkit refuses models inside models.  The new model *shares* its layers and weights with the
     old one.  A subclassed model must have been called once, and must be written with layers only.
+    Where a layer inside has a name that is taken, as a model that was loaded often has, all layers are copies instead,
+    and that one is called by its model too: "inner/dense".
     """
     checks.check_built(model)
+    names = _own_names(model)
+    if names:
+        model = rebuild(model, settings=lambda layer: names.get(id(layer), {}))
     specs = checks.input_specs(model)
     inputs = [tf_keras.Input(spec.shape[1:], dtype=spec.dtype) for spec in specs]
     called = getattr(model, "_nested_inputs", None) if hasattr(model, "_nodes_by_depth") else model.save_spec()[0][0]
     outputs = _open(model, (tf.nest.pack_sequence_as(called, inputs),), {})
     return tf_keras.Model(inputs, outputs, name=f"{model.name}_flat")
+
+
+def _own_names(model: tf_keras.Model) -> dict[int, dict[str, str]]:
+    """{id of a layer: the setting of its name}, for those whose name is taken once all models are opened."""
+    taken: set[str] = set()
+    found: dict[int, dict[str, str]] = {}
+    known: set[int] = set()
+    for path, layer in sorted(_leaves(model, ()), key=lambda leaf: len(leaf[0])):  # the outer ones keep theirs
+        if id(layer) in known or isinstance(layer, tf_keras.layers.InputLayer):
+            continue
+        known.add(id(layer))
+        name = layer.name
+        if name in taken:
+            name = "/".join([*path, name])
+            name = next(new for new in (name, *(f"{name}_{n}" for n in range(1, 10_000))) if new not in taken)
+            found[id(layer)] = {"name": name}
+        taken.add(name)
+    return found
+
+
+def _leaves(model: tf_keras.Model, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Layer]]:
+    """Each layer that is no model, with the names of the models in which it stands."""
+    for layer in model.layers:
+        if isinstance(layer, tf_keras.Model):
+            yield from _leaves(layer, (*path, layer.name))
+        else:
+            yield path, layer
 
 
 def _open(layer: Layer, arguments: tuple, named: dict) -> Any:
