@@ -40,10 +40,10 @@ _LARGEST_INPUT = 10.0
 
 
 def soften(logits: Any, temperature: float = 1.0) -> np.ndarray:
-    """softmax(logits / temperature) along the last axis, in float64.
+    """softmax(logits / temperature) along the last axis, in the logits' own type; of whole numbers in float64.
 
     Args:
-        logits: (…, classes), finite; no probabilities.
+        logits: (…, classes), finite; no probabilities.  Of float16 pass logits.astype(float), for three digits are few.
         temperature: above 0; 1 is the plain softmax, a large one makes all classes equally probable.
     """
     _check_settings(temperature)
@@ -615,12 +615,13 @@ def _check_range(models: list, x: Any) -> None:
     for array in arrays:
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise ValueError("the inputs hold NaN or infinity; remove those first (np.isfinite finds them)")
-    if any(spec.dtype.is_integer for spec in checks.input_specs(models[0])):  # numbers of words
-        return
     scaling = (tf_keras.layers.Rescaling, tf_keras.layers.Normalization, tf_keras.layers.BatchNormalization)
     if any(isinstance(layer, scaling) for model in models if model is not None for layer in checks.all_layers(model)):
         return
-    for array in arrays:
+    specs = checks.input_specs(models[0])
+    for array, spec in zip(arrays, specs if len(specs) == len(arrays) else [None] * len(arrays), strict=True):
+        if spec is not None and spec.dtype.is_integer:  # numbers of words
+            continue
         if array.dtype.kind in "fiu" and array.size and np.abs(array.astype(float)).max() > _LARGEST_INPUT:
             raise ValueError(
                 f"the inputs reach from {array.min():g} to {array.max():g}, and neither model has a layer that scales "

@@ -58,6 +58,8 @@ def schedule(
     """
     check_target(target)
     check_target(initial, "initial")
+    if initial > target:
+        raise ValueError(f"initial is {initial:g}, target {target:g}: zeros would come back; pass initial <= target")
     begin, steps = _whole("begin", begin), _whole("steps", steps)
     end = max(begin, round(0.75 * steps)) if end is None else _whole("end", end)
     if not begin <= end <= steps:

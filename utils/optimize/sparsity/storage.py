@@ -6,8 +6,10 @@ and where each row begins (Saad, Iterative Methods for Sparse Linear Systems, 20
 
 from __future__ import annotations
 
+import functools
 import math
 import numbers
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -24,9 +26,36 @@ class Csr(NamedTuple):
     shape: tuple[int, int]
 
 
+def _of_numbers(make: Callable[[np.ndarray], Csr]) -> Callable[[np.ndarray], Csr]:
+    """Chapter 07 prints the lines that compute, so what is checked before stands here."""
+
+    @functools.wraps(make)
+    def checked(matrix: np.ndarray) -> Csr:
+        return make(_numbers(matrix, "the matrix", 2, "two axes: rows, columns"))
+
+    return checked
+
+
+def _of_fitting_numbers(product: Callable[[Csr, np.ndarray], np.ndarray]) -> Callable[[Csr, np.ndarray], np.ndarray]:
+    @functools.wraps(product)
+    def checked(csr: Csr, x: np.ndarray) -> np.ndarray:
+        _check(csr)
+        x = _numbers(x, "x", 1, f"a vector of {csr.shape[1]} numbers, one a column")
+        if len(x) != csr.shape[1]:
+            raise ValueError(f"x has {len(x)} numbers, the matrix {csr.shape[1]} columns; pass one number a column")
+        if np.result_type(csr.values, x).kind in "iu":
+            csr, x = csr._replace(values=csr.values.astype(np.int64)), x.astype(np.int64)
+        return product(csr, x)
+
+    return checked
+
+
+@_of_numbers
 def to_csr(matrix: np.ndarray) -> Csr:
     """The entries of `matrix` (rows, columns) that are not zero, row by row."""
-    matrix = _numbers(matrix, "the matrix", 2, "two axes: rows, columns")
+    matrix = np.asarray(matrix)
+    if matrix.ndim != 2:
+        raise ValueError(f"the matrix has the shape {matrix.shape}; pass two axes: rows, columns")
     rows, columns = np.nonzero(matrix)  # in the order of the rows
     starts = np.concatenate([[0], np.cumsum(np.count_nonzero(matrix, axis=1))])
     return Csr(matrix[rows, columns], columns, starts, matrix.shape)
@@ -41,18 +70,13 @@ def from_csr(csr: Csr) -> np.ndarray:
     return matrix
 
 
+@_of_fitting_numbers
 def multiply(csr: Csr, x: np.ndarray) -> np.ndarray:
     """csr @ x for a vector x (columns,): one product for each stored value, none for the zeros.
 
     Whole numbers are summed in 64 bits, as kernels sum int8 in 32: 200 products of 100 · 100 do not fit into 8.
     """
-    _check(csr)
-    x = _numbers(x, "x", 1, f"a vector of {csr.shape[1]} numbers, one a column")
-    if len(x) != csr.shape[1]:
-        raise ValueError(f"x has {len(x)} numbers, the matrix {csr.shape[1]} columns; pass one number a column")
-    kind = np.result_type(csr.values, x)
-    kind = np.int64 if kind.kind in "iu" else kind
-    x, result = x.astype(kind), np.zeros(csr.shape[0], kind)
+    result = np.zeros(csr.shape[0], np.result_type(csr.values, x))
     for row in range(csr.shape[0]):
         stored = slice(csr.starts[row], csr.starts[row + 1])
         result[row] = csr.values[stored] @ x[csr.columns[stored]]  # fetches the inputs that are needed
