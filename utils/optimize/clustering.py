@@ -22,7 +22,7 @@ from tensorflow_model_optimization.python.core.clustering.keras.cluster_wrapper 
 from utils import SEED, checks, tflite_file, training
 from utils.optimize import keras_weights
 from utils.optimize.coding import byte_coders
-from utils.optimize.keras_graph import example_input, flatten, rebuild
+from utils.optimize.keras_graph import example_input, opened, rebuild
 from utils.quiet import quiet
 
 __all__ = [
@@ -220,7 +220,7 @@ def cluster_while_training(
     x, y = training.examples(dataset)["train"]
     training.check_settings(epochs, batch_size, learning_rate, seed)
     training.check_examples(model, x, y, "train")
-    copy = rebuild(flatten(model) if _nested(model) else model)
+    copy = opened(model)
     layers, left_out = _layers(copy, clusters, only, per_channel)
     if not layers:
         raise ValueError(_nothing(model, clusters, only, left_out))
@@ -374,10 +374,6 @@ def _nothing(model: tf_keras.Model, clusters: int, only: Sequence[str] | None, l
     if left_out:
         return f"no weight of {place} has more numbers than {clusters} clusters; pass fewer clusters"
     return f"{place}: there is nothing to cluster, which would be weights of the roles {', '.join(CLUSTERABLE)}"
-
-
-def _nested(model: tf_keras.Model) -> bool:
-    return any(isinstance(layer, tf_keras.Model) for layer in model.layers)
 
 
 # ---------------------------------------------------------------- the Toolkit

@@ -22,7 +22,7 @@ import tf_keras
 from utils import SEED, checks, tflite_file, training
 from utils.artifact import Artifact
 from utils.optimize.coding import byte_coders, network_file
-from utils.optimize.keras_graph import flatten, rebuild
+from utils.optimize.keras_graph import opened
 from utils.optimize.quantization import aware_file, aware_ranges
 from utils.optimize.sparsity import stored as sparse
 from utils.quiet import quiet
@@ -125,8 +125,7 @@ def quantize_while_training(
     x, y = training.examples(dataset)["train"]
     training.check_settings(epochs, batch_size, learning_rate, seed)
     training.check_examples(model, x, y, "train")
-    nested = any(isinstance(layer, tf_keras.Model) for layer in model.layers)
-    copy = rebuild(flatten(model) if nested else model)
+    copy = opened(model)
     before = {layer.name: layer.kernel.numpy() for layer in copy.layers if type(layer) in _KEPT_KERNELS}
     _check_something(model, before, keep)
     wrapped = _wrapped(copy, keep)

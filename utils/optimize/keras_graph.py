@@ -2,6 +2,7 @@
 
     copy = keras_graph.rebuild(model, settings={"dense": {"activation": "relu"}})
     plain = keras_graph.flatten(model)      # nested and subclassed models opened
+    apart = keras_graph.opened(model)       # the same as a copy, whatever the names inside
     steps = keras_graph.unroll(model)       # recurrent layers without loops
     single = keras_graph.in_float32(model)  # out of float16, bfloat16 or float64
 
@@ -169,18 +170,35 @@ def flatten(model: tf_keras.Model) -> tf_keras.Model:
 
     The Toolkit refuses models inside models.  The new model *shares* its layers and weights with the
     old one.  A subclassed model must have been called once, and must be written with layers only.
-    Where a layer inside has a name that is taken, as a model that was loaded often has, all layers are copies instead,
-    and that one is called by its model too: "inner/dense".
     """
     checks.check_built(model)
-    names = _own_names(model)
-    if names:
-        model = rebuild(model, settings=lambda layer: names.get(id(layer), {}))
     specs = checks.input_specs(model)
     inputs = [tf_keras.Input(spec.shape[1:], dtype=spec.dtype) for spec in specs]
     called = getattr(model, "_nested_inputs", None) if hasattr(model, "_nodes_by_depth") else model.save_spec()[0][0]
     outputs = _open(model, (tf.nest.pack_sequence_as(called, inputs),), {})
     return tf_keras.Model(inputs, outputs, name=f"{model.name}_flat")
+
+
+def _open(layer: Layer, arguments: tuple, named: dict) -> Any:
+    """Apply a layer to symbolic tensors; a model is applied layer by layer, so it leaves no node of its own."""
+    if not isinstance(layer, tf_keras.Model):
+        return layer(*arguments, **named)
+    if getattr(layer, "_nodes_by_depth", None):
+        return walk(layer, tf.nest.flatten(arguments[0]), _open)
+    return layer.call(*arguments)  # subclassed: its `call` applies its layers one by one
+
+
+def opened(model: tf_keras.Model) -> tf_keras.Model:
+    """A copy of `model` that shares nothing with it, in which models inside are opened.
+
+    Where a layer inside has a name that is taken, as in a model that was loaded and got a new head, it is called by its
+    model too: "inner/dense".  Raises as `rebuild`.
+    """
+    if not any(isinstance(layer, tf_keras.Model) for layer in model.layers):
+        return rebuild(model)
+    names = _own_names(model)
+    model = rebuild(model, settings=lambda layer: names.get(id(layer), {})) if names else model
+    return rebuild(flatten(model))
 
 
 def _own_names(model: tf_keras.Model) -> dict[int, dict[str, str]]:
@@ -208,15 +226,6 @@ def _leaves(model: tf_keras.Model, path: tuple[str, ...]) -> Iterator[tuple[tupl
             yield from _leaves(layer, (*path, layer.name))
         else:
             yield path, layer
-
-
-def _open(layer: Layer, arguments: tuple, named: dict) -> Any:
-    """Apply a layer to symbolic tensors; a model is applied layer by layer, so it leaves no node of its own."""
-    if not isinstance(layer, tf_keras.Model):
-        return layer(*arguments, **named)
-    if getattr(layer, "_nodes_by_depth", None):
-        return walk(layer, tf.nest.flatten(arguments[0]), _open)
-    return layer.call(*arguments)  # subclassed: its `call` applies its layers one by one
 
 
 def unroll(model: tf_keras.Model) -> tf_keras.Model:

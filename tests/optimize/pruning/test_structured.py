@@ -103,7 +103,7 @@ def test_the_networks_of_the_course_lose_channels(name):
 def test_channels_that_are_read_by_nobody_can_go_without_a_trace(make):
     """The weakest half gets zero outgoing weights beforehand: then nothing may change at all."""
     model = randomized(make)
-    channels = structured._Channels(structured._opened(model))
+    channels = structured._Channels(structured.opened(model))
     gone = set()
     for group in channels.groups():
         if group.removable:

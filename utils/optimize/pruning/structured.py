@@ -19,7 +19,7 @@ import tf_keras
 
 from utils import checks
 from utils.optimize import keras_weights
-from utils.optimize.keras_graph import example_input, flatten, rebuild, walk
+from utils.optimize.keras_graph import example_input, opened, rebuild, walk
 from utils.optimize.pruning.magnitude import check_target
 
 __all__ = ["Group", "StructuredError", "groups", "remove_channels"]
@@ -75,7 +75,7 @@ def groups(model: tf_keras.Model) -> tuple[Group, ...]:
     Raises TypeError or ValueError for what is no built Sequential or functional tf_keras model.
     """
     checks.check_model(model, graph=True)
-    return _Channels(_opened(model)).groups()
+    return _Channels(opened(model)).groups()
 
 
 def remove_channels(
@@ -104,8 +104,7 @@ def remove_channels(
         StructuredError: the test failed.
     """
     checks.check_model(model, graph=True)
-    opened = rebuild(_opened(model))
-    channels = _Channels(opened)
+    channels = _Channels(opened(model))
     gone: set[int] = set()
     asked = _asked(channels.groups(), share)
     _check_score(score, [name for group, _ in asked for name in group.layers])
@@ -117,10 +116,6 @@ def remove_channels(
     smaller = channels.without(gone)
     _compare(channels, gone, smaller)
     return smaller
-
-
-def _opened(model: tf_keras.Model) -> tf_keras.Model:
-    return flatten(model) if any(isinstance(layer, tf_keras.Model) for layer in model.layers) else model
 
 
 def _asked(found: Sequence[Group], share: object) -> list[tuple[Group, float]]:
