@@ -142,6 +142,8 @@ def test_an_average_of_16_bits_is_made_in_64():
         ((each for each in [np.zeros((2, 3)) - 1]), "outputs is a generator"),
         (np.zeros((5, 3)) - 1, r"pass \(n, classes\) of each"),  # one network's, not a list of them
         ([np.zeros((2, 3)) - 1, np.zeros((3, 3)) - 1], "same examples"),
+        ([np.array([[51, 204]], np.uint8)], "integers of a quantized file"),
+        ([np.array([[0.2, 0.81]])], "probabilities that were rounded"),  # as logits they would be 0.35 and 0.65
     ],
 )
 def test_what_is_no_list_of_outputs(outputs, words):

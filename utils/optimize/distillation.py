@@ -68,11 +68,15 @@ def averaged(outputs: Sequence[Any]) -> np.ndarray:
             f"outputs is a {type(outputs).__name__}, or empty; pass a list of the outputs of one network or more"
         )
     arrays = [_finite(each, f"outputs[{number}]").astype(np.float64) for number, each in enumerate(outputs)]
+    for number, each in enumerate(map(np.asarray, outputs)):
+        if each.dtype.kind == "u":
+            raise ValueError(f"outputs[{number}] are {each.dtype}, the integers of a quantized file; pass real numbers")
     if len({array.shape for array in arrays}) > 1:
         raise ValueError(f"the outputs have shapes {[array.shape for array in arrays]}; pass the same examples to each")
     if arrays[0].ndim < 2:
         raise ValueError(f"each network's outputs have shape {arrays[0].shape}; pass (n, classes) of each: [outputs]")
-    mean = np.mean([array if training.are_probabilities(array) else soften(array) for array in arrays], axis=0)
+    said = [_said("detect", array, f"outputs[{number}]") for number, array in enumerate(arrays)]
+    mean = np.mean([array if exactly else soften(array) for array, exactly in zip(arrays, said, strict=True)], axis=0)
     return np.log(np.maximum(mean, _SMALLEST)).astype(np.float32)
 
 
