@@ -178,7 +178,7 @@ def _check_all_are_counted(file: tflite_file.File) -> None:
         kernel = operator.arguments[1] if len(operator.arguments) > 1 else None
         if kernel is not None and ((operator.subgraph, kernel.index) in unpacked or kernel.sparse):
             raise ValueError(
-                f"the kernel of operator {operator.index}, {operator.name}, is unpacked when the file is opened, so it is "
+                f"the kernel of operator {operator.index}, {operator.name}, is unpacked when the file is opened; it is "
                 "float16 or stored sparsely, and is not counted; pass a float32 or int8 file of the same model"
             )
 
