@@ -132,6 +132,18 @@ def damage_explained() -> Iterator[None]:
         raise ArtifactError(f"the file's structure is damaged: {error}") from error
 
 
+def as_bytes(content: object) -> bytes:
+    """`content` as bytes; TypeError for a path, an Artifact or a model, with what to pass of it."""
+    if isinstance(content, (bytes, bytearray, memoryview)):
+        return bytes(content)
+    kind = type(content).__name__
+    how = ".content" if hasattr(content, "content") else ".read_bytes()" if hasattr(content, "read_bytes") else ""
+    raise TypeError(
+        f"content is a {kind}; pass the bytes of a .tflite file, such as "
+        + (f"the {kind}'s {how}" if how else "convert(model).content or path.read_bytes()")
+    )
+
+
 class File:
     """A parsed .tflite file.
 

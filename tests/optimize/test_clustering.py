@@ -324,5 +324,7 @@ def test_a_layer_the_toolkit_does_not_know_is_named():
 def test_the_file_of_a_clustered_model_has_as_few_values():
     model = tf_keras.Sequential([tf_keras.Input((30,)), K.Dense(20, "relu", name="a"), K.Dense(10, name="b")])
     made = clustering.cluster_once(model, 8).model
-    counts = clustering.distinct_in_file(convert(made, "float32").content)
-    assert sorted(counts.values()) == [8, 8]
+    content = convert(made, "float32").content
+    assert sorted(clustering.distinct_in_file(content).values()) == [8, 8]
+    with pytest.raises(TypeError, match=r"pass the bytes of a \.tflite file"):
+        clustering.distinct_in_file(made)

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import tf_keras
 
+from utils import artifact
 from utils.optimize import clustering, combined
 from utils.optimize.keras_graph import rebuild
 from utils.optimize.pruning.magnitude import prune_once
 from utils.optimize.quantization import aware_ranges
 from utils.optimize.quantization.converter import convert
+from utils.optimize.sparsity import samples
 
 K = tf_keras.layers
 
@@ -195,6 +197,24 @@ def test_post_training_quantization_keeps_every_zero():
     wanted = sum(np.count_nonzero(kernel == 0) for kernel in kernels(model).values())
     assert sum(kernel.zeros for kernel in combined.kernels_in_file(content)) >= wanted
     assert combined.share_of_zeros(content) == pytest.approx(0.7, abs=0.05)
+
+
+def test_kernels_that_would_not_be_counted_are_refused():
+    """float16 and sparse ones stand behind an operator, so the share would be that of the others."""
+    model = prune_once(dense(), 0.75)
+    assert combined.share_of_zeros(convert(model, "float32").content) == pytest.approx(0.75, abs=0.01)
+    for content in (convert(model, "float16").content, samples.convert(model, sparse=True)):
+        with pytest.raises(ValueError, match="FULLY_CONNECTED, is unpacked when the file is opened"):
+            combined.share_of_zeros(content)
+
+
+def test_what_is_no_content_is_refused_with_what_to_pass(tmp_path):
+    with pytest.raises(TypeError, match=r"is a PosixPath; pass .*\.read_bytes"):
+        combined.share_of_zeros(tmp_path)
+    with pytest.raises(TypeError, match=r"is a Artifact; pass .*\.content"):
+        combined.share_of_zeros(artifact.Artifact(b"\0\0\0\0TFL3", "tflite"))
+    with pytest.raises(TypeError, match=r"is a int; pass .*convert"):
+        combined.share_of_zeros(10**12)
 
 
 def test_a_file_without_kernels_is_refused():

@@ -126,6 +126,31 @@ def test_an_average_is_of_probabilities_whatever_scale_the_logits_have():
     assert not np.allclose(softmax((a + b) / 2), mean, atol=0.05)
 
 
+def test_an_average_of_16_bits_is_made_in_64():
+    wide = np.random.default_rng(0).normal(0, 2, (2, 4, 2000)).astype(np.float16)
+    mean = softmax(wide.astype(np.float64)).mean(0)
+    assert np.abs(softmax(kd.averaged(list(wide)).astype(np.float64)) / mean - 1).max() < 1e-5
+    large = np.array([[60000, -60000, 0]], np.float16)
+    assert np.isfinite(kd.averaged([large, large])).all()
+
+
+@pytest.mark.parametrize(
+    "outputs, words",
+    [
+        ([], "or empty"),
+        ({"a": np.zeros((2, 3)) - 1}, "outputs is a dict"),
+        ((each for each in [np.zeros((2, 3)) - 1]), "outputs is a generator"),
+        (np.zeros((5, 3)) - 1, r"pass \(n, classes\) of each"),  # one network's, not a list of them
+        ([np.zeros((2, 3)) - 1, np.zeros((3, 3)) - 1], "same examples"),
+        ([np.array([[51, 204]], np.uint8)], "integers of a quantized file"),
+        ([np.array([[0.2, 0.81]])], "probabilities that were rounded"),  # as logits they would be 0.35 and 0.65
+    ],
+)
+def test_what_is_no_list_of_outputs(outputs, words):
+    with pytest.raises(ValueError, match=words):
+        kd.averaged(outputs)
+
+
 @given(st.integers(0, 1000), st.sampled_from([0.01, 0.1, 0.5, 0.97]))
 def test_what_is_added_to_a_class_gives_it_its_frequency(seed, share):
     z = np.random.default_rng(seed).normal(0, 3, (30, 4))
@@ -146,6 +171,10 @@ def test_an_attention_map_is_where_the_layer_is_active():
     activations[1, :, 0, 0] = 1
     found = kd.attention_map(activations).numpy()
     assert np.allclose(found, [[0, 0, 1, 0], [0.5**0.5, 0, 0.5**0.5, 0]])
+    half = kd.attention_map((300 * activations).astype(np.float16))  # 300² is infinite in float16
+    assert np.allclose(half, found) and np.allclose(kd.attention_map(activations.astype(int)), found)
+    with pytest.raises(ValueError, match="shape"):
+        kd.attention_map(activations[0, 0])
 
 
 # ---------------------------------------------------------------- what is trained
@@ -317,6 +346,22 @@ def test_sequences_and_several_inputs():
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.parametrize("policies", [("mixed_float16", "float32"), ("float64", "mixed_float16")])
+def test_the_loss_is_the_same_whatever_both_models_compute_in(teacher, policies):
+    x, y = problem(60)
+
+    def of(policy, twin):
+        layers = [K.Flatten(), K.Dense(twin.layers[1].units, "relu", dtype=policy), K.Dense(3, dtype=policy)]
+        made = tf_keras.Sequential([tf_keras.Input((4, 4, 3)), *layers])
+        made.set_weights(twin.get_weights())
+        return made
+
+    student = dense(1, 5)
+    distiller = compiled(Distiller(teacher=of(policies[1], teacher), student=of(policies[0], student)))
+    want = by_hand(y, teacher.predict(x, verbose=0), student.predict(x, verbose=0), 4.0, 0.9).mean()
+    assert distiller.evaluate(x, y, verbose=0, return_dict=True)["loss"] == pytest.approx(want, rel=0.02)
+
+
 # ---------------------------------------------------------------- what is refused
 
 
@@ -343,6 +388,9 @@ def test_swapped_roles_and_a_teacher_that_would_be_trained(teacher):
         ({"teacher_outputs": "probabilities"}, "gives no probabilities"),
         ({"match_weight": -1}, "match_weight is -1"),
         ({"features": {"hiden": "hidden"}}, "did you mean 'hidden'"),
+        ({"features": ["hidden"]}, "pass {student's layer: teacher's layer}"),
+        ({"attention": "hidden"}, "pass {student's layer: teacher's layer}"),
+        ({"attention": {"hidden": "hidden"}}, "active in no places"),
         ({"teacher": None, "features": {"hidden": "hidden"}}, "need a teacher"),
     ],
 )
@@ -405,10 +453,32 @@ def test_labels_and_logits_that_do_not_fit(teacher):
     assert alone.fit(x, {"labels": y, "teacher": teacher.predict(x, verbose=0)}, verbose=0).history["soft"][0] > 0
 
 
+@pytest.mark.parametrize("label", [3, -1])
+def test_a_label_of_a_pipeline_beyond_the_last_class_is_no_zero_loss(teacher, label):
+    x, y = problem(40)
+    distiller = compiled(Distiller(teacher=teacher, student=dense(1)))
+    batches = tf.data.Dataset.from_tensor_slices((x, np.where(np.arange(40) == 30, label, y))).batch(20)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="pass labels from 0 to 2"):
+        distiller.fit(batches, verbose=0)
+    with pytest.raises(ValueError, match="reach from"):
+        distiller.fit(tf.constant(x), tf.constant(np.where(np.arange(40) == 30, label, y)), verbose=0)
+    with pytest.raises(ValueError, match="whole numbers"):  # of three examples a 3 × 3 array would fit the logits
+        distiller.evaluate(x[:3], np.eye(3, dtype=int)[y[:3]], verbose=0)
+
+
+@pytest.mark.parametrize(("bad", "match"), [(np.nan, {"features": {"hidden": "hidden"}}), (np.inf, {})])
+def test_an_input_that_is_not_finite(teacher, bad, match):
+    x, y = problem(20)
+    x[7, 0, 0, 0] = bad
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        compiled(Distiller(teacher=teacher, student=dense(1), **match)).fit(x, y, verbose=0)
+
+
 def test_pictures_of_0_to_255_and_a_loss_of_ones_own(teacher):
     x, y = problem(60)
-    with pytest.raises(ValueError, match="divide by"):
-        compiled(Distiller(teacher=teacher, student=dense(1))).fit(255 * x, y, verbose=0)
+    for large in (255 * x, (255 * np.abs(x)).astype(np.int32), np.clip(99 * np.abs(x), 0, 255).astype(np.uint8)):
+        with pytest.raises(ValueError, match="divide by"):
+            compiled(Distiller(teacher=teacher, student=dense(1))).fit(large, y, verbose=0)
     distiller = Distiller(teacher=teacher, student=dense(1))
     distiller.compile("adam", "sparse_categorical_crossentropy")
     with pytest.raises(ValueError, match="loss of its own"):

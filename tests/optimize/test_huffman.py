@@ -51,3 +51,53 @@ def test_wrong_arguments_say_what_to_pass():
         huffman.decode(b"", 3, {1: "0", 2: "1"})
     with pytest.raises(ValueError, match="no symbol"):
         huffman.decode(b"\xff", 3, {1: "0", 2: "10"})
+    with pytest.raises(TypeError, match="content is a str"):
+        huffman.decode("abc", 3, {1: "0", 2: "1"})
+    with pytest.raises(ValueError, match="one after the other"):
+        huffman.encode(np.ones((1, 2), int), {1: "0"})
+
+
+@pytest.mark.parametrize("counts", [{0: 0.5, 1: 0.5}, {0: True}, {"a": "2"}, [1, 2], np.array([1, 2])])
+def test_shares_and_lists_are_no_counts(counts):
+    with pytest.raises(ValueError, match="how often it occurs"):
+        huffman.code_lengths(counts)
+
+
+def test_symbols_need_not_be_comparable():
+    assert huffman.code_lengths({"a": 2, 1: 2, None: 4}) == {"a": 2, 1: 2, None: 1}
+    assert set(huffman.canonical({"a": 1, 1: 2, None: 2}).values()) == {"0", "10", "11"}
+
+
+@pytest.mark.parametrize("lengths", [{0: 1, 1: 1, 2: 1}, {0: 1, 1: 2, 2: 2, 3: 9}])
+def test_lengths_that_no_code_has_are_refused(lengths):
+    with pytest.raises(ValueError, match="no code has the lengths"):
+        huffman.canonical(lengths)
+
+
+@pytest.mark.parametrize("lengths", [{}, {0: 0}, {0: -1}, {0: 1.5}, [1, 1]])
+def test_what_is_no_length_is_refused(lengths):
+    with pytest.raises(ValueError, match="as code_lengths makes it"):
+        huffman.canonical(lengths)
+
+
+@pytest.mark.parametrize(
+    "code, sentence",
+    [
+        ({0: "0", 1: "01"}, "bits 01 begin with 0"),
+        ({0: "0", 1: "0"}, "bits 0 begin with 0"),
+        ({}, "as canonical makes it"),
+        ({0: "", 1: "1"}, "text of 0 and 1"),
+        ({0: "x"}, "text of 0 and 1"),
+    ],
+)
+def test_bits_that_are_no_code_are_refused_on_both_sides(code, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        huffman.decode(b"\x55", 3, code)
+    with pytest.raises(ValueError, match=sentence):
+        huffman.encode([0, 1], code)
+
+
+@pytest.mark.parametrize("count", [-1, 2.5, True, "3"])
+def test_what_is_no_count_is_refused(count):
+    with pytest.raises(ValueError, match="how many symbols"):
+        huffman.decode(b"\x55", count, {0: "0", 1: "1"})

@@ -267,7 +267,7 @@ def distinct_in_file(content: bytes) -> dict[str, int]:
 
     After conversion: with normalization folded into kernels, and as stored, so levels in an 8-bit file.
     """
-    constants = tflite_file.File(content).constants()
+    constants = tflite_file.File(tflite_file.as_bytes(content)).constants()
     return {tensor.name: len(np.unique(values)) for tensor, values in constants if values.ndim > 1 and values.size > 1}
 
 

@@ -156,11 +156,31 @@ def kernels_in_file(content: bytes) -> list[Kernel]:
 
 
 def share_of_zeros(content: bytes) -> float:
-    """Share of the stored kernels' weights that are 0, from 0 to 1; ValueError if the file has no kernel."""
+    """Share of the stored kernels' weights that are 0, from 0 to 1.
+
+    Raises ValueError if the file has no kernel, or one that is float16 or stored sparsely, which is not counted;
+    TypeError for what is no bytes.
+    """
+    content = tflite_file.as_bytes(content)
+    _check_all_are_counted(tflite_file.File(content))
     kernels = kernels_in_file(content)
     if not kernels:
         raise ValueError(f"the file has no kernel: none of {', '.join(_CHANNEL_AXIS)} with constant weights")
     return sum(kernel.zeros for kernel in kernels) / sum(kernel.size for kernel in kernels)
+
+
+def _check_all_are_counted(file: tflite_file.File) -> None:
+    """A kernel behind an operator that unpacks it would be left out of the share without a word."""
+    operators = file.all_operators()
+    unpacking = [o for o in operators if o.name in ("DEQUANTIZE", "DENSIFY") and o.inputs and o.inputs[0].constant]
+    unpacked = {(o.subgraph, tensor.index) for o in unpacking for tensor in o.outputs}
+    for operator in (operator for operator in operators if operator.name in _CHANNEL_AXIS):
+        kernel = operator.arguments[1] if len(operator.arguments) > 1 else None
+        if kernel is not None and ((operator.subgraph, kernel.index) in unpacked or kernel.sparse):
+            raise ValueError(
+                f"the kernel of operator {operator.index}, {operator.name}, is unpacked when the file is opened; it is "
+                "float16 or stored sparsely, and is not counted; pass a float32 or int8 file of the same model"
+            )
 
 
 def coded_size(content: bytes) -> int:

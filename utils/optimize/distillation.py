@@ -40,10 +40,10 @@ _LARGEST_INPUT = 10.0
 
 
 def soften(logits: Any, temperature: float = 1.0) -> np.ndarray:
-    """softmax(logits / temperature) along the last axis, in float64.
+    """softmax(logits / temperature) along the last axis, in the logits' own type; of whole numbers in float64.
 
     Args:
-        logits: (…, classes), finite; no probabilities.
+        logits: (…, classes), finite; no probabilities.  Of float16 pass logits.astype(float), for three digits are few.
         temperature: above 0; 1 is the plain softmax, a large one makes all classes equally probable.
     """
     _check_settings(temperature)
@@ -63,12 +63,20 @@ def averaged(outputs: Sequence[Any]) -> np.ndarray:
     Args:
         outputs: for each network (n, classes), logits or probabilities; all for the same examples, in one order.
     """
-    if len(outputs) < 1:
-        raise ValueError("outputs is empty; pass the outputs of one network or more")
-    arrays = [_finite(each, f"outputs[{number}]") for number, each in enumerate(outputs)]
+    if isinstance(outputs, (str, Mapping)) or not isinstance(outputs, (Sequence, np.ndarray)) or len(outputs) < 1:
+        raise ValueError(
+            f"outputs is a {type(outputs).__name__}, or empty; pass a list of the outputs of one network or more"
+        )
+    arrays = [_finite(each, f"outputs[{number}]").astype(np.float64) for number, each in enumerate(outputs)]
+    for number, each in enumerate(map(np.asarray, outputs)):
+        if each.dtype.kind == "u":
+            raise ValueError(f"outputs[{number}] are {each.dtype}, the integers of a quantized file; pass real numbers")
     if len({array.shape for array in arrays}) > 1:
         raise ValueError(f"the outputs have shapes {[array.shape for array in arrays]}; pass the same examples to each")
-    mean = np.mean([array if training.are_probabilities(array) else soften(array) for array in arrays], axis=0)
+    if arrays[0].ndim < 2:
+        raise ValueError(f"each network's outputs have shape {arrays[0].shape}; pass (n, classes) of each: [outputs]")
+    said = [_said("detect", array, f"outputs[{number}]") for number, array in enumerate(arrays)]
+    mean = np.mean([array if exactly else soften(array) for array, exactly in zip(arrays, said, strict=True)], axis=0)
     return np.log(np.maximum(mean, _SMALLEST)).astype(np.float32)
 
 
@@ -125,7 +133,11 @@ def attention_map(activations: Any) -> tf.Tensor:
 
     Zagoruyko, Komodakis 2017, arXiv 1612.03928, section 3.1.
     """
-    squares = tf.reduce_sum(tf.square(activations), axis=-1)
+    activations = tf.convert_to_tensor(activations)
+    if activations.shape.rank is not None and activations.shape.rank < 3:
+        raise ValueError(f"the activations have shape {activations.shape}; pass (n, …, channels), such as a picture's")
+    # The squares of float16 reach infinity from 256 on.
+    squares = tf.reduce_sum(tf.square(tf.cast(activations, tf.float32)), axis=-1)
     return tf.math.l2_normalize(tf.reshape(squares, (tf.shape(squares)[0], -1)), axis=-1)
 
 
@@ -286,6 +298,9 @@ class Distiller(tf_keras.Model):
         _check_settings(temperature, soft_share)
         if not _is_number(match_weight) or not 0 <= match_weight < np.inf:
             raise ValueError(f"match_weight is {match_weight!r}; pass a number of at least 0")
+        for what, pairs in (("features", features), ("attention", attention)):
+            if pairs is not None and not isinstance(pairs, Mapping):
+                raise ValueError(f"{what} is {pairs!r:.80}; pass {{student's layer: teacher's layer}}")
         features, attention = dict(features or {}), dict(attention or {})
         if teacher is not None:
             checks.check_built(teacher, what="teacher")
@@ -319,6 +334,8 @@ class Distiller(tf_keras.Model):
                     f"layer {mine!r} of the student gives {a}, {theirs!r} of the teacher {b}; pass layers that "
                     "differ in channels only"
                 )
+            if number >= len(self._features) and len(a) < 3:
+                raise ValueError(f"layer {mine!r} gives {a}, so it is active in no places; pass it as a feature")
             translate = number < len(self._features) and a[-1] != b[-1]
             layer = tf_keras.layers.Dense(b[-1], name=f"translation_{number}") if translate else None
             if translate:
@@ -363,9 +380,10 @@ class Distiller(tf_keras.Model):
         if given is None or mine:
             answer, *theirs = _several(self._teacher_taps or self.teacher, x, False)
             if given is None:
-                given = _log(answer) if self.teacher_outputs == "probabilities" else answer
-        given, theirs = tf.stop_gradient(given), [tf.stop_gradient(each) for each in theirs]
-        z = _log(outputs) if self.student_outputs == "probabilities" else outputs
+                given = _as_logits(answer, self.teacher_outputs)
+        given = tf.stop_gradient(tf.cast(given, tf.float32))
+        theirs = [tf.stop_gradient(each) for each in theirs]
+        z = _as_logits(outputs, self.student_outputs)
         one_hot = tf.zeros_like(z) if labels is None else _one_hot(labels, z)
         parts = {
             "hard": _mean(distillation_loss(one_hot, given, z, self.temperature, 0.0), weight),
@@ -375,7 +393,7 @@ class Distiller(tf_keras.Model):
         if mine:
             parts["match"] = self._distance(mine, theirs)
             total += self.match_weight * parts["match"]
-        extra = self.student.losses  # regularizers
+        extra = [tf.cast(loss, tf.float32) for loss in self.student.losses]  # regularizers
         return {"loss": total + tf.add_n(extra) if extra else total, **parts}, outputs
 
     def _targets(self, y) -> tuple:
@@ -394,7 +412,7 @@ class Distiller(tf_keras.Model):
                 a, b = attention_map(a), attention_map(b)
             elif self._translations[number] is not None:
                 a = self._translations[number](a)
-            distance += tf.reduce_mean(tf.math.squared_difference(a, b))
+            distance += tf.reduce_mean(tf.math.squared_difference(tf.cast(a, tf.float32), tf.cast(b, tf.float32)))
         return distance
 
     def _report(self, parts, y, outputs, weight) -> dict:
@@ -409,6 +427,7 @@ class Distiller(tf_keras.Model):
     def fit(self, x=None, y=None, *args, **kwargs):
         """As tf_keras.Model.fit; for arrays, labels are checked and the teacher is asked once."""
         if _are_arrays(x):
+            x = tf.nest.map_structure(np.asarray, x)
             labels, given = self._targets(y)
             labels = None if labels is None else np.asarray(labels)
             self._check_arrays(x, labels, given)
@@ -463,6 +482,12 @@ class Distiller(tf_keras.Model):
 
 
 # ---------------------------------------------------------------- outputs
+
+
+def _as_logits(outputs: tf.Tensor, said: str) -> tf.Tensor:
+    """In float32, in which the loss is computed whatever the models compute in; T² would overflow in float16."""
+    outputs = tf.cast(outputs, tf.float32)
+    return _log(outputs) if said == "probabilities" else outputs
 
 
 def _log(probabilities: tf.Tensor) -> tf.Tensor:
@@ -589,15 +614,21 @@ def _check_spec(labels: Any, shape: tuple) -> None:
 
 
 def _check_range(models: list, x: Any) -> None:
-    """Pictures of 0 … 255 for models without a layer that scales."""
+    """What is not finite; and pictures of 0 … 255 for models without a layer that scales, floats or not."""
+    arrays = [array for array in map(np.asarray, tf.nest.flatten(x)) if array.size and array.dtype.kind in "fiu"]
+    reach = [(float(array.min()), float(array.max())) for array in arrays]  # NaN if there is one NaN
+    if not np.isfinite(reach).all():
+        raise ValueError("the inputs hold NaN or infinity; remove those first (np.isfinite finds them)")
     scaling = (tf_keras.layers.Rescaling, tf_keras.layers.Normalization, tf_keras.layers.BatchNormalization)
     if any(isinstance(layer, scaling) for model in models if model is not None for layer in checks.all_layers(model)):
         return
-    for array in map(np.asarray, tf.nest.flatten(x)):
-        if array.dtype.kind == "f" and array.size and np.abs(array).max() > _LARGEST_INPUT:
+    specs = checks.input_specs(models[0])
+    whole = [spec.dtype.is_integer for spec in specs] if len(specs) == len(reach) else [False] * len(reach)
+    for (low, high), words in zip(reach, whole, strict=True):
+        if not words and max(-low, high) > _LARGEST_INPUT:
             raise ValueError(
-                f"the inputs reach from {array.min():g} to {array.max():g}, and neither model has a layer that scales "
-                f"them; pass values in [0, 1]: divide by {np.abs(array).max():g}"
+                f"the inputs reach from {low:g} to {high:g}, and neither model has a layer that scales them; pass "
+                f"values in [0, 1]: divide by {max(-low, high):g}"
             )
 
 
@@ -610,11 +641,19 @@ def _labels_and_logits(y: Any) -> tuple[Any, Any]:
 
 def _one_hot(labels: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
     """Whole numbers as vectors; (batch, 1) is what Keras makes of (batch,)."""
-    if labels.dtype.is_floating:
-        raise ValueError(f"the labels are {labels.dtype.name}; pass whole numbers, for one-hot labels tf.argmax(y, -1)")
     if len(labels.shape) == len(z.shape) and labels.shape[-1] == 1:
         labels = tf.squeeze(labels, -1)
-    return tf.one_hot(labels, z.shape[-1], dtype=z.dtype)
+    if not labels.dtype.is_integer or len(labels.shape) != len(z.shape) - 1:
+        raise ValueError(
+            f"the labels are {labels.dtype.name} of shape {labels.shape}; pass whole numbers, for one-hot labels "
+            "tf.argmax(y, -1)"
+        )
+    # Of a label beyond the last class one_hot makes zeros: its loss would be 0.
+    said = f"a label is not one of the {z.shape[-1]} classes; pass labels from 0 to {z.shape[-1] - 1}"
+    labels = tf.cast(labels, tf.int64)
+    with tf.control_dependencies([tf.debugging.assert_less(labels, tf.constant(z.shape[-1], tf.int64), said),
+                                  tf.debugging.assert_non_negative(labels, said)]):  # fmt: skip
+        return tf.one_hot(labels, z.shape[-1], dtype=z.dtype)
 
 
 def _mean(values: tf.Tensor, weight) -> tf.Tensor:
@@ -644,7 +683,9 @@ def _packed(model, arrays: list) -> Any:
 
 
 def _are_arrays(x: Any) -> bool:
-    return x is not None and all(isinstance(part, np.ndarray) for part in tf.nest.flatten(x))
+    """Also of TensorFlow, which are checked and shown to the teacher as numpy's are."""
+    eager = (np.ndarray, type(tf.constant(0)))
+    return x is not None and all(isinstance(part, eager) for part in tf.nest.flatten(x))
 
 
 def _is_number(value: object) -> bool:

@@ -27,8 +27,9 @@ def test_damaged_bytes_are_refused_by_name(method):
     packed = byte_coders.pack(b"weights " * 200, method)
     with pytest.raises(ValueError, match=f"no whole {method} stream"):
         byte_coders.unpack(packed[: len(packed) // 2], method)
-    with pytest.raises(ValueError, match=f"no whole {method} stream"):
-        byte_coders.unpack(b"\x07not a stream at all", method)
+    for strange in (b"\x07not a stream at all", b"", packed + b"more", packed + packed, packed + bytes(8), packed[:-1]):
+        with pytest.raises(ValueError, match=f"no whole {method} stream"):
+            byte_coders.unpack(strange, method)
 
 
 def test_wrong_arguments_say_what_to_pass():

@@ -115,6 +115,31 @@ def test_with_a_hessian_of_ones_the_surgeon_is_magnitude_pruning():
     np.testing.assert_array_equal(criteria.surgeon(w, np.eye(4), 2), [3, 0, 1, 0])
 
 
+@pytest.mark.parametrize("count", [2.5, "2", True, -1, 4])
+def test_what_is_no_count_of_weights(count):
+    with pytest.raises(ValueError, match="count is"):
+        criteria.surgeon(np.ones(3), np.eye(3), count)
+
+
+@pytest.mark.parametrize(
+    "inverse",
+    [[[1, 2, 0], [2, 1, 0], [0, 0, 1]], [[1, 0.5, 0], [0, 1, 0], [0, 0, 1]], np.ones((3, 3))],
+    ids=["saddle", "not symmetric", "singular"],
+)
+def test_the_surgeon_refuses_what_is_no_inverse_of_a_hessian(inverse):
+    with pytest.raises(ValueError, match=r"add .*damping to H"):
+        criteria.surgeon([1, 5, 3], inverse, 2)
+
+
+@pytest.mark.parametrize(
+    "gradients, damping",
+    [(np.ones((2, 3)), np.inf), (np.ones((2, 3)), "0.1"), ([["a"]], 0.1), (np.full((2, 3), 1e200), 0.1)],
+)
+def test_the_inverse_fisher_is_finite_or_refused(gradients, damping):
+    with pytest.raises(ValueError, match=r"gradients|damping"):
+        criteria.inverse_fisher(gradients, damping)
+
+
 def test_the_inverse_fisher_is_the_inverse():
     g = np.random.default_rng(1).normal(size=(30, 6))
     expected = np.linalg.inv(0.01 * np.eye(6) + g.T @ g / len(g))

@@ -56,6 +56,13 @@ def test_three_channels_lose_one():
     assert (~keep).mean() == pytest.approx(1 / 3)
 
 
+@pytest.mark.parametrize("kind", [np.int8, np.int16, np.uint8])
+def test_the_least_integer_is_the_largest_magnitude(kind):
+    """|-128| is -128 in 8 bits."""
+    least = np.iinfo(kind).min or np.iinfo(kind).max
+    assert patterns.groups(np.array([[least], [1], [2], [3]], kind)).ravel().tolist() == [True, False, False, True]
+
+
 def test_holds_sees_one_weight_too_many_and_the_wrong_axis():
     kernel = np.where(patterns.groups(values(8, 8)), 1.0, 0.0)
     assert patterns.holds(kernel) and patterns.holds(kernel.T, axis=-1)
@@ -111,6 +118,11 @@ def test_only_the_layers_named():
         (lambda: patterns.blocks(values(4, 4), 0.5, (0, 1)), "side of a block"),
         (lambda: patterns.groups(values(4, 4), 4, 4), "leave no weight"),
         (lambda: patterns.groups(values(4, 4), 2.0, 4), "whole number"),
+        (lambda: patterns.groups(values(4)), "axis is -2 of an array of shape"),
+        (lambda: patterns.holds(values(4)), "axis is -2 of an array of shape"),
+        (lambda: patterns.groups(values(4, 4), axis=0.5), "axis is 0.5"),
+        (lambda: patterns.holds(values(4, 4), axis=5), "axis is 5"),
+        (lambda: patterns.holds(np.full((4, 4), np.nan)), "finite"),
         (lambda: patterns.prune(models()["sequential"], lambda array, axis: array), "boolean mask"),
         (lambda: patterns.prune(models()["sequential"], lambda array, axis: array > 0, only="a"), "list of layer"),
         (

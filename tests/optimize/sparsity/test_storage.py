@@ -18,6 +18,10 @@ def random_matrix(seed: int, rows: int, columns: int, share: float) -> np.ndarra
     return whole * (generator.random((rows, columns)) >= share)
 
 
+def by_hand(columns: list[int], starts: list[int]) -> storage.Csr:
+    return storage.Csr(np.ones(len(columns)), np.array(columns), np.array(starts), (1, 3))
+
+
 def test_the_lists_of_a_small_matrix():
     csr = storage.to_csr(SMALL)
     assert csr.values.tolist() == [7, 5, 9]
@@ -32,6 +36,13 @@ def test_the_matrix_comes_back_and_the_product_is_the_dense_one(seed, rows, colu
     x = np.random.default_rng(seed).integers(-9, 10, columns).astype(np.float32)
     assert np.array_equal(storage.from_csr(csr), matrix)
     assert np.array_equal(storage.multiply(csr, x), matrix @ x)
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int16])
+def test_whole_numbers_are_not_summed_in_their_own_few_bits(kind):
+    wide = np.full((2, 300), 100, kind)
+    assert storage.multiply(storage.to_csr(wide), wide[0]).tolist() == [3_000_000, 3_000_000]
+    assert storage.multiply(storage.to_csr(wide), [1.5] * 300).tolist() == [45_000, 45_000]
 
 
 def test_bits_of_the_small_matrix():
@@ -67,8 +78,25 @@ def test_the_entropy_of_known_shares():
         (lambda: storage.bits((0, 4), 0), "whole number from 1"),
         (lambda: storage.entropy_of_positions(1.1), "0 to 1"),
         (lambda: storage.index_bits(0), "from 1"),
+        (lambda: storage.index_bits(2**32 + 1), "widest type has 32 bits"),
+        (lambda: storage.bits((1, 2**33), 1), "widest type has 32 bits"),
+        (lambda: storage.bits((3,), 1), r"pass \(rows, columns\)"),
+        (lambda: storage.bits(3, 1), r"pass \(rows, columns\)"),
+        (lambda: storage.bits((3, 4), 3, value=-8), "value is -8"),
+        (lambda: storage.bits((3, 4), 3, value="int8"), "value is 'int8'"),
+        (lambda: storage.bits((3, 1000), 3, index=4), "tell 16 places apart; a row has 1,000"),
+        (lambda: storage.bits((10, 4), 8, block=8), "do not fit"),
+        (lambda: storage.to_csr([[1], [1, 2]]), "different lengths"),
+        (lambda: storage.to_csr([["a"]]), "pass numbers"),
+        (lambda: storage.multiply(storage.to_csr(SMALL), np.ones(9)), "x has 9 numbers, the matrix 4 columns"),
+        (lambda: storage.multiply(storage.to_csr(SMALL), np.ones((4, 1))), "a vector of 4 numbers"),
+        (lambda: storage.multiply(SMALL, np.ones(4)), "pass a Csr"),
+        (lambda: storage.from_csr(by_hand([-1], [0, 1])), "beyond its 3 columns"),
+        (lambda: storage.from_csr(by_hand([3], [0, 1])), "beyond its 3 columns"),
+        (lambda: storage.from_csr(by_hand([1, 1], [0, 2])), "twice in a row"),
+        (lambda: storage.from_csr(by_hand([1, 2], [0, 1])), "do not divide 2 values"),
     ],
 )
 def test_bad_input_gets_a_sentence(call, sentence):
-    with pytest.raises(ValueError, match=sentence):
+    with pytest.raises((ValueError, TypeError), match=sentence):
         call()

@@ -97,6 +97,11 @@ def test_what_is_no_file_is_refused(function, content):
         function(content)
 
 
+def test_what_is_no_content_is_refused(tmp_path):
+    with pytest.raises(TypeError, match="read_bytes"):
+        stored.without_densify(tmp_path)
+
+
 def test_a_damaged_file_is_refused_or_read():
     content = converted(dense(0.8))
     generator = np.random.default_rng(0)

@@ -155,6 +155,8 @@ def test_a_damaged_file_is_refused_or_read():
     assert refused < 100
 
 
-def test_what_is_no_file_is_refused():
+def test_what_is_no_file_is_refused(tmp_path):
     with pytest.raises(ArtifactError):
         xnnpack.report(b"no model at all")
+    with pytest.raises(TypeError, match="read_bytes"):
+        xnnpack.report(tmp_path)

@@ -40,6 +40,9 @@ METHODS: dict[str, tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]] = 
     "xz": (lambda content: lzma.compress(content, preset=9 | lzma.PRESET_EXTREME), lzma.decompress),
 }
 
+#: The libraries' own functions take bytes that follow the end of a stream, and gzip's an empty file.
+_STREAMS: dict[str, Callable] = {"gzip": lambda: zlib.decompressobj(31), "xz": lzma.LZMADecompressor}
+
 
 def pack(content: bytes, method: str = "gzip") -> bytes:
     """`content` in fewer bytes, if it has any regularity; equal content gives equal bytes.
@@ -58,7 +61,7 @@ def unpack(content: bytes, method: str = "gzip") -> bytes:
         ValueError: an unknown method, or bytes that this method did not make or not to their end.
     """
     try:
-        return _method(method)[1](_bytes(content))
+        return _whole(_bytes(content), method)
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise ValueError(f"these {len(content):,} bytes are no whole {method} stream ({error})") from None
     except Exception as error:
@@ -83,6 +86,17 @@ def entropy(values: np.ndarray) -> float:
         raise ValueError("values has NaN, which equals nothing, not even itself; pass finite values")
     share = np.unique(array, return_counts=True)[1] / array.size
     return float(max(0.0, -(share * np.log2(share)).sum()))
+
+
+def _whole(content: bytes, method: str) -> bytes:
+    back = _method(method)[1]
+    if method not in _STREAMS:
+        return back(content)
+    stream = _STREAMS[method]()
+    found = stream.decompress(content)
+    if not stream.eof or stream.unused_data:
+        raise EOFError(f"{len(stream.unused_data)} bytes follow its end" if stream.eof else "it ends too early")
+    return found
 
 
 def _method(name: str) -> tuple[Callable, Callable]:

@@ -8,6 +8,7 @@ and Optimal Brain Surgeon for one matrix, where the weights that stay make up fo
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 
 import numpy as np
@@ -130,19 +131,28 @@ def surgeon(weights: np.ndarray, inverse: np.ndarray, count: int) -> np.ndarray:
         weights: (n,).  inverse: H⁻¹, (n, n), symmetric, positive definite.  count: how many go, 0 to n.
 
     Returns a new vector with at least `count` zeros.
+
+    Raises ValueError for other shapes, a count that is none, and a matrix that is not symmetric, positive definite.
     """
-    w, h = np.array(weights, float), np.array(inverse, float)
-    if w.ndim != 1 or h.shape != (len(w), len(w)):
-        raise ValueError(f"weights has shape {w.shape}, inverse {h.shape}; pass (n,) and (n, n)")
-    if not 0 <= count <= len(w):
+    w, h = checks.as_array(weights, what="weights"), checks.as_array(inverse, what="inverse")
+    if w.ndim != 1 or h.shape != (len(w), len(w)) or {w.dtype.kind, h.dtype.kind} - set("fiu"):
+        raise ValueError(
+            f"weights is {w.dtype} of shape {w.shape}, inverse {h.dtype} of {h.shape}; pass numbers, (n,) and (n, n)"
+        )
+    w, h = w.astype(float), h.astype(float)
+    if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or not 0 <= count <= len(w):
         raise ValueError(f"count is {count!r}; pass a whole number from 0 to {len(w)}")
     if not (np.isfinite(h).all() and np.isfinite(w).all() and (np.diag(h) > 0).all()):
         raise ValueError("weights and inverse must be finite, and the inverse's diagonal above 0; add damping to H")
+    if not np.allclose(h, h.T, rtol=1e-3, atol=1e-6 * np.abs(h).max(initial=0)) or not _positive_definite(h):
+        raise ValueError("the inverse is not symmetric and positive definite, so no loss has it; add damping to H")
     left = np.ones(len(w), bool)
     for _ in range(count):
         cost = np.where(left, w**2 / np.where(left, np.diag(h), 1), np.inf)
         p = int(np.argmin(cost))
         column, pivot = h[:, p].copy(), h[p, p]
+        if not pivot > 0:
+            raise ValueError(f"the inverse cannot be followed for {count} weights in 64 bits; add more damping to H")
         w -= w[p] / pivot * column
         h -= np.outer(column, column) / pivot  # the inverse for those that are left
         left[p] = False
@@ -155,16 +165,30 @@ def inverse_fisher(gradients: np.ndarray, damping: float = 1e-3) -> np.ndarray:
 
     gradients: (examples, n), of one example each.  Singh and Alistarh 2020 (WoodFisher), arXiv 2004.14340, eq. 9.
     """
-    g = np.asarray(gradients, float)
-    if g.ndim != 2 or not g.size or not np.isfinite(g).all():
-        raise ValueError(f"gradients has shape {g.shape}; pass finite numbers of shape (examples, n)")
-    if not damping > 0:
+    g = checks.as_array(gradients, what="gradients")
+    if g.ndim != 2 or not g.size or g.dtype.kind not in "fiu" or not np.isfinite(g).all():
+        raise ValueError(f"gradients is {g.dtype} of shape {g.shape}; pass finite numbers of shape (examples, n)")
+    g = g.astype(float)
+    if isinstance(damping, bool) or not isinstance(damping, numbers.Real) or not 0 < damping < np.inf:
         raise ValueError(f"damping is {damping!r}; pass a number above 0, such as 0.001")
     inverse = np.eye(g.shape[1]) / damping
-    for row in g:
-        along = inverse @ row
-        inverse -= np.outer(along, along) / (len(g) + row @ along)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for row in g:
+            along = inverse @ row
+            inverse -= np.outer(along, along) / (len(g) + row @ along)
+    if not np.isfinite(inverse).all():
+        raise ValueError(
+            f"damping {damping:g} and gradients up to {np.abs(g).max():g} leave the range of floats; scale"
+        )
     return inverse
+
+
+def _positive_definite(matrix: np.ndarray) -> bool:
+    try:
+        np.linalg.cholesky((matrix + matrix.T) / 2)
+    except np.linalg.LinAlgError:
+        return False
+    return True
 
 
 def _ranks(scores: Sequence[np.ndarray], scope: str) -> list[np.ndarray]:

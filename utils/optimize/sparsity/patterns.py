@@ -66,8 +66,10 @@ def groups(values: np.ndarray, zeros: int = 2, size: int = 4, axis: int = -2) ->
     filled up with zeros, which go first: 3 channels lose 1 of 3 (as in the Toolkit's generate_m_by_n_mask).
     """
     array = _finite(values)
+    if array.dtype.kind in "iu":
+        array = array.astype(np.int64)  # in 8 bits |-128| is -128, the smallest of all
     zeros, size = _group(zeros, size)
-    rows = np.moveaxis(array, axis, -1)
+    rows = _along(array, axis)
     channels = rows.shape[-1]
     magnitudes = np.abs(np.pad(rows, [(0, 0)] * (rows.ndim - 1) + [(0, -channels % size)]))
     parts = magnitudes.reshape(-1, size)
@@ -84,7 +86,7 @@ def holds(values: np.ndarray, zeros: int = 2, size: int = 4, axis: int = -2) -> 
     For a weight of a .tflite file pass axis=-1, where its input channels are.
     """
     zeros, size = _group(zeros, size)
-    rows = np.moveaxis(np.asarray(values), axis, -1)
+    rows = _along(_finite(values), axis)
     padded = np.pad(rows, [(0, 0)] * (rows.ndim - 1) + [(0, -rows.shape[-1] % size)])
     return bool(((padded.reshape(-1, size) != 0).sum(axis=1) <= size - zeros).all())
 
@@ -162,6 +164,17 @@ def _share(share: float) -> float:
     if isinstance(share, bool) or not isinstance(share, numbers.Real) or not 0 <= share < 1:
         raise ValueError(f"share is {share!r}; pass the share of zeros, from 0 to below 1, such as 0.8")
     return float(share)
+
+
+def _along(array: np.ndarray, axis: int) -> np.ndarray:
+    """The array with this axis last."""
+    whole = isinstance(axis, numbers.Integral) and not isinstance(axis, bool)
+    if not whole or not -array.ndim <= axis < array.ndim:
+        raise ValueError(
+            f"axis is {axis!r} of an array of shape {array.shape}; pass that of its input channels: -2 for kernels of "
+            "Keras, -1 for weights of a .tflite file"
+        )
+    return np.moveaxis(array, axis, -1)
 
 
 def _group(zeros: int, size: int) -> tuple[int, int]:

@@ -6,8 +6,10 @@ and where each row begins (Saad, Iterative Methods for Sparse Linear Systems, 20
 
 from __future__ import annotations
 
+import functools
 import math
 import numbers
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +26,31 @@ class Csr(NamedTuple):
     shape: tuple[int, int]
 
 
+def _of_numbers(make: Callable[[np.ndarray], Csr]) -> Callable[[np.ndarray], Csr]:
+    """Chapter 07 prints the lines that compute, so what is checked before stands here."""
+
+    @functools.wraps(make)
+    def checked(matrix: np.ndarray) -> Csr:
+        return make(_numbers(matrix, "the matrix", 2, "two axes: rows, columns"))
+
+    return checked
+
+
+def _of_fitting_numbers(product: Callable[[Csr, np.ndarray], np.ndarray]) -> Callable[[Csr, np.ndarray], np.ndarray]:
+    @functools.wraps(product)
+    def checked(csr: Csr, x: np.ndarray) -> np.ndarray:
+        _check(csr)
+        x = _numbers(x, "x", 1, f"a vector of {csr.shape[1]} numbers, one a column")
+        if len(x) != csr.shape[1]:
+            raise ValueError(f"x has {len(x)} numbers, the matrix {csr.shape[1]} columns; pass one number a column")
+        if np.result_type(csr.values, x).kind in "iu":
+            csr, x = csr._replace(values=csr.values.astype(np.int64)), x.astype(np.int64)
+        return product(csr, x)
+
+    return checked
+
+
+@_of_numbers
 def to_csr(matrix: np.ndarray) -> Csr:
     """The entries of `matrix` (rows, columns) that are not zero, row by row."""
     matrix = np.asarray(matrix)
@@ -36,14 +63,19 @@ def to_csr(matrix: np.ndarray) -> Csr:
 
 def from_csr(csr: Csr) -> np.ndarray:
     """The matrix again."""
+    _check(csr)
     matrix = np.zeros(csr.shape, csr.values.dtype)
     rows = np.repeat(np.arange(csr.shape[0]), np.diff(csr.starts))
     matrix[rows, csr.columns] = csr.values
     return matrix
 
 
+@_of_fitting_numbers
 def multiply(csr: Csr, x: np.ndarray) -> np.ndarray:
-    """csr @ x for a vector x (columns,): one product for each stored value, none for the zeros."""
+    """csr @ x for a vector x (columns,): one product for each stored value, none for the zeros.
+
+    Whole numbers are summed in 64 bits, as kernels sum int8 in 32: 200 products of 100 · 100 do not fit into 8.
+    """
     result = np.zeros(csr.shape[0], np.result_type(csr.values, x))
     for row in range(csr.shape[0]):
         stored = slice(csr.starts[row], csr.starts[row + 1])
@@ -53,7 +85,8 @@ def multiply(csr: Csr, x: np.ndarray) -> np.ndarray:
 
 def index_bits(count: int) -> int:
     """Bits of a whole number that can be any of `count` values, in a type that .tflite files have: 8, 16 or 32."""
-    _at_least(count, "count", 1)
+    if _at_least(count, "count", 1) > 2**32:
+        raise ValueError(f"count is {count:,}; the widest type has 32 bits, for {2**32:,} values")
     return next(width for width in (8, 16, 32) if count <= 2**width)
 
 
@@ -67,13 +100,16 @@ def bits(shape: tuple[int, int], nonzeros: int, *, value: int = 32, index: int |
         index: bits of a column's number; None for the fewest of 8, 16, 32.
         block: values in a block along the row, which share one index.
     """
+    if not isinstance(shape, (tuple, list)) or len(shape) != 2:
+        raise ValueError(f"shape is {shape!r}; pass (rows, columns)")
     rows, columns = (_at_least(number, "a side of the matrix", 1) for number in shape)
-    _at_least(nonzeros, "nonzeros", 0)
-    _at_least(block, "block", 1)
-    if nonzeros > rows * columns or nonzeros % block:
+    nonzeros, value = _at_least(nonzeros, "nonzeros", 0), _at_least(value, "value", 1)
+    if nonzeros > rows * columns or _at_least(block, "block", 1) > columns or nonzeros % block:
         raise ValueError(f"{nonzeros} values in blocks of {block} do not fit into {rows} × {columns}")
-    stored = nonzeros // block
-    width = index_bits(math.ceil(columns / block)) if index is None else _at_least(index, "index", 1)
+    stored, places = nonzeros // block, math.ceil(columns / block)
+    width = index_bits(places) if index is None else _at_least(index, "index", 1)
+    if places > 2**width:
+        raise ValueError(f"index is {index} bits, which tell {2**width:,} places apart; a row has {places:,}")
     return nonzeros * value + stored * width + (rows + 1) * index_bits(stored + 1)
 
 
@@ -85,6 +121,31 @@ def entropy_of_positions(share: float) -> float:
     if isinstance(share, bool) or not isinstance(share, numbers.Real) or not 0 <= share <= 1:
         raise ValueError(f"share is {share!r}; pass the share of zeros, from 0 to 1")
     return 0.0 if share in (0, 1) else float(-share * math.log2(share) - (1 - share) * math.log2(1 - share))
+
+
+def _numbers(values: object, what: str, axes: int, wanted: str) -> np.ndarray:
+    try:
+        array = np.asarray(values)
+    except ValueError:  # rows of different lengths
+        raise ValueError(f"{what} has rows of different lengths; pass {wanted}") from None
+    if array.ndim != axes or array.dtype.kind not in "fiub":
+        raise ValueError(f"{what} is {array.dtype} of the shape {array.shape}; pass numbers, {wanted}")
+    return array
+
+
+def _check(csr: object) -> None:
+    """Raise a sentence unless these lists are a matrix in CSR."""
+    if not isinstance(csr, Csr):
+        raise TypeError(f"the matrix is a {type(csr).__name__}; pass a Csr, such as to_csr(matrix)")
+    rows, columns = csr.shape
+    counts = np.diff(csr.starts)
+    fits = len(csr.starts) == rows + 1 and csr.starts[0] == 0 and (counts >= 0).all()
+    if not fits or not csr.starts[-1] == len(csr.values) == len(csr.columns):
+        raise ValueError(f"the starts {list(csr.starts)!r:.80} do not divide {len(csr.values)} values into {rows} rows")
+    within = len(csr.columns) == 0 or (csr.columns.min() >= 0 and csr.columns.max() < columns)
+    places = np.repeat(np.arange(rows), counts) * columns + csr.columns
+    if not within or len(np.unique(places)) < len(places):
+        raise ValueError(f"a column of the matrix is beyond its {columns} columns, or stands twice in a row")
 
 
 def _at_least(number: int, what: str, least: int) -> int:

@@ -81,9 +81,10 @@ def without_densify(content: bytes) -> bytes:
     """
     from ai_edge_litert import schema_py_generated as schema
 
-    tflite_file.File(bytes(content))  # refuses what is no file
+    content = tflite_file.as_bytes(content)
+    tflite_file.File(content)  # refuses what is no file
     with tflite_file.damage_explained():
-        model = schema.ModelT.InitFromPackedBuf(bytes(content), 0)
+        model = schema.ModelT.InitFromPackedBuf(content, 0)
         codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
         for number, code in enumerate(codes):
             if code == schema.BuiltinOperator.FULLY_CONNECTED:

@@ -40,9 +40,10 @@ _BETWEEN = {"PAD", "DENSIFY", "DEQUANTIZE"}
 def report(content: bytes) -> list[dict[str, Any]]:
     """One row a condition: what it is, whether the file meets it, and the first operator that does not.
 
-    Raises ArtifactError for bytes that are no .tflite file, or a damaged one.
+    Raises ArtifactError for bytes that are no .tflite file, or a damaged one; TypeError for what is no bytes.
     """
-    file = tflite_file.File(bytes(content))
+    content = tflite_file.as_bytes(content)
+    file = tflite_file.File(content)
     operators = [operator for operator in file.operators() if operator.subgraph == 0]
     sparse = stored.weights(content)
     dense = {weight.name: weight.dense for weight in sparse}
@@ -224,9 +225,9 @@ def _zeros(file: tflite_file.File, chain: list[Operator], dense: dict[str, np.nd
 def _weights(file: tflite_file.File, operator: Operator, dense: dict[str, np.ndarray]) -> np.ndarray:
     """The weights of a convolution, found behind DENSIFY and DEQUANTIZE."""
     tensor = operator.inputs[1]
-    by_output = {o.outputs[0].index: o for o in file.operators() if o.name in ("DENSIFY", "DEQUANTIZE")}
-    while tensor.index in by_output:
-        tensor = by_output[tensor.index].inputs[0]
+    by_output = {o.outputs[0].index: o.inputs[0] for o in file.operators() if o.name in ("DENSIFY", "DEQUANTIZE")}
+    for _ in range(2):  # one of each; a damaged file may go round in a circle
+        tensor = by_output.get(tensor.index, tensor)
     if tensor.sparse:
         return dense[tensor.name]
     return file.values(tensor) if tensor.constant else np.ones(tensor.shape)
