@@ -318,7 +318,9 @@ def measure_example(lengths: Sequence[int] = (3, 9), seeds: Sequence[int] = FEW_
     return rows
 
 
-def measure_twin(seeds: Sequence[int] = FEW_SEEDS, epochs: int = 9, pictures: int = 10_000) -> list[dict]:
+def measure_twin(
+    temperatures: Sequence[float] = (10,), seeds: Sequence[int] = FEW_SEEDS, epochs: int = 9, pictures: int = 10_000
+) -> list[dict]:
     """As `example`, 9 epochs, with a teacher that is exactly as good as its student: the one alone of the next seed.
 
     One row without a teacher and one for each temperature.  9 epochs of 10,000 digits in batches of 64 are 1,413 steps;
@@ -343,7 +345,7 @@ def measure_twin(seeds: Sequence[int] = FEW_SEEDS, epochs: int = 9, pictures: in
     alone = right(by_themselves)
     rows = [{"teacher": "none", "teacher's accuracy": None, "temperature": None, **of_hits(alone, alone)}]
     soft = [outputs(teacher, x) for teacher in (*by_themselves[1:], by_themselves[0])]
-    for temperature in (10, 1):
+    for temperature in temperatures:
         students = [trained(seed, z, float(temperature)) for seed, z in zip(seeds, soft, strict=True)]
         kind = {"teacher": "its twin", "teacher's accuracy": rows[0]["accuracy"], "temperature": temperature}
         rows.append({**kind, **of_hits(right(students), alone)})

@@ -62,7 +62,7 @@ def test_a_twin_is_the_student_alone_of_the_next_start(monkeypatch):
         asked.append((seed, temperature, soft_share, teacher))
 
     monkeypatch.setattr(bench.distillation, "distil", distil)
-    rows = bench.measure_twin(seeds=(0, 1), pictures=40)
+    rows = bench.measure_twin((10, 1), seeds=(0, 1), pictures=40)
     assert [each[:3] for each in asked[:2]] == [(0, 1.0, 0.0), (1, 1.0, 0.0)]
     assert [each[:2] for each in asked[2:]] == [(0, 10.0), (1, 10.0), (0, 1.0), (1, 1.0)]
     for place, start in ((2, 1), (3, 0)):  # nothing is trained here: a teacher is its start
