@@ -1,11 +1,14 @@
 """Measure when distillation helps a small network, and when it does not.
 
-    python course.py bench knowledge_distillation [labels] [temperature] [missing] [example] [hinton] [relatives]
+    python course.py bench knowledge_distillation [labels] [temperature] [unseen] [missing] [example] [twin]
+                                                  [hinton] [relatives]
 
 labels       Fashion-MNIST: a small dense network with few and with all labels, alone and distilled (about 4 minutes)
 temperature  Fashion-MNIST, all labels: temperatures for a small dense student (1 minute)
+unseen       Fashion-MNIST: a teacher that has learnt from the pictures to which it answers, and one that has not (3)
 missing      MNIST: a student that never saw a 3 (2 minutes)
 example      MNIST: the networks of Keras' example, with a teacher that is no better and one that is (2 minutes)
+twin         the same with a teacher exactly as good as its student, at two temperatures (3 minutes)
 hinton       MNIST: the setting of Hinton et al. 2015, section 3, with narrower networks (8 minutes)
 relatives    self-distillation, and a 4-bit student with and without a teacher (2 minutes)
 
@@ -181,6 +184,45 @@ def measure_temperature(
     return rows
 
 
+# ---------------------------------------------------------------- unseen
+
+
+def measure_unseen(seeds: Sequence[int] = FEW_SEEDS, steps: int = 1200, teacher_epochs: int = 3) -> list[dict]:
+    """Students of one teacher, whose pictures it has, or has not, learnt from.
+
+    A LeNet-5 that has learnt from training pictures 0 to 30,000 answers to 20,000 of these, and to the 20,000 others.
+    The student alone has 1,000 labels, and the setting that `labels` chose for it.
+    """
+    fashion = data.load("fashion_mnist")
+    val = (fashion.x_val, fashion.y_val)
+    few = {seed: labelled(fashion, 1000, seed) for seed in seeds}
+
+    def right(students: Sequence[tf_keras.Model]) -> np.ndarray:
+        return np.array([statistics.correct(outputs(each, fashion.x_test), fashion.y_test) for each in students])
+
+    def by_itself(seed: int) -> tf_keras.Model:
+        of = few[seed]
+        run = Run(small, fashion.x_train[of], fashion.y_train[of], None, steps * BATCH // len(of))
+        return run.student(seed, 1e-3, 0.1)
+
+    alone = right([by_itself(seed) for seed in seeds])
+    rows = [{"pictures": "none: alone", "teacher on them": None, **of_hits(alone, alone), "setting": [1e-3, 0.1]}]
+    teacher = models.lenet5(seed=0)
+    learnt = (fashion.x_train[:30_000], fashion.y_train[:30_000])
+    training.fit(teacher, learnt, teacher_epochs, batch_size=BATCH, decay=True)
+    for name, first in (("learnt by the teacher", 0), ("new to the teacher", 30_000)):
+        these = slice(first, first + 20_000)
+        soft = outputs(teacher, fashion.x_train[these])
+        run = Run(small, fashion.x_train[these], None, soft, steps * BATCH // 20_000)
+        setting = tuned(run, val, (1e-3, 4e-3), (1, 2))
+        hits = right([run.student(seed, *setting) for seed in seeds])
+        on_them = round(100 * float(np.mean(soft.argmax(1) == fashion.y_train[these])), 2)
+        rows.append({"pictures": name, "teacher on them": on_them, **of_hits(hits, alone), "setting": list(setting)})
+        print(rows[-1], flush=True)
+    on_test = round(100 * float(training.share_correct(teacher, fashion.x_test, fashion.y_test)), 2)
+    return [{**row, "teacher on test": on_test} for row in rows]
+
+
 # ---------------------------------------------------------------- missing
 
 
@@ -273,6 +315,41 @@ def measure_example(lengths: Sequence[int] = (3, 9), seeds: Sequence[int] = FEW_
             teacher = 100 * training.share_correct(right[name], mnist.x_test, mnist.y_test) if name in right else None
             rows.append({"teacher": name, "epochs": epochs, **of_hits(hits, alone), "teacher's accuracy": teacher})
             print(rows[-1], flush=True)
+    return rows
+
+
+def measure_twin(
+    temperatures: Sequence[float] = (10,), seeds: Sequence[int] = FEW_SEEDS, epochs: int = 9, pictures: int = 10_000
+) -> list[dict]:
+    """As `example`, 9 epochs, with a teacher that is exactly as good as its student: the one alone of the next seed.
+
+    One row without a teacher and one for each temperature.  9 epochs of 10,000 digits in batches of 64 are 1,413 steps;
+    the example has 3 epochs of 60,000 in batches of 32, 5,625 steps.  Nothing is chosen among settings.
+    """
+    mnist = data.load("mnist")
+    x, y = mnist.x_train[:pictures], mnist.y_train[:pictures]
+
+    def trained(seed: int, soft: np.ndarray | None, temperature: float) -> tf_keras.Model:
+        student = keras_student(seed)
+        teacher = np.zeros((len(x), 10), np.float32) if soft is None else soft
+        distillation.distil(
+            student, (x, y), epochs, teacher=teacher, temperature=temperature, soft_share=0.0 if soft is None else 0.9,
+            batch_size=64, learning_rate=1e-3, decay=False, seed=seed,
+        )  # fmt: skip
+        return student
+
+    def right(networks: Sequence[tf_keras.Model]) -> np.ndarray:
+        return np.array([statistics.correct(outputs(each, mnist.x_test), mnist.y_test) for each in networks])
+
+    by_themselves = [trained(seed, None, 1.0) for seed in seeds]
+    alone = right(by_themselves)
+    rows = [{"teacher": "none", "teacher's accuracy": None, "temperature": None, **of_hits(alone, alone)}]
+    soft = [outputs(teacher, x) for teacher in (*by_themselves[1:], by_themselves[0])]
+    for temperature in temperatures:
+        students = [trained(seed, z, float(temperature)) for seed, z in zip(seeds, soft, strict=True)]
+        kind = {"teacher": "its twin", "teacher's accuracy": rows[0]["accuracy"], "temperature": temperature}
+        rows.append({**kind, **of_hits(right(students), alone)})
+        print(rows[-1], flush=True)
     return rows
 
 
@@ -376,8 +453,10 @@ def measure_relatives(seeds: Sequence[int] = FEW_SEEDS, epochs: int = 10, pictur
 PARTS = {
     "labels": (measure_labels, SEEDS, "accuracy in % on 10,000 pictures; gain: points, 95 % over seeds and pictures"),
     "temperature": (measure_temperature, FEW_SEEDS, "accuracy in % on 10,000 pictures; gain in points over alone"),
+    "unseen": (measure_unseen, FEW_SEEDS, "accuracy in % on 10,000 pictures; gain in points over no teacher"),
     "missing": (measure_missing, FEW_SEEDS, "errors of 10,000 digits, of which 1,010 are threes; means over the seeds"),
     "example": (measure_example, FEW_SEEDS, "accuracy in % on 10,000 digits; gain in points over no teacher"),
+    "twin": (measure_twin, FEW_SEEDS, "accuracy in % on 10,000 digits; gain in points over no teacher"),
     "hinton": (measure_hinton, SEEDS, "errors of 10,000 digits; intervals: 95 % over seeds and digits"),
     "relatives": (measure_relatives, FEW_SEEDS, "accuracy in % on 10,000 pictures; gain in points over no teacher"),
 }

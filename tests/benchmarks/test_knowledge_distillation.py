@@ -1,5 +1,7 @@
 """benchmarks/knowledge_distillation.py: both sides have the same budget, and its rows follow from their seeds."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -49,6 +51,25 @@ def test_students_have_the_sizes_that_are_said():
     sizes = [each.count_params() for each in (bench.small(), bench.keras_student(0))]
     assert sizes == [25_450, 20_490]
     assert models.ARCHITECTURES["lenet5"]().count_params() == 431_080
+
+
+def test_a_twin_is_the_student_alone_of_the_next_start(monkeypatch):
+    mnist, asked = data.load("mnist"), []
+    few = {f"{kind}_{part}": getattr(mnist, f"{kind}_{part}")[:40] for kind in "xy" for part in ("train", "test")}
+    monkeypatch.setattr(bench.data, "load", lambda name: SimpleNamespace(**few))
+
+    def distil(student, pairs, epochs, *, teacher, temperature, soft_share, seed, **rest):
+        asked.append((seed, temperature, soft_share, teacher))
+
+    monkeypatch.setattr(bench.distillation, "distil", distil)
+    rows = bench.measure_twin((10, 1), seeds=(0, 1), pictures=40)
+    assert [each[:3] for each in asked[:2]] == [(0, 1.0, 0.0), (1, 1.0, 0.0)]
+    assert [each[:2] for each in asked[2:]] == [(0, 10.0), (1, 10.0), (0, 1.0), (1, 1.0)]
+    for place, start in ((2, 1), (3, 0)):  # nothing is trained here: a teacher is its start
+        np.testing.assert_allclose(
+            asked[place][3], bench.outputs(bench.keras_student(start), few["x_train"]), atol=1e-5
+        )
+    assert rows[1]["teacher's accuracy"] == rows[0]["accuracy"]
 
 
 @pytest.mark.parametrize("part", [part for part in bench.PARTS if f"distillation_{part}" in recorded.names()])
