@@ -16,13 +16,13 @@ def test_the_words_of_a_table_are_those_of_its_seeds(part):
             alone = (part, column) == ("levels", "pruned")  # pruning alone draws nothing
             assert len(seeds) == (1 if alone else len(bench.TICKETS if part == "tickets" else bench.SEEDS))
             assert row[column] == bench.with_interval(seeds)
-        grid = bench.RATES if part in ("ways", "structured") else bench.GRID
+        grid = bench.RATES if part == "structured" else bench.GRID
         assert all(rate in grid for rate in row["rates"].values())
         if grid == bench.GRID:
             assert row["rate"] == " · ".join(f"{rate:g}" for rate in row["rates"].values())
 
 
-@pytest.mark.parametrize("part", ["criteria", "tickets"])
+@pytest.mark.parametrize("part", ["criteria", "last", "tickets"])
 def test_no_rate_was_chosen_at_an_end_of_the_grid(part):
     rows = recorded.load(f"pruning_{part}").rows
     assert {rate for row in rows for rate in row["rates"].values()} <= set(bench.GRID[1:-1])
@@ -110,3 +110,11 @@ def test_the_controls_keep_counts_or_places_of_the_one_ranking_and_nothing_else(
         assert np.count_nonzero(shuffled[i]) == np.count_nonzero(one)
         np.testing.assert_array_equal(first[i], one)
     assert not np.array_equal(shuffled[0] != 0, together[0] != 0)
+
+
+def test_with_the_last_layer_dense_there_are_as_many_zeros_in_all():
+    model = models.mlp(hidden=(9,), seed=3)
+    alike, made = magnitude.prune_once(model, 0.8), bench.last_dense(model, 0.8)
+    assert magnitude.sparsity(made) == pytest.approx(magnitude.sparsity(alike), abs=1e-3)
+    assert np.all(made.layers[-1].kernel.numpy() != 0)
+    assert [layer.name for layer in model.layers][-1] == made.layers[-1].name
