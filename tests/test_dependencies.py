@@ -271,6 +271,13 @@ def test_a_module_that_is_handed_on_counts_as_a_whole(root):
     assert {"utils.models:cnn", "utils.models:OTHER", "utils.grid:clip"} <= set(dependencies.of([ENTRY], root))
 
 
+@pytest.mark.parametrize("line", ["from benchmarks import _lessons", "import benchmarks._lessons as _lessons"])
+def test_a_neighbour_of_the_benchmark_counts_though_its_folder_is_no_package(root, line):
+    (root / "benchmarks/_lessons.py").write_text("SIZE = 3\n\ndef batch():\n    return SIZE\n", encoding="utf-8")
+    (root / BENCH).write_text(f"{line}\n\ndef measure():\n    return _lessons.batch()\n", encoding="utf-8")
+    assert {"benchmarks._lessons:batch", "benchmarks._lessons:SIZE"} <= set(dependencies.of([ENTRY], root))
+
+
 @pytest.mark.parametrize(
     "body, used",
     [

@@ -214,12 +214,13 @@ class _Source:
 
     def member(self, place: _Place) -> _Place | None:
         """Where module.name is defined: imports are followed.  None for what no statement defines."""
-        module = self.module(place.module)
-        if module is None or place.name in module.definitions:
+        module, below = self.module(place.module), f"{place.module}.{place.name}"
+        if module is None:  # from outside, or a folder without __init__.py, such as benchmarks
+            return _Place(below) if below in self.texts else place
+        if place.name in module.definitions:
             return place
         if place.name in module.imports:
             return self.settled(module.imports[place.name])
-        below = f"{place.module}.{place.name}"
         return _Place(below) if below in self.texts else None
 
     def settled(self, place: _Place) -> _Place:
