@@ -271,8 +271,8 @@ def with_head(backbone: tf_keras.Model, head: tf_keras.Model, *, name: str = "tr
     _check_vector(backbone)
     if backbone.output_shape[1:] != head.input_shape[1:]:
         raise ValueError(
-            f"the backbone gives {backbone.output_shape[1:]}, the head takes {head.input_shape[1:]}; pass the head that "
-            "was trained on this backbone's features"
+            f"the backbone gives {backbone.output_shape[1:]}, the head takes {head.input_shape[1:]}; pass the head "
+            "that was trained on this backbone's features"
         )
     nested = tf_keras.Model(backbone.input, head(backbone.output), name=name)
     model = keras_graph.flatten(nested)
