@@ -6,7 +6,7 @@ labels      Fashion-MNIST at 96x96, 10, 20, 50 and 200 labels a class: head alon
 scratch     the same EfficientNet-Lite0 from random weights, with as many steps and with six times as many
 statistics  fine-tuning with frozen statistics of batch normalization and without, in both modes, batches of 8 and 32
 forgetting  what ImageNet's own head still says of crops of five photographs after fine-tuning at three rates
-order       quantized after transfer, in training; pruned before and after; distilled into a small student
+order       quantized after transfer, and in training; pruned before and after
 backbone    the ImageNet network itself: bytes and agreement of float32, float16, dynamic and int8 files
 
 Each seed draws other labelled pictures from the training part; accuracy is that of the first 2,000 test pictures.
@@ -39,7 +39,7 @@ from utils.optimize.quantization.converter import convert
 COMMAND = "python course.py bench transfer_learning"
 SEEDS = (0, 1, 2)
 LABELS = (10, 20, 50, 200)
-SIZE, TESTED, UNLABELLED = 96, 2000, 5000
+SIZE, TESTED = 96, 2000
 STEPS = 200  # of fine-tuning, whatever the number of labels, so that all have the same budget
 BATCH = 32
 T_95 = 4.303  # two degrees of freedom: three seeds
@@ -91,7 +91,6 @@ def from_scratch(material: Material, per_class: int, seed: int) -> float:
     """The course's residual network on the 28x28 pictures, 600 steps with shifted pictures."""
     small, y, _ = material.labelled(per_class, seed)
     model = models.residual_cnn(seed=seed)
-    shifted = functools.partial(training.shifted, pixels=2)
     training.fit(
         model,
         (small, y),
@@ -100,7 +99,7 @@ def from_scratch(material: Material, per_class: int, seed: int) -> float:
         learning_rate=2e-3,
         decay=True,
         seed=seed,
-        augment=lambda x, rng: shifted(x, rng),
+        augment=training.shifted,
     )
     tested = len(material.y_test)
     return 100 * training.share_correct(model, material.fashion.x_test[:tested], material.y_test)
@@ -299,8 +298,10 @@ NOTES = "accuracy: percent of the first 2,000 test pictures of Fashion-MNIST; ±
 def main(argv: list[str] | None = None) -> int:
     """Measure the parts that are asked for, and store each as transfer_PART."""
     parser = argparse.ArgumentParser(prog="course.py bench transfer_learning", description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], default=[], help="which; all if none")
+    parser.add_argument("parts", nargs="*", metavar="PART", help="which; all if none")
     asked = parser.parse_args(argv).parts or list(PARTS)
+    if unknown := set(asked) - set(PARTS):
+        parser.error(f"there is no part {', '.join(sorted(unknown))}; pass some of {', '.join(PARTS)}")
     for part in asked:
         recorded.check_writable(f"transfer_{part}")
     material = Material() if set(asked) != {"backbone"} else None
