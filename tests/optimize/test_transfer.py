@@ -67,6 +67,32 @@ def test_a_size_that_is_none_is_refused(size):
         transfer.efficientnet_lite0(size, weights=None)
 
 
+@pytest.mark.parametrize("name, options", [("MobileNetV2", {"alpha": 0.35}), ("ResNet50", {})])
+def test_an_application_comes_with_its_own_preprocessing(name, options):
+    backbone, preprocess = transfer.application(name, 32, weights=None, **options)
+    assert len(backbone.output_shape) == 2
+    pixels = np.full((1, 32, 32, 3), 255.0, np.float32)
+    made = preprocess(pixels)
+    assert (pixels == 255).all(), "the argument stays as it was"
+    wanted = {"MobileNetV2": [1, 1, 1], "ResNet50": [255 - 103.939, 255 - 116.779, 255 - 123.68]}[name]
+    assert np.allclose(made[0, 0, 0], wanted, atol=1e-3)
+
+
+def test_without_a_network_a_sentence_says_what_to_do(monkeypatch):
+    def fails(*args, weights=None, **options):
+        raise Exception("URL fetch failure on https://storage.googleapis.com/x: None -- [Errno -3] no name")  # noqa: TRY002
+
+    fails.__module__ = tf_keras.applications.MobileNetV2.__module__
+    monkeypatch.setattr(tf_keras.applications, "MobileNetV2", fails)
+    with pytest.raises(ConnectionError, match="pass weights=None"):
+        transfer.application("MobileNetV2")
+
+
+def test_an_application_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match="MobileNetV2"):
+        transfer.application("MobilNetV2")
+
+
 # -- pictures ----------------------------------------------------------------------------------------------------
 
 

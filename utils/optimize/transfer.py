@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -26,6 +27,7 @@ from utils.nudge import nudged
 from utils.optimize import keras_graph, recovery
 
 __all__ = [
+    "application",
     "cut_at",
     "efficientnet_lite0",
     "features",
@@ -134,6 +136,36 @@ def _load(model: tf_keras.Model) -> None:
     for layer in model.layers:
         names = [weight.name.rpartition("/")[2].removesuffix(":0") for weight in layer.weights]
         layer.set_weights([nudged(arrays[f"{layer.name}.{name}"]) for name in names])
+
+
+def application(
+    name: str, size: int = 224, *, weights: str | None = "imagenet", **options
+) -> tuple[tf_keras.Model, Callable[[np.ndarray], np.ndarray]]:
+    """A backbone of `tf_keras.applications`, ending in the mean over its last map, and its own preprocessing.
+
+    Args:
+        name: such as "MobileNetV2" or "ResNet50".
+        size: side of the pictures in pixels.
+        weights: "imagenet", fetched by Keras on first use, or None for random ones, which needs no network.
+        options: further ones of that function, such as alpha=0.35.
+
+    Returns (backbone, preprocess): preprocess takes pixels from 0 to 255, (n, size, size, 3), and changes no argument.
+    Raises ValueError for a name that is not there; ConnectionError if the weights could not be fetched.
+    """
+    known = [each for each in dir(tf_keras.applications) if each[0].isupper()]
+    checks.check_choice("name", name, known)
+    build = getattr(tf_keras.applications, name)
+    own = sys.modules[build.__module__].preprocess_input
+    try:
+        backbone = build(input_shape=(size, size, 3), include_top=False, pooling="avg", weights=weights, **options)
+    except Exception as error:  # Keras raises a bare Exception for every failure of the network
+        if "URL fetch failure" not in str(error):
+            raise
+        raise ConnectionError(
+            f"the weights of {name} are not in Keras' cache (~/.keras/models) and could not be fetched ({error}). Connect "
+            "to a network once, pass weights=None for random ones, or take efficientnet_lite0, whose weights ship"
+        ) from error
+    return backbone, lambda pixels: own(np.array(pixels, np.float32))
 
 
 # -- pictures ----------------------------------------------------------------------------------------------------
