@@ -80,7 +80,7 @@ def test_an_application_comes_with_its_own_preprocessing(name, options):
 
 def test_without_a_network_a_sentence_says_what_to_do(monkeypatch):
     def fails(*args, weights=None, **options):
-        raise Exception("URL fetch failure on https://storage.googleapis.com/x: None -- [Errno -3] no name")  # noqa: TRY002
+        raise Exception("URL fetch failure on https://storage.googleapis.com/x: None -- [Errno -3] no name")
 
     fails.__module__ = tf_keras.applications.MobileNetV2.__module__
     monkeypatch.setattr(tf_keras.applications, "MobileNetV2", fails)

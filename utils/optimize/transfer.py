@@ -162,8 +162,8 @@ def application(
         if "URL fetch failure" not in str(error):
             raise
         raise ConnectionError(
-            f"the weights of {name} are not in Keras' cache (~/.keras/models) and could not be fetched ({error}). Connect "
-            "to a network once, pass weights=None for random ones, or take efficientnet_lite0, whose weights ship"
+            f"the weights of {name} are not in Keras' cache (~/.keras/models) and could not be fetched ({error}). "
+            "Connect to a network once, pass weights=None for random ones, or take efficientnet_lite0, whose weights ship"
         ) from error
     return backbone, lambda pixels: own(np.array(pixels, np.float32))
 
