@@ -211,6 +211,13 @@ def test_a_layer_that_is_not_there_is_refused_and_nothing_is_frozen(joined):
     assert all(layer.trainable for layer in joined.layers)
 
 
+def test_a_joined_model_and_its_backbone_can_be_cut_afterwards(joined):
+    x = problem(4)[0]
+    cut = transfer.cut_at(joined, "features")
+    assert np.allclose(transfer.features(cut, x), small_backbone().predict(x, verbose=0), atol=1e-5)
+    assert joined.name == "transferred" and [layer.name for layer in joined.layers][-1] == "logits"
+
+
 def test_a_shorter_backbone_gives_the_means_of_its_last_map():
     backbone, (x, _) = small_backbone(), problem(4)
     short = transfer.cut_at(backbone, "first_relu")

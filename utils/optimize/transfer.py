@@ -163,7 +163,7 @@ def application(
             raise
         raise ConnectionError(
             f"the weights of {name} are not in Keras' cache (~/.keras/models) and could not be fetched ({error}). "
-            "Connect to a network once, pass weights=None for random ones, or take efficientnet_lite0, whose weights ship"
+            "Connect to a network once, pass weights=None for random ones, or take efficientnet_lite0: it ships"
         ) from error
     return backbone, lambda pixels: own(np.array(pixels, np.float32))
 
@@ -275,7 +275,8 @@ def train_head(
     kernel, bias = dense.get_weights()
     folded = kernel / spread[:, np.newaxis]
     head = tf_keras.Sequential(
-        [tf_keras.Input((x.shape[1],), name="features"), tf_keras.layers.Dense(num_classes, name="logits")], name="head"
+        [tf_keras.Input((x.shape[1],), name="head_input"), tf_keras.layers.Dense(num_classes, name="logits")],
+        name="head",
     )
     head.set_weights([folded, bias - mean @ folded])
     return head
@@ -306,8 +307,9 @@ def with_head(backbone: tf_keras.Model, head: tf_keras.Model, *, name: str = "tr
             f"the backbone gives {backbone.output_shape[1:]}, the head takes {head.input_shape[1:]}; pass the head "
             "that was trained on this backbone's features"
         )
-    nested = tf_keras.Model(backbone.input, head(backbone.output), name=name)
-    model = keras_graph.flatten(nested)
+    below, above = keras_graph.rebuild(backbone), keras_graph.rebuild(head)  # `flatten` shares layers
+    flat = keras_graph.flatten(tf_keras.Model(below.input, above(below.output)))
+    model = keras_graph.rebuild(tf_keras.Model(flat.inputs, flat.outputs, name=name))  # each layer called once
     example = keras_graph.example_input(backbone, 2)
     wanted = head(backbone(example[0], training=False), training=False).numpy()
     found = model(example[0], training=False).numpy()
@@ -329,10 +331,11 @@ def cut_at(model: tf_keras.Model, layer: str) -> tf_keras.Model:
     """The model up to and with that layer, followed by the mean over the map if it is one: a shorter backbone."""
     checks.check_model(model, graph=True)
     _check_layer(model, layer)
-    x = model.get_layer(layer).output
+    copy = keras_graph.rebuild(model)  # whose layers have been called once, so that `output` is unambiguous
+    x = copy.get_layer(layer).output
     if len(x.shape) == 4:
-        x = tf_keras.layers.GlobalAveragePooling2D(name="features_of_" + layer)(x)
-    return keras_graph.rebuild(tf_keras.Model(model.input, x, name=f"{model.name}_to_{layer}"))
+        x = tf_keras.layers.GlobalAveragePooling2D(name=f"features_of_{layer.replace('/', '_')}")(x)
+    return tf_keras.Model(copy.input, x, name=f"{model.name}_to_{layer}".replace("/", "_"))
 
 
 # -- fine-tuning -------------------------------------------------------------------------------------------------
