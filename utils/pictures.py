@@ -191,7 +191,7 @@ def decode(payload: bytes, size: int) -> list[dict]:
 def _one(path: Path, size: int) -> dict:
     from PIL import Image, UnidentifiedImageError
 
-    Image.MAX_IMAGE_PIXELS = MOST_PIXELS
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MOST_PIXELS
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -204,6 +204,8 @@ def _one(path: Path, size: int) -> dict:
         return {"problem": f"has more than {MOST_PIXELS:,} pixels; make it smaller first"}
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError) as error:
         return {"problem": f"is damaged ({error}); export it again"}
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
 
 
 def _square(picture, suffix: str, size: int) -> dict:
