@@ -4,13 +4,49 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from utils import recorded
 
 #: By how much a time may differ from the recorded one.  tflite_growth timed one file three times in one run, and its
 #: medians are 1.28 apart; another day has another load.
 SPREAD = 1.5
+
+
+def measure_parts(
+    about: str,
+    name: str,
+    parts: Mapping[str, Callable[..., list[dict]]],
+    *,
+    command: str,
+    seeds: Mapping[str, Sequence[int]],
+    notes: str,
+    tiny: Mapping[str, dict] | None = None,
+) -> None:
+    """Measure the parts that the command line names, all by default, and record each as NAME_PART.
+
+    about: what --help says.  seeds: of each part.  tiny: the settings of each part with --tiny, of which nothing is
+    stored.
+    """
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", help=f"{', '.join(parts)}; all by default", default=[])
+    if tiny:
+        parser.add_argument("--tiny", action="store_true", help="a few rows of one seed; nothing is stored")
+    options = parser.parse_args()
+    quick = bool(tiny) and options.tiny
+    if unknown := set(options.parts) - set(parts):
+        parser.error(f"there is no part {sorted(unknown)[0]!r}; pass some of {', '.join(parts)}")
+    for part in options.parts or parts:
+        recorded.check_writable(f"{name}_{part}")
+        recorded.save(
+            f"{name}_{part}",
+            parts[part](**(tiny[part] if quick else {})),
+            command=f"{command} {part}",
+            depends=[parts[part]],
+            seeds=list(seeds[part]),
+            notes=notes,
+            partial="--tiny measured a few rows" if quick else "",
+        )
 
 
 def add_confirm(parser: argparse.ArgumentParser, what: str) -> None:

@@ -284,7 +284,7 @@ def plants_of(file: str, each: int, seed: int = 0) -> list[Plant]:
 
 
 def test_of(file: str) -> str:
-    """tests/optimize/test_pruning.py for utils/optimize/pruning.py."""
+    """tests/optimize/test_recovery.py for utils/optimize/recovery.py."""
     path = Path(file)
     return (Path("tests") / path.parent.relative_to("utils") / f"test_{path.name}").as_posix()
 

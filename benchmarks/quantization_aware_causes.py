@@ -17,7 +17,6 @@ way, beside it.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -28,9 +27,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import utils  # noqa: F401
-from benchmarks._command import start
+from benchmarks._command import measure_parts, start
 from benchmarks.quantization_aware import BATCH, lost, sample, text
-from utils import data, recorded, training
+from utils import data, training
 from utils.optimize import pruning, recovery
 from utils.optimize.keras_graph import rebuild
 from utils.optimize.quantization import aware_quantizers, aware_ranges
@@ -301,22 +300,14 @@ PARTS: dict[str, Callable[[], list[dict]]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", help=f"{', '.join(PARTS)}; all by default", default=[])
-    chosen = parser.parse_args().parts or list(PARTS)
-    if unknown := set(chosen) - set(PARTS):
-        parser.error(f"there is no part {sorted(unknown)[0]!r}; pass some of {', '.join(PARTS)}")
-    for part in chosen:
-        name = f"quantization_aware_{part}"
-        recorded.check_writable(name)
-        recorded.save(
-            name,
-            PARTS[part](),
-            command=f"{COMMAND} {part}",
-            depends=[PARTS[part]],
-            seeds=list(SEEDS[:1] if part == "ranges" else SEEDS),
-            notes="points of test accuracy lost, mean ± half the 95 % interval over seeds",
-        )
+    measure_parts(
+        __doc__,
+        "quantization_aware",
+        PARTS,
+        command=COMMAND,
+        seeds=dict.fromkeys(PARTS, SEEDS) | {"ranges": SEEDS[:1]},
+        notes="points of test accuracy lost, mean ± half the 95 % interval over seeds",
+    )
 
 
 if __name__ == "__main__":

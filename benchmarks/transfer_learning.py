@@ -29,8 +29,9 @@ import utils  # noqa: F401
 from benchmarks._command import start
 from utils import ROOT, data, models, recorded, training
 from utils.measure import statistics
-from utils.optimize import pruning, recovery, transfer
+from utils.optimize import recovery, transfer
 from utils.optimize.keras_graph import rebuild
+from utils.optimize.pruning import magnitude
 from utils.optimize.quantization import aware_ranges
 from utils.optimize.quantization.aware import quantize_aware
 from utils.optimize.quantization.aware_file import to_tflite
@@ -249,12 +250,12 @@ def measure_order(material: Material, seeds: Sequence[int] = SEEDS, per_class: i
         transfer.fine_tune(early, (x, y), epochs(len(y)), from_layer=LAST_BLOCKS, batch_size=BATCH, seed=seed)
         note("quantization-aware while transferring", to_tflite(early))
         for target in (0.5, 0.8):
-            after = pruning.prune_once(float_, target)
+            after = magnitude.prune_once(float_, target)
             recovery.recover(
                 after, (x, y), epochs(len(y)), learning_rate=1e-4, freeze_statistics=True, keep_zeros=True, seed=seed
             )
             note(f"transfer, then prune {target:.0%}", convert(after, "float32"))
-            before = pruning.prune_once(material.backbone, target)
+            before = magnitude.prune_once(material.backbone, target)
             head = transfer.train_head(transfer.features(before, x), y, 10)
             joined = transfer.with_head(before, head)
             recovery.recover(

@@ -1,10 +1,6 @@
 """The checks of chapter @NN@ accept right answers and name the misconception of wrong ones."""
 
-import re
-
-import pytest
-
-from utils.study.exercises import grade
+from tests.study.checks import answers
 
 RIGHT = [("@NN@-1", lambda x: x + 1), ("@NN@-2", lambda x: x + 2), ("@NN@-3", lambda x: x + 3)]
 WRONG = [  # two wrong answers for each exercise
@@ -16,21 +12,4 @@ WRONG = [  # two wrong answers for each exercise
     ("@NN@-3", lambda x: x + 2, "you returned"),
 ]
 
-
-def stub(x): ...
-
-
-@pytest.mark.parametrize("id, answer", RIGHT)
-def test_the_solution_passes_every_time(id, answer):
-    assert [grade(id, answer).state for _ in range(5)] == ["right"] * 5
-
-
-@pytest.mark.parametrize("id", [id for id, _ in RIGHT])
-def test_the_stub_is_not_attempted(id):
-    assert grade(id, stub).state == "not attempted"
-
-
-@pytest.mark.parametrize("id, answer, misconception", WRONG)
-def test_a_wrong_answer_is_told_its_misconception(id, answer, misconception):
-    verdict = grade(id, answer)
-    assert verdict.state == "wrong" and re.search(misconception, verdict.message)
+test_solutions, test_stubs, test_misconceptions, test_hints = answers.tests(RIGHT, WRONG)

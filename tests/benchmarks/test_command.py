@@ -6,11 +6,14 @@ import pytest
 
 from benchmarks import (
     _command,
+    clustering,
     measuring,
     networks,
+    pruning,
     quantization,
     quantization_aware,
     quantization_aware_causes,
+    sparsity,
     tflite,
     toolkit,
     weights,
@@ -18,7 +21,8 @@ from benchmarks import (
 from utils import recorded
 
 BENCHMARKS = [
-    measuring, networks, quantization, quantization_aware, quantization_aware_causes, tflite, toolkit, weights,
+    clustering, measuring, networks, pruning, quantization, quantization_aware, quantization_aware_causes, sparsity,
+    tflite, toolkit, weights,
 ]  # fmt: skip
 
 
@@ -37,6 +41,45 @@ def test_a_mistake_of_ours_keeps_its_trace_and_a_code_is_handed_on():
     with pytest.raises(SystemExit) as ended:
         _command.start(lambda: 3)
     assert ended.value.code == 3
+
+
+@pytest.fixture
+def saved(monkeypatch):
+    """What `recorded.save` is given, in place of a file: {name: (rows, how)}."""
+    kept = {}
+    monkeypatch.setattr(recorded, "check_writable", lambda name: None)
+    monkeypatch.setattr(recorded, "save", lambda name, rows, **how: kept.update({name: (rows, how)}))
+    return kept
+
+
+def measured(*arguments, monkeypatch, tiny=None):
+    def first(count=3):
+        return [{"count": count}]
+
+    def second():
+        return []
+
+    monkeypatch.setattr("sys.argv", ["bench", *arguments])
+    parts, seeds = {"first": first, "second": second}, {"first": [0, 1], "second": [0]}
+    _command.measure_parts("about", "made", parts, command="bench made", seeds=seeds, notes="none", tiny=tiny)
+
+
+def test_all_parts_are_recorded_or_those_that_are_named(saved, monkeypatch):
+    measured(monkeypatch=monkeypatch)
+    assert list(saved) == ["made_first", "made_second"] and saved["made_first"][1]["seeds"] == [0, 1]
+    saved.clear()
+    measured("second", monkeypatch=monkeypatch)
+    assert list(saved) == ["made_second"] and saved["made_second"][1]["command"] == "bench made second"
+    assert saved["made_second"][1]["partial"] == "" and saved["made_second"][1]["seeds"] == [0]
+
+
+def test_tiny_is_marked_as_partial_and_an_unknown_part_refused(saved, monkeypatch, capsys):
+    measured("first", "--tiny", monkeypatch=monkeypatch, tiny={"first": {"count": 1}})
+    assert saved["made_first"][0] == [{"count": 1}] and "--tiny" in saved["made_first"][1]["partial"]
+    for wrong in (["third"], ["first", "--tiny"]):  # no tiny settings: no such option
+        with pytest.raises(SystemExit):
+            measured(*wrong, monkeypatch=monkeypatch)
+    assert "there is no part 'third'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("benchmark", BENCHMARKS, ids=lambda module: module.__name__.rpartition(".")[2])

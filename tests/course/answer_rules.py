@@ -97,7 +97,8 @@ def figures_quoted(text: str, ledger: dict[str, str]) -> list[str]:
     """Measured figures are quoted, `{{Q3-bytes}}`, and not typed; each quote is filled and agrees with the ledger.
 
     A typed figure of the question's own claims, and of those its front matter names, is one that should be quoted.  Of
-    other claims only figures that are no coincidence are: 256 may be a number of levels anywhere.
+    other claims only figures that are no coincidence are: 256 may be a number of levels anywhere, and a published
+    figure, with its link in the same paragraph, may be what a claim happens to measure on this processor.
     """
     wrong = [f"{{{{{id}}}}} is not filled: run `python course.py quote`" for id in re.findall(r"\{\{([^}]*)\}\}", text)]
     for quote in quotes.quoted(text):
@@ -109,12 +110,14 @@ def figures_quoted(text: str, ledger: dict[str, str]) -> list[str]:
         if f"<!--{quote}-->{figure}<!--/-->" not in text and f"{{{{{quote}}}}}" not in text:
             wrong.append(f"its quote of {quote} is not {figure}, as measured; run `python course.py quote`")
     text = re.sub(r"<!--[^>]*-->[^<]*<!--/-->", "", text)
-    typed = set(_FIGURE.findall(_VERSION.sub("", text)))  # a release is no figure, though a claim may measure 2.20
     own = _own_claims(text)
+    plain = _VERSION.sub("", text)  # a release is no figure, though a claim may measure 2.20
+    typed = set(_FIGURE.findall(plain))
+    unlinked = set(_FIGURE.findall("\n".join(line for line in plain.splitlines() if "](" not in line)))
     for id, figure in ledger.items():
         number = figure.split()[0]
         digits = len(re.sub(r"\D", "", number))
-        if number in typed and digits >= 3 and (id in own or "." in number or digits >= 5):
+        if digits >= 3 and number in (typed if id in own else unlinked) and (id in own or "." in number or digits >= 5):
             wrong.append(f"it types {number}, which {id} measured; write {{{{{id}}}}}")
     return wrong
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 FLOORS = ("ground", "optimize", "deploy", "scale", "assist", "study")
@@ -114,3 +115,48 @@ def no_machine_names(text: str, root: Path, hosts: tuple[str, ...] = ()) -> list
         f"it names {match[0]}: write paths relative to the course, and no index's address"
         for match in re.finditer(pattern, text)
     ]
+
+
+_NAMED = re.compile(r"(?<![\w.])utils((?:\.[A-Za-z_]\w*)+)(?!\w|{)")
+
+
+def named_functions_exist(source: str, root: Path) -> list[str]:
+    """What a message or docstring calls `utils.module.function` is there, so that advice can be followed."""
+    names = {name for text in _texts(ast.parse(source)) for name in _NAMED.findall(text)}
+    return [
+        f"utils{name} is named, and is not there" for name in sorted(names) if not _is_there(name.split(".")[1:], root)
+    ]
+
+
+def _texts(node: ast.AST) -> Iterator[str]:
+    """Strings of a program; where an f-string computes something stands "{"."""
+    if isinstance(node, ast.JoinedStr):
+        yield "".join(str(part.value) if isinstance(part, ast.Constant) else "{" for part in node.values)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    else:
+        for child in ast.iter_child_nodes(node):
+            yield from _texts(child)
+
+
+def _is_there(parts: list[str], root: Path) -> bool:
+    """parts: of a dotted name below utils, a module's or that of something that a module defines or hands on."""
+    for end in range(len(parts), -1, -1):
+        place = root.joinpath("utils", *parts[:end])
+        file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+        if file.is_file():
+            return end == len(parts) or parts[end] in _defined(ast.parse(file.read_text("utf-8")))
+    return False
+
+
+def _defined(tree: ast.Module) -> set[str]:
+    """Names that a module has: its functions, classes, variables and imports; those that it imports when asked, too."""
+    found = {n.name for n in tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
+    if "__getattr__" in found:
+        found |= set(_texts(tree))
+    for node in tree.body:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            found |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        found |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -22,7 +23,36 @@ _GUARD = ROOT / "tests" / "offline"  # still no network
 _OURS = ("TF_USE_LEGACY_KERAS", "COURSE_STORED", "COURSE_SEED", "COURSE_FRESH", "COURSE_TEST_SCRATCH", "PYTHONPATH")
 
 
-def run(tagged: list[recipes.Cell], timeout: float = 120) -> list[str]:
+_COURSE = {"utils", "commands", "benchmarks", "tests", "course", "conftest"}
+
+
+def strangers(tagged: list[recipes.Cell]) -> list[str]:
+    """Complaints about names that these cells do not define and about what they import of the course; nothing runs."""
+    program = recipes.program(tagged)
+    check = ["check", "--isolated", "--select=F821", "--output-format=json", "--exit-zero", "-"]
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", *check], input=program, capture_output=True, encoding="utf-8", check=True
+    )
+    found = [
+        f"{_place(row['location']['row'], tagged, program)}: {row['message']}; no standalone cell above defines it"
+        for row in json.loads(done.stdout)
+    ]
+    for node in ast.walk(ast.parse(program)):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        for name in {name.split(".")[0] for name in names} & _COURSE:
+            found.append(f"{_place(node.lineno, tagged, program)}: imports `{name}` of the course")
+    return found
+
+
+def _place(line: int, tagged: list[recipes.Cell], program: str) -> str:
+    """The cell that this line of the program is of."""
+    heads = {f"# cell {cell.position}: {cell.heading}" for cell in tagged}
+    above = [text for text in program.splitlines()[:line] if text in heads]
+    return above[-1].removeprefix("# ") if above else "the program"
+
+
+def run(tagged: list[recipes.Cell], timeout: float = 300) -> list[str]:
     """Complaints if the program of these cells does not run by itself, within `timeout` seconds."""
     for cell in tagged:
         try:
@@ -56,7 +86,5 @@ def _obituary(stderr: str, tagged: list[recipes.Cell], program: str) -> str:
     """The last line of the error, and the cell in which it arose."""
     last = next((line.strip() for line in reversed(stderr.splitlines()) if line.strip()), "it said nothing")
     lines = [int(number) for number in re.findall(r'program\.py", line (\d+)', stderr)]
-    before = program.splitlines()[: lines[-1]] if lines else []
-    heads = [line for line in before if line in {f"# cell {cell.position}: {cell.heading}" for cell in tagged}]
-    where = heads[-1].removeprefix("# ") if heads else "the program"
+    where = _place(lines[-1] if lines else 0, tagged, program)
     return f"{where}: does not run without the course: {last[:300]}"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.course import answer_rules, code_rules, examples
+from utils import ROOT
 
 
 @pytest.mark.parametrize(
@@ -64,6 +65,23 @@ def test_light_at_import(module, source, allowed):
 )
 def test_tests_without_assertion_are_named(source, good):
     assert (code_rules.tests_assert(source, "tests/test_x.py") == []) == good
+
+
+@pytest.mark.parametrize(
+    "text, good",
+    [
+        ("utils.optimize.pruning.prune_once(model, 0.5)", True),
+        ("utils.optimize.coding.compress", True),
+        ("utils.optimize.coding", True),
+        ("utils.SEED", True),
+        ("utils.optimize.pruning.prune_twice", False),
+        ("utils.optimise.pruning", False),
+        ("beautils.nothing", True),
+    ],
+)
+def test_advice_that_names_what_is_not_there_is_noticed(text, good):
+    source = f"def f(x):\n    raise ValueError(f'{{x}} is wrong; call {text} first')"
+    assert (code_rules.named_functions_exist(source, ROOT) == []) == good
 
 
 def test_modules_without_tests_are_named():
@@ -133,6 +151,8 @@ def test_quotes_that_are_swapped_are_noticed(first, second, good):
         ("a grid of 256 levels", True),  # Q8-levels is another question's, and 256 no discovery
         ("claims: [Q8-levels]", False),
         ("it took 0.734 of the bytes", False),
+        ("[elsewhere](https://x.org) it took 0.734 of them", True),  # another question's: their figure, and its source
+        ("[elsewhere](https://x.org) it needs 25.1 %", False),  # this question's own
         ("the file has 26,032 bytes", False),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 
 import nbformat
@@ -14,6 +13,7 @@ from benchmarks import _processor, elsewhere
 from benchmarks.elsewhere import Outcome, Variant
 from commands.parts import chapters
 from commands.parts.errors import Problem
+from tests.harness import daily
 from tests.harness.needs import needs
 from utils import ROOT, claims
 from utils.optimize.quantization import grid, integer_kernels
@@ -164,7 +164,7 @@ def test_a_replay_that_fails_says_why(tmp_path):
 def test_a_chapter_with_other_last_places():
     """One chapter a day, so that a week sees them all: none may claim what a moved last place changes."""
     paths = chapters.find([])
-    path = paths[datetime.datetime.now(datetime.UTC).toordinal() % len(paths)]
+    path = daily.todays(paths, len(paths))[0]
     variant = next(v for v in elsewhere.variants() if v.name == f"ulp {elsewhere.ULP_DRAWS[0]}")
     outcome = elsewhere.try_variant(path, variant)
     assert outcome.good, f"python course.py bench elsewhere {chapters.number(path)} --variants ulp: {outcome}"

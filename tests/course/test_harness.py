@@ -206,22 +206,22 @@ def test_the_whole_course_fits_into_the_time():
 
 
 def test_a_notebook_has_the_budget_of_its_chapter():
-    assert budget.of_notebook("notebooks", "06_pruning") == budget.CHAPTER
+    assert budget.of_notebook("notebooks", "08_weight_sharing") == budget.CHAPTER
     assert budget.of_notebook("notebooks", "05_qat") == budget.OTHERS["05"]
-    assert budget.of_notebook("solutions", "05_qat") == budget.SOLUTIONS
+    assert budget.of_notebook("solutions", "04_ptq") == budget.SOLUTIONS
     assert budget.of_notebook("notebooks", "16b_federated_tff") == budget.OWN_ENVIRONMENT["16b"]
 
 
 def test_the_summary_names_what_took_too_long():
     lines = clock.summary(
         {
-            "notebooks/06_pruning.ipynb": budget.CHAPTER + 12.0,
+            "notebooks/08_weight_sharing.ipynb": budget.CHAPTER + 12.0,
             "notebooks/05_qat.ipynb": 3.0,
             **{f"tests/test_{i}.py": float(i) for i in range(15)},
         },
         wall=100,
     )
-    assert lines[0].endswith("notebooks/06_pruning.ipynb  OVER its budget by 12 s") and "OVER" not in lines[1]
+    assert lines[0].endswith("notebooks/08_weight_sharing.ipynb  OVER its budget by 12 s") and "OVER" not in lines[1]
     assert lines[2].split() == ["14.0", "s", "tests/test_14.py"] and "3 more test modules" in lines[-2]
     assert "100.0 s in notebooks, 105.0 s" in lines[-1] and "100 s of 1800 s" in lines[-1]
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.course import answer_rules, code_rules, link_rules
+from tests.course import answer_rules, code_rules, link_rules, number_words
 from tests.course.chapter_rules import AWAITING_REWRITE
 from tests.harness import answers
 from tests.harness.needs import needs
@@ -52,6 +52,11 @@ def test_the_ground_floor_is_light(file):
 @pytest.mark.parametrize("file", MODULES)
 def test_all_names_what_is_public(file):
     assert code_rules.all_is_public(source(file)) == []
+
+
+@pytest.mark.parametrize("file", MODULES)
+def test_what_messages_name_is_there(file):
+    assert code_rules.named_functions_exist(source(file), ROOT) == []
 
 
 @pytest.mark.parametrize("file", TESTS)
@@ -136,6 +141,15 @@ def test_interview_answer(path: Path):
 @pytest.mark.parametrize("number", THERE)
 def test_questions_of_chapters_have_answers(number):
     assert answer_rules.answers_there(number, [path.name for path in ROOT.glob("interview/*.md")]) == []
+
+
+def test_readme_counts_the_answered_questions():
+    """README says how many of the fifty questions are answered so far."""
+    text = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    said = re.search(r"\(interview/questions\.md\); ([\w-]+) are answered so far", text)
+    assert said, "README.md says how many of the fifty questions are answered so far"
+    (number,) = number_words.numbers(f"{said[1]} answers")
+    assert number.value == len(list(ROOT.glob("interview/q*[0-9].md")))
 
 
 @pytest.mark.parametrize("path", quotes.finished_pages(), ids=lambda path: path.name)

@@ -7,16 +7,24 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from tests.course import standalone
 from tests.course.notebooks import every, read
+from tests.harness.daily import todays
 from utils import ROOT
 from utils.study import recipes
 
 CHAPTERS = {nb.number: recipes.cells(nb.content) for nb in map(read, every()) if nb.is_chapter}
 
 
-@pytest.mark.parametrize("number", CHAPTERS)  # chapter_rules.standalone_there says which must have some
+@pytest.mark.parametrize("number", todays(list(CHAPTERS), 3))  # `standalone_there` says which must have some
 def test_a_chapters_standalone_cells_run_by_themselves(number):
-    """A chapter's cells tagged `standalone` are one program: it runs in an empty folder, without `utils`."""
+    """A chapter's cells tagged `standalone` are one program: it runs in an empty folder, without `utils`.  Each day
+    another third of the chapters; `COURSE_EVERY=1` in the environment: all."""
     assert standalone.run(CHAPTERS[number]) == []
+
+
+@pytest.mark.parametrize("number", CHAPTERS)
+def test_a_chapters_standalone_cells_name_nothing_of_other_cells(number):
+    """A chapter's cells tagged `standalone` use no name that another cell defines, and import nothing of the course."""
+    assert standalone.strangers(CHAPTERS[number]) == []
 
 
 def test_the_page_of_recipes_is_up_to_date():
@@ -43,6 +51,21 @@ def test_tagged_cells_are_one_program_in_their_order():
     tagged = recipes.cells(notebook(*GOOD))
     assert [(cell.position, cell.heading) for cell in tagged] == [(2, "Step 0"), (3, "Step 1")]
     assert recipes.cells(notebook(*GOOD, tags=["other"])) == []
+
+
+@pytest.mark.parametrize(
+    "sources, words",
+    [
+        (("import utils",), "`utils`"),
+        (("from commands.parts import files",), "`commands`"),
+        (("x = 1", "def f():\n    from utils.claims import claim"), "`utils`"),
+        (("x = 1", "print(x, forgotten)"), "cell 3: Step 1.*`forgotten`"),
+    ],
+)
+def test_what_another_cell_brought_is_seen_without_running(sources, words):
+    with pytest.raises(AssertionError, match=words):
+        assert not (found := standalone.strangers(recipes.cells(notebook(*sources)))), found
+    assert standalone.strangers(recipes.cells(notebook(*GOOD))) == []
 
 
 @pytest.mark.parametrize(

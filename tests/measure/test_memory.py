@@ -65,3 +65,10 @@ def test_peak_memory_refuses_what_predict_refuses():
         memory.peak_memory(as_tflite(), examples(2)[0])
     with pytest.raises(TypeError, match="takes an Artifact"):
         memory.peak_memory(classifier(), examples(2))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads Linux' table of the process")
+def test_the_high_water_mark_is_in_bytes(monkeypatch):
+    """Linux counts it in kB of 1,024 bytes."""
+    monkeypatch.setattr(memory.Path, "read_text", lambda _: "VmPeak:  9000 kB\nVmHWM:\t    2048 kB\nVmRSS: 1000 kB\n")
+    assert memory._peak_resident() == 2 * 2**20

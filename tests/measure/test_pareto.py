@@ -82,6 +82,7 @@ def test_the_picture_has_all_points_names_and_the_front():
     (steps,) = [line for line in axes.lines if line.get_label() == "front"]
     assert list(steps.get_xdata()) == pytest.approx([50, 100, 156])
     assert list(steps.get_ydata()) == [88, 90, 90]
+    assert steps.get_drawstyle() == "steps-post"  # between two files the smaller one's accuracy is what one gets
 
 
 def test_names_of_the_front_stand_above_their_intervals_and_of_the_dominated_below():

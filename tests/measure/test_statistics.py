@@ -121,6 +121,13 @@ def test_reliability_equals_scikit_learn():
     assert all(b.low < b.confidence <= b.high for b in bins)
 
 
+def test_a_confidence_on_the_edge_of_two_bins_belongs_to_the_lower_one():
+    """Guo et al., section 2: bin m is ((m - 1) / M, m / M]."""
+    p = np.array([[0.75, 0.25], [0.25, 0.75], [1.0, 0.0], [0.5, 0.5]])
+    bins = statistics.reliability(p, [0, 1, 0, 1], 4)
+    assert [(b.low, b.high, b.count) for b in bins] == [(0.25, 0.5, 1), (0.5, 0.75, 2), (0.75, 1.0, 1)]
+
+
 def test_calibration_error_of_calibrated_and_overconfident_outputs():
     generator = np.random.default_rng(1)
     p = generator.dirichlet([1, 1, 1, 1], 40_000)
@@ -207,3 +214,35 @@ def test_as_many_resamplings_as_asked_for_however_large_the_sample():
 
     statistics.paired_bootstrap(np.zeros(30_000), np.ones(30_000), counted, rounds=150)  # in steps of 66
     assert sum(drawn) == 150
+
+
+# --- several trainings on the same examples -------------------------------------------------------------
+
+
+def test_crossed_bootstrap_is_wider_than_either_source_alone():
+    rng = np.random.default_rng(0)
+    a = rng.random((5, 400)) < np.array([0.7, 0.75, 0.8, 0.85, 0.9])[:, None]
+    b = np.repeat(rng.random((1, 400)) < 0.6, 5, axis=0)
+    found = statistics.crossed_bootstrap(a, b)
+    assert found.value == pytest.approx(a.mean() - b.mean()) and found.low < found.value < found.high
+    same_seeds = np.repeat(a.mean(axis=0, keepdims=True), 5, axis=0)  # nothing left between seeds
+    same_pictures = np.repeat(a.mean(axis=1, keepdims=True), 400, axis=1)
+    for other in (statistics.crossed_bootstrap(same_seeds, b), statistics.crossed_bootstrap(same_pictures, 0.0 * a)):
+        assert other.high - other.low < found.high - found.low
+
+
+def test_crossed_bootstrap_of_equal_sides_and_of_a_share_with_a_single_teacher():
+    rng = np.random.default_rng(1)
+    a, b, teacher = rng.random((5, 300)) < 0.8, rng.random((5, 300)) < 0.7, rng.random(300) < 0.95
+    same = statistics.crossed_bootstrap(a, a)
+    assert (same.value, same.low, same.high) == (0, 0, 0)
+    closed = statistics.crossed_bootstrap(a, b, teacher, statistic=lambda p, q, t: (p - q) / (t - q))
+    want = (a.mean() - b.mean()) / (teacher.mean() - b.mean())
+    assert closed.value == pytest.approx(want) and closed.low < want < closed.high
+    assert closed == statistics.crossed_bootstrap(a, b, teacher, statistic=lambda p, q, t: (p - q) / (t - q))
+
+
+@pytest.mark.parametrize("sides", [(), ([True, False],), ([[1, 0]], [[0, 1]]), ([[1, 0], [0, 1]], [[1], [0]])])
+def test_crossed_bootstrap_refuses_sides_that_do_not_belong_together(sides):
+    with pytest.raises(ValueError, match="pass"):
+        statistics.crossed_bootstrap(*sides)

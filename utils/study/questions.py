@@ -34,6 +34,7 @@ CHAPTERS: dict[str, Chapter] = {
     "04b": Chapter("Fewer bits, and outliers", (), 90, 0, deepens=(5, 32, 40)),
     "05": Chapter("Quantization-aware training", (5, 20, 33), 80, 35),
     "06": Chapter("Pruning", (8, 9, 10), 80, 40),
+    "06b": Chapter("Which weights, and when", (), 50, 0, deepens=(10,)),
     "07": Chapter("Sparsity", (12, 13, 14), 70, 0),
     "08": Chapter("Weight sharing", (11,), 60, 0),
     "09": Chapter("All together", (18, 19, 44), 80, 30),

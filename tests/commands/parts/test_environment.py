@@ -125,3 +125,12 @@ def test_python_for_an_extra_environment(tmp_path):
     assert environment.accepted_pythons("# python: 3.10 3.11\ntfx\n") == ["3.10", "3.11"]
     assert environment.accepted_pythons("tfx\n") == ["3.11", "3.12", "3.13"]
     assert environment.find_python("9.9") is None
+
+
+def test_a_missing_python_is_named_with_the_command_that_must_start_it(monkeypatch, tmp_path):
+    lock = tmp_path / "tfx.txt"
+    lock.with_suffix(".in").write_text("# python: 3.8 3.9\ntfx\n", "utf-8")
+    monkeypatch.setattr(environment, "lock_path", lambda _: lock)
+    monkeypatch.setattr(environment, "find_python", lambda _: None)
+    with pytest.raises(Problem, match=r"Python 3\.8 or 3\.9; .*Install Python 3\.9 so that `python3\.9` starts"):
+        environment.base_python("tfx")

@@ -171,3 +171,16 @@ def test_the_picture_shows_all_bytes():
         assert sum(widths) == pytest.approx(100)
         assert widths[0] == pytest.approx(100 * byte_map.by_kind(bytes_)["weights"] / len(bytes_))
     assert {text.get_text().split()[0] for text in axes.texts} == {"one", "two"}
+
+
+def test_weights_that_two_layers_share_count_for_the_first():
+    k = keras()
+    x = inputs = k.Input((6,))
+    shared = k.layers.Dense(6)
+    model = k.Model(inputs, shared(k.layers.ReLU()(shared(x))))
+    import tensorflow as tf
+
+    content = tf.lite.TFLiteConverter.from_keras_model(model).convert()
+    users = [f"{o.index} {o.name}" for o in tflite_file.File(content).operators() if o.name == "FULLY_CONNECTED"]
+    rows = byte_map.by_operator(content)
+    assert len(users) == 2 and rows[users[0]] >= 4 * 36 and users[1] not in rows

@@ -58,3 +58,15 @@ def test_inputs_from_the_interpreters_details():
         io_tensors.from_detail(detail(np.bytes_), "x")
     with pytest.raises(ArtifactError, match="quantized per channel"):
         io_tensors.from_detail(detail(scales=(0.5, 0.25)), "x")
+
+
+@pytest.mark.parametrize("pixel, refused", [(255.0, True), (60.0, False)])
+def test_another_scale_is_seen_in_pictures_that_are_mostly_black(pixel, refused):
+    """Zeros lie in every range: only what is not 0 tells."""
+    x = np.zeros((10, 3), np.float32)
+    x[:2, 0] = pixel  # two of thirty numbers; the calibrated range ends at 127.5
+    if refused:
+        with pytest.raises(ValueError, match="scale it as the calibration set was"):
+            io_tensors.to_stored(INT8, x)
+    else:
+        assert io_tensors.to_stored(INT8, x)[0, 0] == 60 / 0.5 - 128

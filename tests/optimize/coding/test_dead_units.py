@@ -7,6 +7,7 @@ import pytest
 
 from tests.optimize.coding import zoo
 from utils.optimize import coding
+from utils.optimize.coding import dead_units
 
 
 def _network(flatten: bool = True):
@@ -112,3 +113,10 @@ def test_networks_of_other_kinds_stay_as_they_are_where_units_cannot_move(kind):
 
     for one, two in zip(tf.nest.flatten(model(inputs)), tf.nest.flatten(tidy(inputs)), strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", dead_units._ACTIVATIONS)
+def test_activations_that_may_follow_a_silent_unit_keep_zeros(name):
+    import tf_keras
+
+    assert float(tf_keras.activations.get(name)(np.zeros(1, np.float32))[0]) == 0.0

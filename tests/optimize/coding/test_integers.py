@@ -112,3 +112,15 @@ def test_what_the_layer_before_says_of_channels_saves_bits():
         integers.code_positions(estimate, layout, producer, layout.ordered(values) != 0)
         costs.append(estimate.bits)
     assert costs[1] < 0.95 * costs[0]
+
+
+def test_counts_beside_an_input_are_those_of_its_channel():
+    layout = Layout((3, 4), 2, 1)
+    counts = np.arange(2 * layout.inputs).reshape(2, layout.inputs) + 1
+    space, channel = np.repeat(np.arange(12), 2), np.tile(np.arange(2), 12)
+    found = integers._beside_places(counts, layout, space, channel)
+    by_place = counts.reshape(2, 3, 4, 2)  # an input is its place, then its channel
+    for at, (place, of) in enumerate(zip(space, channel, strict=True)):
+        row, column = divmod(int(place), 4)
+        around = by_place[:, max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2, of].sum((1, 2))
+        assert (found[:, at] == around - by_place[:, row, column, of]).all()

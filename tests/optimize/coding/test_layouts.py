@@ -29,3 +29,15 @@ def test_arrays_are_arranged_and_restored(kind):
     for array in found:
         values = np.arange(array.layout.count).reshape(array.weight.variable.shape)
         assert (array.restored(array.arranged(values)) == values).all()
+
+
+def test_axes_that_turn_in_a_ring_are_turned_back():
+    """Of "dec" the input stands last: (2, 0, 1) is no permutation that undoes itself."""
+    import tf_keras
+
+    dense = tf_keras.layers.EinsumDense("abc,dec->abde", (None, 4, 5))
+    kernel = next(a for a in _seen(tf_keras.Sequential([tf_keras.Input((2, 3)), dense])) if a.weight.is_kernel)
+    assert kernel.axes == (2, 0, 1)
+    values = np.arange(60).reshape(4, 5, 3)
+    assert (kernel.restored(kernel.arranged(values)) == values).all()
+    assert (kernel.arranged(values)[0] == values.transpose(2, 0, 1).reshape(3, 20)).all()

@@ -70,3 +70,11 @@ def test_a_part_begins_with_what_its_whole_has_shown():
     alone = mixer._evidence(np.array([[0], [0]]), np.array([[0], [0]]))
     assert first[3] > 2 * 4096 and abs(alone[3]) < 100
     assert cost(np.array([1 << 23]), np.array([1])) == 1.0
+
+
+def test_every_bit_of_a_piece_is_counted():
+    """Bits of one context stand several times in a piece."""
+    mixer = Mixer([Evidence("kind", 0.5, 4)], {"kind": 3})
+    contexts, bits = np.array([0, 2, 2, 2, 0, 2]), np.array([1, 1, 0, 1, 0, 1], np.int32)
+    mixer.code(Estimate(), {"kind": contexts}, {}, bits, "")
+    assert mixer.counts("kind").tolist() == [[1, 0, 3], [2, 0, 4]]

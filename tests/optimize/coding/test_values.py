@@ -111,3 +111,12 @@ def test_dead_units_cost_next_to_nothing(dead):
     small = values[:, : 300 - dead]
     whole, part = (_round_trip((v * np.float32(0.5)).astype(np.float32), Layout((), *v.shape)) for v in (values, small))
     assert whole <= part + 10
+
+
+@pytest.mark.parametrize("number", [-3, 4])
+def test_a_number_just_beyond_the_list_of_values_is_damage(number):
+    book = np.array([1.5, 2.5, 3.5, 4.5, 5.5], np.float32).view(np.uint32)
+    inside = module._from_book(book, 2, np.array([-2, -1, 0, 1, 2, 3]), np.dtype(np.float32))
+    assert inside.tolist() == [1.5, 2.5, 0.0, 3.5, 4.5, 5.5]
+    with pytest.raises(module.Damaged, match="list of values"):
+        module._from_book(book, 2, np.array([number]), np.dtype(np.float32))

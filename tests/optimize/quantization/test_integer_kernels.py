@@ -301,3 +301,11 @@ def _x86() -> bool:
     import platform
 
     return platform.machine().lower() in ("x86_64", "amd64")
+
+
+def test_what_pads_a_max_pool_is_never_the_largest():
+    """TF Lite's windows end at the picture's edge: with values below the zero point the padding must not win."""
+    x = np.full((1, 3, 3, 1), -50, np.int8)
+    at = QuantizationParameters.of_type(0.5, 7, "int8")
+    pooled = kernels.max_pool(x, (2, 2), at, strides=(2, 2), padding="same")
+    assert pooled.shape == (1, 2, 2, 1) and (pooled == -50).all()

@@ -58,6 +58,18 @@ def test_each_kernel_at_each_number_of_bits(case):
         assert two["loss"] > eight["loss"] >= 0
 
 
+def test_bytes_are_whole_bytes_and_a_float_for_each_channel(case):
+    model, _, rows = case
+    size = {kernel.name: kernel for kernel in keras_weights.kernels(model)}
+    for row in rows:
+        kernel = size[row["kernel"]]
+        shape = tuple(kernel.variable.shape)
+        scales = np.prod([shape[axis] for axis in kernel.channels])
+        assert row["bytes"] == -(-int(np.prod(shape)) * row["bits"] // 8) + 4 * scales
+    odd = sensitivity.measure(tf_keras.Sequential([K.Input((3,)), K.Dense(3)]), np.eye(3, dtype="float32"), bits=(4,))
+    assert [row["bytes"] for row in odd] == [5 + 12]  # nine numbers of 4 bits fill four bytes and a half
+
+
 def test_a_loss_is_that_of_the_copy_with_this_kernel_alone(case):
     model, x, rows = case
     row = rows[0]

@@ -93,3 +93,13 @@ def test_shortened_keeps_the_telling_line():
 def test_shortened_text_keeps_to_its_limit(limit):
     said = changes.shortened(ValueError("a " * 50), limit).removeprefix("ValueError: ")
     assert len(said) <= limit and said.endswith(" …")
+
+
+def test_equal_variables_are_counted_as_often_as_they_are_there():
+    """A wrapped LSTM has two kernels to prune: two masks, thresholds and so on, of which some look the same."""
+    model = tf_keras.Sequential([K.Input((4, 3)), K.SimpleRNN(3, name="memory")])
+    wrapped = pruned(model)
+    added = changes.what_it_added(model, wrapped).added
+    names = [row.variable for row in added if row.layer == "memory"]
+    assert names.count("mask") == 2 and names.count("threshold") == 2
+    assert len(added) == len(wrapped.weights) - len(model.weights)

@@ -4,9 +4,8 @@ import re
 from itertools import pairwise
 
 import numpy as np
-import pytest
 
-from utils.study.exercises import grade
+from tests.study.checks import answers
 
 
 def right_bytes(widths, bits):
@@ -20,9 +19,6 @@ def right_compare(stored, new):
 def right_bound(figures):
     middle, spread = np.mean(figures), np.std(figures, ddof=1)
     return middle - 3 * spread, middle + 3 * spread
-
-
-def stub(*arguments): ...
 
 
 WRONG = [
@@ -43,19 +39,5 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("id", "answer"), [("00-1", right_bytes), ("00-2", right_compare), ("00-3", right_bound)])
-def test_the_solution_passes_every_time(id, answer):
-    assert [grade(id, answer).state for _ in range(5)] == ["right"] * 5
-
-
-@pytest.mark.parametrize("id", ["00-1", "00-2", "00-3"])
-def test_the_stub_is_not_attempted(id):
-    assert grade(id, stub).state == "not attempted"
-
-
-@pytest.mark.parametrize(("id", "answer", "misconception"), WRONG)
-def test_a_wrong_answer_is_told_its_misconception(id, answer, misconception):
-    for _ in range(3):
-        verdict = grade(id, answer)
-        assert verdict.state == "wrong"
-        assert re.search(misconception, verdict.message), verdict.message
+RIGHT = [("00-1", right_bytes), ("00-2", right_compare), ("00-3", right_bound)]
+test_solutions, test_stubs, test_misconceptions, test_hints = answers.tests(RIGHT, WRONG)

@@ -10,7 +10,7 @@ def right_quantize(x, bits):
     low, high, qmin, qmax = min(x.min(), 0), max(x.max(), 0), -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
     scale = (high - low) / (2**bits - 1)
     zero = int(np.round(qmin - low / scale))
-    return np.clip(np.round(x / scale) + zero, qmin, qmax).astype(np.int8), scale, zero
+    return np.clip(np.round(x / scale) + zero, qmin, qmax).astype(np.min_scalar_type(qmin)), scale, zero
 
 
 def right_scales(w, axis):
@@ -81,6 +81,7 @@ WRONG = [
         "cuts off",
     ),
     ("03-1", quantized(integers=lambda x, b, s, z: x / s + z), "no whole numbers"),
+    ("03-1", quantized(integers=lambda x, b, s, z: right_quantize(x, b)[0].astype(np.int8)), "do not fit into int8"),
     ("03-1", quantized(integers=lambda x, b, s, z: np.round(x / s) + z + 2 ** (b - 1)), "signed .* end there"),
     ("03-1", lambda x, b: right_quantize(x, b)[0], "return .integers, scale, zero_point"),
     ("03-2", lambda w, axis: np.abs(w).max() / 127, "one scale for the whole tensor"),

@@ -1,11 +1,8 @@
 """The checks of chapter 04 accept right answers and name the misconception of wrong ones."""
 
-import re
-
 import numpy as np
-import pytest
 
-from utils.study.exercises import grade
+from tests.study.checks import answers
 
 
 def quantize(real, details):
@@ -140,21 +137,4 @@ WRONG = [
     ("04-3", lambda w1, b1, w2: (w1.T, b1, w2), "the shapes stay"),
 ]
 
-
-def stub(*arguments): ...
-
-
-@pytest.mark.parametrize("id, answer", RIGHT)
-def test_the_solution_passes_every_time(id, answer):
-    assert [str(grade(id, answer).state) for _ in range(5)] == ["right"] * 5, grade(id, answer).message
-
-
-@pytest.mark.parametrize("id, answer", [("04-1", stub), ("04-2", stub), ("04-3", stub)])
-def test_the_stub_is_not_attempted(id, answer):
-    assert grade(id, answer).state == "not attempted"
-
-
-@pytest.mark.parametrize("id, answer, misconception", WRONG)
-def test_a_wrong_answer_is_told_its_misconception(id, answer, misconception):
-    verdict = grade(id, answer)
-    assert verdict.state == "wrong" and re.search(misconception, verdict.message), verdict.message
+test_solutions, test_stubs, test_misconceptions, test_hints = answers.tests(RIGHT, WRONG)

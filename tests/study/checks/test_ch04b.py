@@ -16,12 +16,13 @@ def factors(x, kernel, alpha):
 
 def smooth(x, kernel, alpha):
     s = factors(x, kernel, alpha)
+    s = np.where((s > 0) & np.isfinite(s), s, 1)
     return x / s, kernel * s[:, None]
 
 
-def interval(z):
+def interval(z, more=(1, -1)):
     def answer(before, after, margin):
-        d = after.astype(float) - before
+        d = np.append(after.astype(float) - before, more)
         return d.mean() - z * d.std() / np.sqrt(len(d)) > -margin
 
     return answer
@@ -72,6 +73,8 @@ def test_a_stub_is_not_attempted(id):
         ("04b-3", not_significant, "not excluded|less than the margin"),
         ("04b-3", lambda b, a, m: a.mean() - b.mean() > -m, "not excluded|upper end"),
         ("04b-3", lambda b, a, m: a.mean() >= b.mean(), "not excluded|less than the margin"),
+        ("04b-2", lambda x, k, a: (x / factors(x, k, a), k * factors(x, k, a)[:, None]), "NaN"),
+        ("04b-3", interval(1.96, more=()), "one more as lost"),
         ("04b-3", interval(4.0), "1.96"),
         ("04b-3", interval(1.0), "upper end"),
         ("04b-3", lambda b, a, m: 1.0, "True or False"),

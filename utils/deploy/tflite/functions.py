@@ -1,7 +1,8 @@
 """Functions to .tflite files, and what the converter sees on the way, in words.
 
-`utils.optimize.quantization.convert` turns a whole Keras model into a quantized file.  Here is what it leaves out:
-several functions in one file, functions with state, operators of TensorFlow, and MLIR, the language between the two.
+`utils.optimize.quantization.converter.convert` turns a whole Keras model into a quantized file.  Here is what it
+leaves out: several functions in one file, functions with state, operators of TensorFlow, and MLIR, the language
+between the two.
 """
 
 from __future__ import annotations
@@ -54,15 +55,6 @@ def convert_functions(
         if select_tf_ops:
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
         return Artifact(converter.convert(), "tflite")
-
-
-def conversion_error(functions: Mapping[str, tuple[Callable, Mapping[str, Any]]], owner: Any) -> str:
-    """Why `convert_functions` cannot convert these functions, as a sentence; "" if it can."""
-    try:
-        convert_functions(functions, owner)
-    except ConversionError as error:
-        return str(error)
-    return ""
 
 
 def streaming(cell: Any, features: int) -> Artifact:

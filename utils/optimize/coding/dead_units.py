@@ -24,7 +24,7 @@ from utils.optimize.keras_graph import rebuild
 _K = tf_keras.layers
 _WITH_UNITS = (_K.Dense, _K.Conv1D, _K.Conv2D, _K.Conv3D)
 #: What may stand between: each channel is treated alike, and zeros stay zeros.
-_BETWEEN = (
+BETWEEN = (
     *(_K.MaxPooling1D, _K.MaxPooling2D, _K.MaxPooling3D, _K.AveragePooling1D, _K.AveragePooling2D, _K.AveragePooling3D),
     *(_K.GlobalMaxPooling1D, _K.GlobalMaxPooling2D, _K.GlobalMaxPooling3D, _K.GlobalAveragePooling1D),
     *(_K.GlobalAveragePooling2D, _K.GlobalAveragePooling3D, _K.Dropout, _K.Flatten, _K.ReLU, _K.LeakyReLU),
@@ -122,7 +122,7 @@ def _after(layer: Any, outputs: set[int]) -> Any:
             return None
         if type(following) in _WITH_UNITS:
             return following if getattr(following, "groups", 1) == 1 and _channels_last(following) else None
-        if type(following) not in _BETWEEN or not _is_plain(following):
+        if type(following) not in BETWEEN or not _is_plain(following):
             return None
         layer = following
 

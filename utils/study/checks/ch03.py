@@ -16,13 +16,14 @@ from utils.study.exercises import exercise, require
         "low = min(x.min(), 0), high = max(x.max(), 0). Between 256 levels there are 255 steps.",
         "`qmin = -(2 ** (bits - 1))`; `scale = (high - low) / (2**bits - 1)`; "
         "`zero_point = int(np.round(qmin - low / scale))`; "
-        "`integers = np.clip(np.round(x / scale) + zero_point, qmin, qmax)`.",
+        "`integers = np.clip(np.round(x / scale) + zero_point, qmin, qmax)`; "
+        "as int8, beyond 8 bits int16: `integers.astype(np.min_scalar_type(qmin))`.",
     ),
 )
 def quantize_array(answer, rng: np.random.Generator) -> None:
     """`answer(x, bits)`: (integers, scale, zero_point), signed, over the whole range of x and 0."""
     for trial in range(20):
-        bits = int(rng.choice([4, 6, 8]))
+        bits = (4, 6, 8, 12)[(trial + trial // 4) % 4]  # each of them with each kind of array
         x = rng.normal(size=200) * 10 ** rng.uniform(-2, 2)
         x = np.abs(x) + x.std() if trial % 4 == 3 else x - x.std()  # every fourth lies far above zero
         _check_parts(answer(x.copy(), bits), x, bits, choose(x, bits))
@@ -34,27 +35,32 @@ def _check_parts(got, x: np.ndarray, bits: int, right) -> None:
     low, high, best = min(x.min(), 0), max(x.max(), 0), float(right.scale)
     require(float(zero) == int(zero), f"your zero point is {zero!r}: the integer grid then misses 0.0; round it")
     require(
-        x.min() < 0 or not np.isclose(scale, (x.max() - x.min()) / (2**bits - 1), rtol=1e-4),
+        x.min() < 0 or not np.isclose(scale, (x.max() - x.min()) / (2**bits - 1), rtol=1e-4, atol=0),
         "your range starts at the smallest number, which is above 0: then 0.0, which pads every picture and "
         "is what "
         "ReLU returns, cannot be represented. The range must include 0",
     )
     require(
-        not np.isclose(scale, (high - low) / 2**bits, rtol=1e-4),
+        not np.isclose(scale, (high - low) / 2**bits, rtol=1e-4, atol=0),
         f"you divide the range by {2**bits}, the number of levels; between them there are {2**bits - 1} steps",
     )
     symmetric = max(-low, high) / (2 ** (bits - 1) - 1)
     require(
-        not np.isclose(scale, symmetric, rtol=1e-4) or np.isclose(scale, best, rtol=1e-4),
+        not np.isclose(scale, symmetric, rtol=1e-4, atol=0) or np.isclose(scale, best, rtol=1e-4, atol=0),
         "that is the symmetric scale; asymmetric quantization spreads the integers from the smallest number "
         "to the largest",
     )
     require(
-        np.isclose(scale, best, rtol=1e-4),
+        np.isclose(scale, best, rtol=1e-4, atol=0),
         f"for {bits} bits over [{low:.4g}, {high:.4g}] the scale is {best:.6g}; you returned {scale:.6g}",
     )
     whole = np.array_equal(integers, np.trunc(integers))
     require(whole, "the quantized numbers are no whole numbers: round them")
+    require(
+        8 * integers.dtype.itemsize >= bits,
+        f"{bits} bits do not fit into {integers.dtype}, where larger numbers wrap around without a word: "
+        "take np.int16 beyond 8 bits; np.min_scalar_type(qmin) chooses",
+    )
     require(
         integers.min() >= -(2 ** (bits - 1)),
         f"some integers lie below {-(2 ** (bits - 1))}: clip them, or they wrap around when stored in {bits} bits",
@@ -94,8 +100,8 @@ def _check_parts(got, x: np.ndarray, bits: int, right) -> None:
     (
         "Symmetric means: as far to the left as to the right. Which number of a channel decides its scale?",
         "The largest absolute value of each channel, over all axes but `axis`, belongs to the integer 127.",
-        "`others = tuple(i for i in range(weights.ndim) if i != axis)`, and then "
-        "`np.abs(weights).max(axis=others) / 127`.",
+        "`others = tuple(i for i in range(weights.ndim) if i != axis)`; `peak = np.abs(weights).max(axis=others)`; "
+        "`np.where(peak > 0, peak, 1) / 127`, so that a channel of zeros has a scale, too.",
     ),
 )
 def channel_scales(answer, rng: np.random.Generator) -> None:

@@ -251,11 +251,11 @@ def _chain(rng: np.random.Generator, trial: int) -> list[tuple[str, str, str]]:
     modes = list(_INPUT_AND_WEIGHTS)
     one = modes[trial // 2 % len(modes)]
     made = []
-    for _ in range(int(rng.integers(2, 5))):
+    for block in range(int(rng.integers(2, 5))):
         given, weights = _INPUT_AND_WEIGHTS[one if trial % 2 else str(rng.choice(modes))]
         depthwise = "float32" if weights == "int4" else weights  # the recipes of 4 bits leave depthwise weights alone
         made += [("CONV_2D", given, weights), ("DEPTHWISE_CONV_2D", given, depthwise), ("CONV_2D", given, weights)]
-        made += [("FULLY_CONNECTED", given, weights)] * int(rng.integers(0, 3))
+        made += [("FULLY_CONNECTED", given, weights)] * (int(rng.integers(1, 3)) if block else 2)  # two side by side
         made += [("MEAN", given, "none")] * int(rng.integers(0, 2))
     return made
 

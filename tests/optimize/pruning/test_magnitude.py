@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tf_keras
 
-from utils.optimize import pruning
+from utils.optimize.pruning import magnitude as pruning
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from utils.optimize.keras_graph import rebuild
 #: The roles (see `keras_weights`) of what the Toolkit prunes; biases, normalization and depthwise kernels stay whole.
 PRUNABLE = ("kernel", "recurrent kernel", "embedding")
 
-__all__ = ["PRUNABLE", "prunable", "prune_once", "sparsity", "zero_smallest"]
+__all__ = ["PRUNABLE", "check_target", "prunable", "prune_once", "sparsity", "zero_smallest"]
 
 
 def prune_once(
@@ -44,8 +44,7 @@ def prune_once(
         ValueError: target or scope out of range, no such layer, nothing to prune, a subclassed model, or weights that
             are not finite.
     """
-    if isinstance(target, bool) or not isinstance(target, numbers.Real) or not 0 <= target < 1:
-        raise ValueError(f"target is {target!r}; pass the share of zeros, from 0 to below 1, such as 0.8")
+    check_target(target)
     if scope not in ("layer", "model"):
         raise ValueError(f"scope is {scope!r}; pass 'layer' or 'model'")
     checks.check_model(model, graph=True)
@@ -58,6 +57,12 @@ def prune_once(
     for weight, array in zip(chosen, _prune([w.numpy() for w in chosen], float(target), scope), strict=True):
         weight.assign(array)
     return copy
+
+
+def check_target(target: object, what: str = "target") -> None:
+    """Raise ValueError unless `target` is a share of zeros; what: its name in the sentence."""
+    if isinstance(target, bool) or not isinstance(target, numbers.Real) or not 0 <= target < 1:
+        raise ValueError(f"{what} is {target!r}; pass the share of zeros, from 0 to below 1, such as 0.8")
 
 
 def zero_smallest(values: np.ndarray, target: float) -> np.ndarray:

@@ -1,0 +1,66 @@
+"""benchmarks/knowledge_distillation.py: both sides have the same budget, and its rows follow from their seeds."""
+
+import numpy as np
+import pytest
+
+from benchmarks import knowledge_distillation as bench
+from utils import data, models, recorded
+
+
+def test_labels_are_drawn_in_equal_parts_and_anew_for_each_seed():
+    fashion = data.load("fashion_mnist")
+    chosen = bench.labelled(fashion, 200, 0)
+    assert np.bincount(fashion.y_train[chosen]).tolist() == [20] * 10 and len(set(chosen)) == 200
+    assert set(chosen) != set(bench.labelled(fashion, 200, 1))
+    assert np.array_equal(bench.labelled(fashion, 50_000, 1), np.arange(50_000))
+
+
+def test_learning_alone_is_label_smoothing_and_a_teacher_is_learnt():
+    rng = np.random.default_rng(0)
+    x, y = rng.random((32, 28, 28, 1)).astype(np.float32), rng.integers(0, 10, 32).astype(np.int32)
+    other = (y + 3) % 10  # what the teacher says is no label
+    alone = bench.Run(bench.small, x, y, None, 150).student(0, 5e-3, 0.0)
+    assert np.mean(bench.outputs(alone, x).argmax(1) == y) > 0.8
+    taught = bench.Run(bench.small, x, None, 8 * np.eye(10, dtype=np.float32)[other], 150).student(0, 5e-3, 2.0)
+    assert np.mean(bench.outputs(taught, x).argmax(1) == other) > 0.8
+
+
+def test_the_best_setting_is_that_of_the_validation_pictures(monkeypatch):
+    class Fake:
+        def student(self, seed, rate, knob):
+            return rate, knob
+
+    monkeypatch.setattr(bench.training, "share_correct", lambda student, x, y: -abs(student[0] - 2) - student[1])
+    assert bench.tuned(Fake(), (None, None), (1, 2, 4), (0.5, 0.1)) == (2, 0.1)
+
+
+def test_errors_of_the_missing_class_before_and_after():
+    z = np.array([[2, 0, 1.5], [0, 1, 0.9], [3, 0, 0]], float)
+    assert bench.missing_errors(z, np.array([2, 2, 0]), 2, 1.0) == {
+        "errors": 2,
+        "of the missing": 2,
+        "added": 1.0,
+        "errors after": 0,
+        "of the missing after": 0,
+    }
+
+
+def test_students_have_the_sizes_that_are_said():
+    sizes = [each.count_params() for each in (bench.small(), bench.keras_student(0))]
+    assert sizes == [25_450, 20_490]
+    assert models.ARCHITECTURES["lenet5"]().count_params() == 431_080
+
+
+@pytest.mark.parametrize("part", [part for part in bench.PARTS if f"distillation_{part}" in recorded.names()])
+def test_recorded_rows_follow_from_their_seeds(part):
+    for row in recorded.load(f"distillation_{part}").rows:
+        if part == "missing":
+            assert row["errors"] == pytest.approx(np.mean(row["seeds"]["errors"]), abs=0.06)
+        else:
+            assert row["errors" if part == "hinton" else "accuracy"] == pytest.approx(np.mean(row["seeds"]), abs=0.02)
+
+
+def test_an_unknown_part_is_named(capsys):
+    with pytest.raises(SystemExit):
+        bench.main(["label"])
+    assert "no part 'label'" in capsys.readouterr().err

@@ -1,0 +1,62 @@
+"""Small versions of what chapter 07 records: the layers, the variants, and how a run is read."""
+
+import json
+import subprocess
+
+import pytest
+
+from benchmarks import _sparsity_run, sparsity
+from utils import recorded
+from utils.optimize.sparsity import samples
+
+
+def test_rows_of_one_small_layer():
+    rows = sparsity.measured_kernels(shares=(0.9,), batches=(1,), units=64, rounds=3)
+    skips = {row["pattern"]: row["skips"] for row in rows}
+    assert skips == {"float32 single": False, "float32 (1, 4)": False, "float32 (4, 1)": True, "int8 (16, 1)": True}
+    assert all(row["µs"] > 0 and row["ratio low"] <= row["ratio"] <= row["ratio high"] for row in rows)
+
+
+def test_memory_of_three_small_files():
+    rows = sparsity.measured_memory(units=64)
+    assert len(rows) == 3 and all(row["memory MiB"] >= 0 and row["bytes"] > 0 for row in rows)
+
+
+def test_a_pair_of_files_is_compared():
+    model = samples.network(size=16, width=8)
+    files = {side: samples.convert(model, sparse=side == "sparse") for side in _sparsity_run.SIDES}
+    found = _sparsity_run.pair(files, 3)
+    assert found["difference"] < 1e-5
+    assert {len(seconds) for seconds in found["seconds"].values()} == {3}
+
+
+def test_a_run_that_fails_says_what_it_said(monkeypatch):
+    failed = subprocess.CompletedProcess([], 1, "", "no such processor")
+    monkeypatch.setattr(sparsity.subprocess, "run", lambda *a, **k: failed)
+    with pytest.raises(RuntimeError, match="no such processor"):
+        sparsity._run("folder", ["qemu-x86_64"], 2)
+
+
+def test_without_an_emulator_only_this_processor(monkeypatch, capsys):
+    part = {"seconds": {"plain": [2.0], "sparse": [1.0]}, "difference": 0.0}
+    answer = json.dumps(dict.fromkeys(samples.VARIANTS, part))
+    monkeypatch.setattr(sparsity.shutil, "which", lambda name: None)
+    monkeypatch.setattr(samples, "network", lambda **changes: None)
+    monkeypatch.setattr(samples, "convert", lambda model, sparse: b"")
+    monkeypatch.setattr(
+        sparsity.subprocess, "run", lambda *a, **k: subprocess.CompletedProcess([], 0, f"INFO\n{answer}\n", "")
+    )
+    rows = sparsity.measured_xnnpack()
+    assert [row["network"] for row in rows] == list(samples.VARIANTS)
+    assert {row["processor"] for row in rows} == {recorded.processor()}
+    assert all(row["ratio"] == 0.5 and not row["differ"] for row in rows)
+    assert "apt install qemu-user" in capsys.readouterr().out
+
+
+def test_a_read_only_clone_is_noticed_before_measuring(monkeypatch):
+    def read_only(folder):
+        raise OSError(30, "this file system is read-only", str(folder))
+
+    monkeypatch.setattr(recorded.files, "check_writable", read_only)
+    with pytest.raises(OSError, match="read-only"):
+        sparsity.main(["--only", "kernels"])

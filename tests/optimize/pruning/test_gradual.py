@@ -1,0 +1,115 @@
+"""Pruning while training: the schedule's target is reached, counted, and no wrapper is left."""
+
+import numpy as np
+import pytest
+import tensorflow_model_optimization as tfmot
+import tf_keras
+
+from utils.optimize.pruning import gradual
+
+L = tf_keras.layers
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(130, 8, 8, 1)).astype("float32") * 0.2 + 0.5
+Y = (X[:, :4].mean((1, 2, 3)) > X[:, 4:].mean((1, 2, 3))).astype("int64")
+toolkit = tfmot.sparsity.keras
+
+
+def sequential():
+    return tf_keras.Sequential(
+        [tf_keras.Input((8, 8, 1)), L.Conv2D(6, 3, name="conv"), L.BatchNormalization(), L.ReLU(), L.Flatten(),
+         L.Dense(7, name="dense"), L.Dense(2, name="logits")]
+    )  # fmt: skip
+
+
+def branched():
+    picture = tf_keras.Input((8, 8, 1))
+    x = L.Conv2D(4, 3, padding="same", name="conv")(picture)
+    x = L.Add()([x, L.SeparableConv2D(4, 3, padding="same")(x)])
+    return tf_keras.Model(picture, L.Dense(2)(L.Flatten()(x)))
+
+
+def nested():
+    inner = tf_keras.Sequential([tf_keras.Input((64,)), L.Dense(9, name="inner_dense")], name="inner")
+    return tf_keras.Sequential([tf_keras.Input((8, 8, 1)), L.Flatten(), inner, L.Dense(2, name="logits")])
+
+
+@pytest.mark.parametrize("make", [sequential, branched, nested])
+def test_the_target_is_reached_in_each_array_and_no_wrapper_is_left(make):
+    model = make()
+    before = model.get_weights()
+    pruned = gradual.prune_while_training(model, (X, Y), 0.77, 2, batch_size=16)
+    assert not any(
+        isinstance(layer, toolkit.PrunableLayer) or "Prune" in type(layer).__name__ for layer in pruned.layers
+    )
+    assert not any("mask" in w.name or "threshold" in w.name or "pruning_step" in w.name for w in pruned.weights)
+    assert len(pruned.weights) == len(model.weights)
+    for i in gradual.keras_weights.kernels(pruned):
+        if i.role != "kernel":
+            continue
+        values = i.variable.numpy()
+        assert abs(np.count_nonzero(values == 0) - round(0.77 * values.size)) <= 1, i.name
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_only_the_named_layers_are_pruned():
+    pruned = gradual.prune_while_training(sequential(), (X, Y), 0.5, only=["dense"], batch_size=16)
+    zeros = {name: np.mean(pruned.get_layer(name).kernel.numpy() == 0) for name in ("conv", "dense", "logits")}
+    assert zeros["dense"] == pytest.approx(0.5, abs=0.01) and zeros["conv"] == zeros["logits"] == 0
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 9, 100, 250, 1001])
+@pytest.mark.parametrize("target", [0.5, 0.93])
+def test_the_schedule_reaches_its_target_within_the_steps(steps, target):
+    made = gradual.updates(gradual.schedule(target, steps), steps)
+    assert list(made.values())[-1] == pytest.approx(target, abs=1e-6)
+    assert list(made.values()) == sorted(made.values())
+    assert min(made) == 1 and max(made) <= steps
+
+
+def test_an_end_off_the_frequency_is_moved_which_the_toolkit_does_not():
+    ours = gradual.updates(gradual.schedule(0.9, 300, begin=10, end=250, frequency=100), 300)
+    theirs = gradual.updates(toolkit.PolynomialDecay(0.0, 0.9, 10, 250, frequency=100), 300)
+    assert list(ours) == list(theirs) == [10, 110, 210]
+    assert ours[210] == pytest.approx(0.9) and theirs[210] < 0.9
+
+
+def test_the_default_schedule_of_the_toolkit_does_nothing_before_step_100():
+    assert min(gradual.updates(toolkit.ConstantSparsity(0.5, 0), 300)) == 100
+    with pytest.raises(ValueError, match="nothing would be pruned"):
+        gradual.prune_while_training(sequential(), (X, Y), toolkit.ConstantSparsity(0.5, 0), batch_size=16)
+
+
+@pytest.mark.parametrize(
+    "settings, sentence",
+    [
+        ({"target": 1.0}, "target is 1.0"),
+        ({"initial": -0.1}, "initial is -0.1"),
+        ({"begin": 9, "end": 3}, "begins in step 9 and ends in step 3"),
+        ({"end": 30}, "ends in step 30 of 20"),
+        ({"begin": 0}, "begin is 0"),
+        ({"frequency": 50}, "frequency is 50"),
+        ({"power": 0}, "power is 0"),
+    ],
+)
+def test_schedules_that_make_no_sense_are_refused(settings, sentence):
+    arguments = {"target": 0.5, "steps": 20} | settings
+    with pytest.raises(ValueError, match=sentence):
+        gradual.schedule(arguments.pop("target"), arguments.pop("steps"), **arguments)
+
+
+def test_what_cannot_be_pruned_is_said():
+    with pytest.raises(ValueError, match="list of layer names"):
+        gradual.prune_while_training(sequential(), (X, Y), 0.5, only="dense")
+    model = sequential()
+    with pytest.raises(ValueError, match="have no prunable weights"):
+        gradual.prune_while_training(model, (X, Y), 0.5, only=[model.layers[1].name])
+    strange = tf_keras.Sequential(
+        [tf_keras.Input((8, 8, 1)), L.Reshape((8, 8)), L.Conv1DTranspose(3, 2, name="up"), L.Flatten(), L.Dense(2)]
+    )
+    with pytest.raises(ValueError, match=r"no rule for layer 'up' \(Conv1DTranspose\).*only="):
+        gradual.prune_while_training(strange, (X, Y), 0.5)
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        model = sequential()
+        model.set_weights([w * np.nan for w in model.get_weights()])
+        gradual.prune_while_training(model, (X, Y), 0.5)

@@ -1,0 +1,167 @@
+"""Whole channels are removed: the smaller dense model computes what the larger one does without them."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+
+from utils import models
+from utils.measure import macs
+from utils.optimize.keras_graph import example_input
+from utils.optimize.pruning import structured
+
+L = tf_keras.layers
+
+
+def sequential():
+    layers = [L.Conv2D(8, 3, activation="relu"), L.MaxPooling2D(2), L.Conv2D(6, 3), L.PReLU(shared_axes=(1, 2))]
+    return tf_keras.Sequential([tf_keras.Input((12, 12, 2)), *layers, L.Flatten(), L.Dense(10, "tanh"), L.Dense(3)])
+
+
+def branched():
+    picture = tf_keras.Input((10, 10, 3))
+    x = L.Conv2D(8, 3, padding="same", name="stem")(picture)
+    y = L.Conv2D(8, 3, padding="same", use_bias=False, name="branch")(x)
+    y = L.BatchNormalization()(y)
+    x = L.Add()([x, L.ReLU()(y)])
+    z = L.Conv2D(4, 1, name="one")(x)
+    x = L.Concatenate()([L.DepthwiseConv2D(3, padding="same", depth_multiplier=2)(x), z])
+    x = L.GlobalAveragePooling2D()(x)
+    return tf_keras.Model(picture, [L.Dense(3, name="a")(x), L.Dense(2, name="b", activation="softmax")(x)])
+
+
+def separable():
+    picture = tf_keras.Input((9, 9, 2))
+    x = L.SeparableConv2D(6, 3, depth_multiplier=2, activation="relu")(picture)
+    x = L.SeparableConv2D(4, 3, depth_multiplier=2)(x)
+    x = L.Conv2DTranspose(5, 3, strides=2)(x)
+    return tf_keras.Model(picture, L.Dense(2)(L.Flatten()(L.Conv2D(4, 3)(x))))
+
+
+def one_dimension():
+    layers = [L.Conv1D(6, 3), L.BatchNormalization(), L.LeakyReLU(), L.Conv1D(4, 3), L.GlobalMaxPooling1D()]
+    return tf_keras.Sequential([tf_keras.Input((20, 3)), *layers, L.Dense(5), L.BatchNormalization(), L.Dense(2)])
+
+
+def three_dimensions():
+    return tf_keras.Sequential(
+        [tf_keras.Input((6, 6, 6, 1)), L.Conv3D(4, 3), L.AveragePooling3D(2), L.Flatten(), L.Dense(4), L.Dense(2)]
+    )
+
+
+def shared():
+    left, right = tf_keras.Input((6,)), tf_keras.Input((6,))
+    both = L.Dense(8, "relu", name="shared")
+    last = L.Dense(4, name="after")
+    return tf_keras.Model([left, right], L.Dense(2)(L.Concatenate()([last(both(left)), last(both(right))])))
+
+
+def nested():
+    inner = tf_keras.Sequential([tf_keras.Input((8,)), L.Dense(6, "relu", name="in")], name="inner")
+    return tf_keras.Sequential([tf_keras.Input((5,)), L.Dense(8, name="first"), inner, L.Dense(2, name="last")])
+
+
+def reads_all():
+    picture = tf_keras.Input((8,))
+    x = L.LayerNormalization()(L.Dense(6, name="normed")(picture))
+    return tf_keras.Model(picture, L.Dense(2)(L.Dense(4, name="free")(x)))
+
+
+KINDS = [sequential, branched, separable, one_dimension, three_dimensions, shared, nested, reads_all]
+
+
+def randomized(make):
+    """All weights random, so that no bias or moving mean is 0 by chance."""
+    tf_keras.utils.set_random_seed(1)
+    model, rng = make(), np.random.default_rng(2)
+    model.set_weights([np.abs(rng.normal(0.5, 0.3, w.shape)) + 0.05 for w in model.get_weights()])
+    return model
+
+
+@pytest.mark.parametrize("make", KINDS)
+def test_the_smaller_model_has_fewer_weights_and_the_original_stays(make):
+    model = randomized(make)
+    before = model.get_weights()
+    smaller = structured.remove_channels(model, 0.5)
+    assert smaller.count_params() < model.count_params()
+    assert macs.count(smaller) < macs.count(model)
+    assert [tuple(t.shape) for t in smaller.outputs] == [tuple(t.shape) for t in model.outputs]
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize("name", ["mlp", "lenet5", "depthwise_cnn", "residual_cnn", "transformer"])
+def test_the_networks_of_the_course_lose_channels(name):
+    model = models.ARCHITECTURES[name](seed=1)
+    smaller = structured.remove_channels(model, 0.5)
+    assert smaller.count_params() < model.count_params()
+    again = tf_keras.models.clone_model(smaller)  # its configuration is that of the smaller one
+    assert again.count_params() == smaller.count_params()
+
+
+@pytest.mark.parametrize("make", KINDS)
+def test_channels_that_are_read_by_nobody_can_go_without_a_trace(make):
+    """The weakest half gets zero outgoing weights beforehand: then nothing may change at all."""
+    model = randomized(make)
+    channels = structured._Channels(structured._opened(model))
+    gone = set()
+    for group in channels.groups():
+        if group.removable:
+            gone |= set(group._roots[: group.channels // 2])
+    silent = channels.unread(gone)
+    x = example_input(silent, 5, seed=7)
+    wanted = tf.nest.flatten(silent(structured._given(silent, x)))
+    got = tf.nest.flatten(channels.without(gone)(structured._given(silent, x)))
+    for one, other in zip(wanted, got, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_branches_that_are_added_lose_the_same_channels():
+    found = {group.layers: group for group in structured.groups(randomized(branched))}
+    assert found[("stem", "branch")].removable and found[("stem", "branch")].channels == 8
+    assert found[("one",)].removable
+    assert not found[("a",)].removable and not found[("b",)].removable
+    smaller = structured.remove_channels(randomized(branched), {"branch": 0.25})
+    assert smaller.get_layer("stem").filters == smaller.get_layer("branch").filters == 6
+    assert smaller.get_layer("one").filters == 4
+
+
+def test_what_reads_all_channels_keeps_them():
+    found = {group.layers: group.removable for group in structured.groups(randomized(reads_all))}
+    assert found[("normed",)] is False and found[("free",)] is True
+
+
+def test_the_weakest_filters_go():
+    layers = [L.Conv2D(4, 1, use_bias=False, name="conv"), L.Flatten(), L.Dense(2)]
+    model = tf_keras.Sequential([tf_keras.Input((2, 2, 1)), *layers])
+    model.get_layer("conv").set_weights([np.array([3.0, -0.1, -4.0, 0.2]).reshape(1, 1, 1, 4)])
+    kept = structured.remove_channels(model, 0.5).get_layer("conv").get_weights()[0]
+    np.testing.assert_array_equal(kept.ravel(), np.float32([3, -4]))
+    by_value = structured.remove_channels(model, {"conv": 0.5}, score=lambda values: float(values.sum()))
+    np.testing.assert_array_equal(by_value.get_layer("conv").get_weights()[0].ravel(), np.float32([3, 0.2]))
+    given = structured.remove_channels(model, {"conv": 0.75}, score={"conv": [0, 9, 0, 0]})
+    np.testing.assert_array_equal(given.get_layer("conv").get_weights()[0].ravel(), np.float32([-0.1]))
+
+
+def test_one_channel_stays():
+    assert structured.remove_channels(randomized(sequential), 0.99).layers[0].filters == 1
+
+
+@pytest.mark.parametrize("share", [1, -0.1, float("nan"), "half", True])
+def test_a_share_out_of_range_is_refused(share):
+    with pytest.raises(ValueError, match="share of zeros"):
+        structured.remove_channels(randomized(nested), share)
+
+
+def test_what_cannot_be_done_is_said():
+    with pytest.raises(ValueError, match="no layer 'nowhere' makes channels"):
+        structured.remove_channels(randomized(sequential), {"nowhere": 0.5})
+    with pytest.raises(ValueError, match="all needed"):
+        structured.remove_channels(randomized(reads_all), {"normed": 0.5})
+    with pytest.raises(ValueError, match="no channels can be removed"):
+        structured.remove_channels(tf_keras.Sequential([tf_keras.Input((3,)), L.Dense(2)]), 0.5)
+    with pytest.raises(TypeError, match="tf_keras model"):
+        structured.remove_channels("lenet5", 0.5)
+    model = randomized(sequential)
+    with pytest.raises(ValueError, match="have shape"):
+        structured.remove_channels(model, 0.5, score={model.layers[0].name: [1, 2]})

@@ -1,0 +1,235 @@
+"""Combined recipes: what one technique has made is there after the next one, counted in the file's integers."""
+
+import functools
+
+import numpy as np
+import pytest
+import tf_keras
+
+from utils.optimize import clustering, combined
+from utils.optimize.keras_graph import rebuild
+from utils.optimize.pruning.magnitude import prune_once
+from utils.optimize.quantization import aware_ranges
+from utils.optimize.quantization.converter import convert
+
+K = tf_keras.layers
+
+
+def dense():
+    tf_keras.utils.set_random_seed(1)
+    return tf_keras.Sequential(
+        [tf_keras.Input((20,)), K.Dense(24, "relu", name="a"), K.Dense(16, "relu", name="b"), K.Dense(3, name="c")]
+    )
+
+
+def convolutional():
+    """With normalization to fold, a depthwise layer, a branch, and two dense layers."""
+    tf_keras.utils.set_random_seed(1)
+    inputs = tf_keras.Input((8, 8, 2))
+    x = K.Conv2D(6, 3, padding="same", use_bias=False, name="conv")(inputs)
+    x = K.BatchNormalization(name="norm")(x)
+    x = K.ReLU(name="relu")(x)
+    y = K.DepthwiseConv2D(3, padding="same", name="depthwise")(x)
+    x = K.Add(name="add")([x, y])
+    x = K.Conv2D(8, 1, name="pointwise")(x)
+    x = K.Dense(16, "relu", name="hidden")(K.Flatten(name="flat")(x))
+    return tf_keras.Model(inputs, K.Dense(3, name="logits")(x))
+
+
+def examples(model, count=128):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(count, *model.input_shape[1:])).astype("float32")
+    return x, rng.integers(0, model.output_shape[-1], count)
+
+
+PRUNED = ["conv", "hidden"]  # "pointwise" and "logits" have no zero
+
+
+def prepared(keep):
+    model = convolutional()
+    if "zeros" in keep:
+        model = prune_once(model, 0.6, only=PRUNED)
+    if "values" in keep:
+        model = clustering.cluster_once(model, 8, keep_zeros="zeros" in keep).model
+    return model
+
+
+KEEPING = [keep for keep in combined.KEEP if keep != "nothing"]
+
+
+@functools.cache
+def trained(keep):
+    """(model before, result), trained with a rate at which weights leave zero if they may."""
+    model = prepared(keep)
+    return model, combined.quantize_while_training(model, examples(model), keep, 2, learning_rate=1e-2)
+
+
+def kernels(model):
+    return {layer.name: layer.kernel.numpy() for layer in model.layers if type(layer) in (K.Conv2D, K.Dense)}
+
+
+@pytest.mark.parametrize("keep", ["zeros", "zeros and values"])
+def test_each_zero_is_zero_at_its_place_and_in_the_file(keep):
+    """Although one layer of each kind has none: for such a one the Toolkit's scheme gives up the zeros of its kind."""
+    model, made = trained(keep)
+    for name, kernel in kernels(model).items():
+        integers, _ = aware_ranges.integer_kernel(made.model, name)
+        assert (kernel == 0).any() == (name in PRUNED)
+        assert not integers[kernel == 0].any()
+        assert integers.any()
+    wanted = sum(np.count_nonzero(kernel == 0) for kernel in kernels(model).values())
+    assert sum(kernel.zeros for kernel in combined.kernels_in_file(made.file.content)) >= wanted
+
+
+@pytest.mark.parametrize("keep", ["values", "zeros and values"])
+def test_the_file_has_no_more_values_in_a_channel_than_there_were_clusters(keep):
+    _, made = trained(keep)
+    stored = [k for k in combined.kernels_in_file(made.file.content) if k.operator != "DEPTHWISE_CONV_2D"]
+    assert len(stored) == 4
+    assert all(2 <= kernel.in_a_channel <= 8 for kernel in stored)
+
+
+@pytest.mark.parametrize("keep", KEEPING)
+def test_training_moved_the_weights_and_the_file_agrees_with_the_model(keep):
+    model, made = trained(keep)
+    x, _ = examples(model)
+    ours, theirs = made.model.predict(x, verbose=0), made.file.predict(x)
+    assert np.mean(ours.argmax(1) == theirs.argmax(1)) > 0.8  # near ties may differ
+    integers, scale = aware_ranges.integer_kernel(made.model, "hidden")
+    assert np.abs(integers * scale - model.get_layer("hidden").kernel.numpy()).max() > 2 * scale
+
+
+def test_without_keeping_most_zeros_are_lost():
+    model = prune_once(dense(), 0.6)
+    made = combined.quantize_while_training(model, examples(model), "nothing", 2, learning_rate=1e-2)
+    assert combined.share_of_zeros(made.file.content) < 0.3
+
+
+@pytest.mark.parametrize("keep", KEEPING)
+def test_the_model_that_was_given_stays_as_it_is(keep):
+    model, _ = trained(keep)
+    for old, new in zip(prepared(keep).get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_models_inside_are_opened():
+    inner = tf_keras.Sequential([tf_keras.Input((20,)), K.Dense(12, "relu", name="inside")], name="inner")
+    inputs = tf_keras.Input((20,))
+    model = prune_once(tf_keras.Model(inputs, K.Dense(3, name="logits")(inner(inputs))), 0.5)
+    made = combined.quantize_while_training(model, examples(model), "zeros")
+    assert combined.share_of_zeros(made.file.content) >= 0.49
+
+
+# ---------------------------------------------------------------- refused
+
+
+@pytest.mark.parametrize(
+    ("build", "keep", "message"),
+    [
+        (dense, "zeros", "prune it first"),
+        (lambda: prune_once(dense(), 0.5), "sparsity", "zeros and values"),
+        (lambda: tf_keras.Sequential([tf_keras.Input((4,)), K.ReLU()]), "zeros", "no Conv2D"),
+    ],
+)
+def test_nothing_to_keep_and_unknown_words_are_refused(build, keep, message):
+    model = build()
+    data = (np.zeros((8, *model.input_shape[1:]), np.float32), np.zeros(8, int))
+    with pytest.raises(ValueError, match=message):
+        combined.quantize_while_training(model, data, keep)
+
+
+def test_weights_that_nobody_clustered_are_refused():
+    model = tf_keras.Sequential([tf_keras.Input((50,)), K.Dense(40, name="a"), K.Dense(30, name="b")])
+    with pytest.raises(ValueError, match="cluster it first"):
+        combined.quantize_while_training(model, examples(model), "values")
+
+
+@pytest.mark.parametrize("layer", [K.LayerNormalization, K.PReLU])
+def test_a_layer_that_the_scheme_does_not_know_is_refused_with_a_way_out(layer):
+    model = tf_keras.Sequential([tf_keras.Input((20,)), layer(), K.Dense(3)])
+    with pytest.raises(ValueError, match="after training"):
+        combined.quantize_while_training(prune_once(model, 0.5), examples(model), "zeros")
+
+
+def test_weights_that_are_not_finite_and_models_with_fake_quantization_are_refused():
+    model = prune_once(dense(), 0.5)
+    _, made = trained("zeros")
+    with pytest.raises(ValueError, match="already has fake quantization"):
+        combined.quantize_while_training(made.model, examples(model), "zeros")
+    model.get_layer("a").bias.assign(np.full(24, np.nan))
+    with pytest.raises(ValueError, match=r"NaN|finite"):
+        combined.quantize_while_training(model, examples(model), "zeros")
+
+
+# ---------------------------------------------------------------- the counts of a file
+
+
+@pytest.fixture(scope="module")
+def counted():
+    """A convolutional model with known zeros and values, and its float file."""
+    model = convolutional()
+    model.get_layer("norm").set_weights([np.ones(6), np.zeros(6), np.zeros(6), np.ones(6) - 1e-3])  # folds to 1
+    for name in ("pointwise", "logits"):
+        kernel = model.get_layer(name).kernel
+        kernel.assign((np.arange(kernel.shape.num_elements()) % 4).reshape(kernel.shape))
+    depthwise = model.get_layer("depthwise").depthwise_kernel
+    depthwise.assign(np.broadcast_to(np.arange(6)[:, None], depthwise.shape))  # one value a channel
+    return model, convert(model, "float32").content
+
+
+def test_zeros_and_values_are_those_of_the_model(counted):
+    model, content = counted
+    found = {kernel.operator + str(kernel.size): kernel for kernel in combined.kernels_in_file(content)}
+    pointwise = found["CONV_2D48"]
+    assert (pointwise.zeros, pointwise.distinct) == (12, 4)
+    depthwise = found["DEPTHWISE_CONV_2D54"]
+    assert (depthwise.zeros, depthwise.distinct, depthwise.in_a_channel) == (9, 6, 1)
+    logits = model.get_layer("logits").kernel.numpy()
+    assert found[f"FULLY_CONNECTED{logits.size}"].zeros == np.count_nonzero(logits == 0)
+
+
+def test_post_training_quantization_keeps_every_zero():
+    model = prune_once(dense(), 0.7)
+    x, _ = examples(model)
+    content = convert(model, "int8", x).content
+    wanted = sum(np.count_nonzero(kernel == 0) for kernel in kernels(model).values())
+    assert sum(kernel.zeros for kernel in combined.kernels_in_file(content)) >= wanted
+    assert combined.share_of_zeros(content) == pytest.approx(0.7, abs=0.05)
+
+
+def test_a_file_without_kernels_is_refused():
+    content = convert(tf_keras.Sequential([tf_keras.Input((4,)), K.ReLU()]), "float32").content
+    for count in (combined.share_of_zeros, combined.coded_size):
+        with pytest.raises(ValueError, match="no kernel"):
+            count(content)
+
+
+@pytest.mark.parametrize("mode", ["float32", "int8"])
+def test_coded_bytes_follow_zeros(mode):
+    model = dense()
+    x, _ = examples(model)
+    sizes = []
+    for target in (0.0, 0.9):
+        content = convert(prune_once(model, target), mode, x if mode == "int8" else None).content
+        sizes.append(combined.coded_size(content))
+        assert sizes[-1] < len(content)
+    assert sizes[1] < sizes[0]
+
+
+def test_coded_bytes_are_those_of_the_kernels_and_of_the_rest(counted):
+    """Kernels of one value cost next to nothing; what stays is the rest of the file."""
+    from utils.optimize.coding import byte_coders
+
+    _, content = counted
+    model = rebuild(counted[0])
+    for layer in model.layers:
+        if hasattr(layer, "kernel"):
+            layer.kernel.assign(np.zeros(layer.kernel.shape))
+    empty = convert(model, "float32").content
+    assert abs(combined.coded_size(empty) - len(byte_coders.pack(empty))) < 400
+    assert combined.coded_size(content) > combined.coded_size(empty)
+
+
+def test_half_precision_kernels_are_refused(counted):
+    with pytest.raises(ValueError, match=r"float16|no kernel"):
+        combined.coded_size(convert(counted[0], "float16").content)

@@ -1,0 +1,304 @@
+"""The training that makes a network small: few weights, few values, and still the network that it was."""
+
+import functools
+
+import numpy as np
+import pytest
+import tf_keras
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from utils.optimize import coding, deep_compression
+from utils.optimize.deep_compression import Plan, Training
+from utils.optimize.keras_graph import rebuild
+
+K = tf_keras.layers
+PLAN = Plan(kept=60, levels=3, steps=400, learning_rate=1e-2, stages=4)
+
+
+def dense():
+    tf_keras.utils.set_random_seed(0)
+    return tf_keras.Sequential([tf_keras.Input((12,)), K.Dense(16, "relu", name="hidden"), K.Dense(3, name="logits")])
+
+
+def convolutional():
+    tf_keras.utils.set_random_seed(0)
+    inputs = tf_keras.Input((6, 6, 1))
+    x = K.Conv2D(5, 3, padding="same", name="conv")(inputs)
+    x = K.MaxPooling2D(2, name="pool")(x)
+    x = K.Flatten(name="flat")(x)
+    x = K.Dense(8, "relu", name="hidden")(x)
+    return tf_keras.Model(inputs, K.Dense(3, name="logits")(x))
+
+
+def batches(model, seed=0):
+    """Which third of the inputs has the largest sum?"""
+    rng = np.random.default_rng(seed)
+    while True:
+        x = rng.random((32, *model.input_shape[1:]), np.float32)
+        label = x.reshape(32, 3, -1).sum(2).argmax(1)
+        yield x, np.eye(3, dtype=np.float32)[label]
+
+
+@functools.cache
+def trained(build, seed=0):
+    model = build()
+    return model, deep_compression.train(model, PLAN, batches(model), seed=seed)
+
+
+def kernels(model):
+    return [layer.kernel.numpy() for layer in model.layers if layer.weights]
+
+
+@pytest.mark.parametrize("build", [dense, convolutional])
+def test_few_weights_are_kept_and_they_are_multiples_of_a_step(build):
+    _, small = trained(build)
+    assert 20 <= sum(np.count_nonzero(kernel) for kernel in kernels(small)) <= PLAN.kept
+    for kernel in kernels(small):
+        values = np.unique(np.abs(kernel[kernel != 0]))
+        steps = values / values.min() if len(values) else values
+        factor = min(range(1, PLAN.levels + 1), key=lambda f: np.abs(steps * f - np.round(steps * f)).max())
+        np.testing.assert_allclose(steps * factor, np.round(steps * factor), atol=1e-3)
+        assert len(values) <= PLAN.levels
+    for layer in small.layers:
+        if layer.weights:
+            np.testing.assert_array_equal(layer.bias.numpy() % PLAN.bias_step, 0)
+
+
+@pytest.mark.parametrize("build", [dense, convolutional])
+def test_shapes_are_those_of_the_model_which_stays(build):
+    model, small = trained(build)
+    assert [w.shape for w in small.weights] == [w.shape for w in model.weights]
+    for old, new in zip(model.get_weights(), build().get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize("build", [dense, convolutional])
+def test_it_learns_what_it_was_shown_and_survives_the_coder(build):
+    model, small = trained(build)
+    x, targets = next(batches(model, seed=9))
+    assert np.mean(small.predict(x, verbose=0).argmax(1) == targets.argmax(1)) > 0.6
+    again = coding.decompress(coding.compress(coding.sort_units(small)))
+    np.testing.assert_allclose(again.predict(x, verbose=0), small.predict(x, verbose=0), atol=1e-4)
+
+
+def test_the_same_seed_gives_the_same_network():
+    first = deep_compression.train(dense(), PLAN, batches(dense()), seed=1)
+    second = deep_compression.train(dense(), PLAN, batches(dense()), seed=1)
+    for old, new in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_reports_come_after_so_many_steps_and_at_the_end():
+    seen = []
+    plan = Plan(kept=60, levels=3, steps=50, stages=0)
+    deep_compression.train(dense(), plan, batches(dense()), report=lambda step, _: seen.append(step), every=20)
+    assert seen == [20, 40, 50]
+
+
+# ---------------------------------------------------------------- dropping and padding
+
+
+def with_dead_units():
+    """A training in which one filter reaches nothing and one hidden unit is reached by nothing."""
+    training = Training(convolutional(), PLAN)
+    masks = [training.kept[i].numpy() for i in (0, 2, 4)]
+    masks[1].reshape(9, 5, 8)[:, 2] = 0  # nobody uses filter 2
+    masks[1][:, 6] = 0  # hidden unit 6 sees nothing
+    for i, mask in zip((0, 2, 4), masks, strict=True):
+        training.kept[i].assign(mask)
+    training.kept[3].assign(np.arange(8) != 6)  # its bias goes with it
+    training._show()
+    return training
+
+
+def test_what_is_dropped_changes_no_output():
+    training = with_dead_units()
+    smaller = training.drop_dead()
+    assert [v.shape[-1] for v in smaller.variables] == [4, 4, 7, 7, 3, 3]
+    x = np.random.default_rng(0).random((8, 6, 6, 1), np.float32)
+    np.testing.assert_allclose(smaller.model.predict(x, verbose=0), training.model.predict(x, verbose=0), atol=1e-5)
+    assert smaller.total == training.total
+
+
+def test_moments_are_those_of_the_units_that_stay():
+    training = with_dead_units()
+    training.mean[2].assign(np.arange(45 * 8).reshape(45, 8))
+    smaller = training.drop_dead()
+    stays = np.arange(45).reshape(9, 5)[:, [0, 1, 3, 4]].ravel()
+    expected = np.arange(45 * 8).reshape(45, 8)[stays][:, [0, 1, 2, 3, 4, 5, 7]]
+    np.testing.assert_array_equal(smaller.mean[2].numpy(), expected)
+
+
+def test_padding_gives_back_shapes_and_outputs():
+    training = with_dead_units()
+    model = convolutional()
+    full = deep_compression.padded(training.drop_dead().model, model)
+    assert [w.shape for w in full.weights] == [w.shape for w in model.weights]
+    x = np.random.default_rng(0).random((8, 6, 6, 1), np.float32)
+    np.testing.assert_allclose(full.predict(x, verbose=0), training.model.predict(x, verbose=0), atol=1e-5)
+
+
+def test_a_layer_without_units_is_refused():
+    training = Training(dense(), PLAN)
+    training.kept[0].assign(np.zeros((12, 16)))
+    with pytest.raises(ValueError, match="'hidden'"):
+        training.drop_dead()
+
+
+def test_dead_units_take_their_neighbours_along():
+    first, second, third = np.ones((4, 3)), np.ones((3, 2)), np.ones((2, 2))
+    third[1] = 0  # nobody uses unit 1 of the second layer …
+    second[2, 0] = 0  # … and unit 2 of the first one reached only that
+    alive = deep_compression.without_dead_units([first, second, third])
+    np.testing.assert_array_equal(alive[0], [True, True, False])
+    np.testing.assert_array_equal(alive[1], [True, False])
+    assert not first[:, 2].any() and not second[:, 1].any() and alive[2].all()
+
+
+# ---------------------------------------------------------------- arithmetic
+
+
+def test_the_score_keeps_what_costs_most_for_its_bits():
+    training = Training(dense(), PLAN)
+    square = np.zeros((12, 16), np.float32)
+    square[:, :4] = 1.0  # the loss feels only these
+    training.square[0].assign(square)
+    training.square[2].assign(np.ones((16, 3)))
+    training.keep(40)
+    kept = training.kept[0].numpy()
+    assert not kept[:, 4:].any() and kept[:, :4].any()
+
+
+@settings(max_examples=50, deadline=None)
+@given(arrays(np.float32, 20, elements=st.floats(-4, 4, width=32)), st.floats(0.05, 1), st.integers(1, 7))
+def test_on_the_grid_means_a_multiple_that_is_near_and_not_zero(values, step, levels):
+    found = deep_compression.on_grid(values, step, levels)
+    numbers = np.abs(found / np.float32(step))
+    np.testing.assert_allclose(numbers, np.round(numbers), atol=1e-3)
+    assert (np.round(numbers[values != 0]) >= 1).all() and (np.round(numbers) <= levels).all()
+    inside = (np.abs(values) >= step) & (np.abs(values) <= levels * step)
+    assert (np.abs(found - values)[inside] <= step / 2 + 1e-5).all()
+
+
+def test_the_best_step_is_exact_for_values_on_a_grid():
+    values = 0.25 * np.array([1, -1, 2, -3, 0, 0], np.float32)
+    step = deep_compression.best_step(values, 3)
+    assert np.abs(deep_compression.on_grid(values[:4], step, 3) - values[:4]).max() < 0.05
+    assert deep_compression.best_step(np.zeros(3, np.float32), 3) == 1.0
+
+
+def test_a_position_in_a_full_row_is_cheaper():
+    kept = np.zeros((30, 20))
+    kept[4] = 1
+    kept[10, 3] = 1
+    bits = deep_compression.position_bits(kept)
+    assert bits[4, 3] < bits[10, 3] < bits[20, 7]
+    assert bits.shape == kept.shape and np.isfinite(bits).all() and (bits > 0).all()
+
+
+def test_soft_targets_are_probabilities_between_teacher_and_label():
+    logits = np.array([[2.0, 0.0, -1.0], [0.0, 0.0, 0.0]])
+    targets = deep_compression.soft_targets(logits, np.array([1, 2]), 0.75)
+    np.testing.assert_allclose(targets.sum(1), 1, rtol=1e-6)
+    soft = np.exp(logits[0]) / np.exp(logits[0]).sum()
+    np.testing.assert_allclose(targets[0], 0.75 * soft + [0, 0.25, 0], rtol=1e-5)
+    with pytest.raises(ValueError, match="soft_share"):
+        deep_compression.soft_targets(logits, np.array([1, 2]), 1.5)
+    with pytest.raises(ValueError, match="classes"):
+        deep_compression.soft_targets(logits, np.array([1, 2, 0]))
+
+
+# ---------------------------------------------------------------- the plan
+
+
+def test_the_plan_falls_to_the_target_and_rounds_to_the_end():
+    plan = Plan(kept=100, steps=1000)
+    assert plan.kept_at(0, 5000) == 5000 and plan.kept_at(500, 5000) == 100
+    kept = [plan.kept_at(step, 5000) for step in range(1000)]
+    assert kept == sorted(kept, reverse=True)
+    rounded = [plan.rounded_at(step) for step in range(1000)]
+    assert rounded == sorted(rounded) and rounded[599] == 0 and rounded[940] == 1
+    assert plan.rate_at(300) == plan.learning_rate and plan.rate_at(999) < 1e-4 * plan.rounding_rate
+    assert len(plan.drops()) == 8 and max(plan.drops()) == 500
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"kept": 0}, "kept"),
+        ({"levels": 0}, "levels"),
+        ({"steps": 1.5}, "steps"),
+        ({"stages": -1}, "stages"),
+        ({"learning_rate": 0}, "learning_rate"),
+        ({"bias_step": -1.0}, "bias_step"),
+        ({"decay": 1.0}, "decay"),
+        ({"prune_from": 0.0}, "above 0"),
+        ({"prune_until": 0.05}, "prune_until"),
+        ({"round_from": 0.4}, "before the next"),
+        ({"round_until": 1.5}, r"\) to 1: each phase"),
+    ],
+)
+def test_a_plan_that_makes_no_sense_is_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        Plan(**{"kept": 10, **wrong})
+
+
+def normalized():
+    return tf_keras.Sequential(
+        [tf_keras.Input((6, 6, 1)), K.Conv2D(4, 3), K.BatchNormalization(), K.Flatten(), K.Dense(3)]
+    )
+
+
+def branched():
+    inputs = tf_keras.Input((12,))
+    x = K.Dense(12, "relu")(inputs)
+    return tf_keras.Model(inputs, K.Dense(3)(K.Add()([x, inputs])))
+
+
+def sigmoid():
+    return tf_keras.Sequential([tf_keras.Input((12,)), K.Dense(8, "sigmoid"), K.Dense(3)])
+
+
+def activation_apart():
+    return tf_keras.Sequential([tf_keras.Input((12,)), K.Dense(8), K.Activation("sigmoid"), K.Dense(3)])
+
+
+def grouped():
+    return tf_keras.Sequential([tf_keras.Input((6, 6, 2)), K.Conv2D(4, 3, groups=2), K.Flatten(), K.Dense(3)])
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (normalized, "fold"),
+        (branched, "chain"),
+        (sigmoid, "relu"),
+        (activation_apart, "relu"),
+        (grouped, "groups"),
+        (lambda: tf_keras.Sequential([tf_keras.Input((12,)), K.ReLU()]), "weights"),
+    ],
+)
+def test_what_cannot_lose_units_is_refused(build, message):
+    model = build()
+    with pytest.raises(ValueError, match=message):
+        deep_compression.train(model, PLAN, batches(model))
+
+
+def test_batches_and_targets_that_do_not_fit_are_refused():
+    model = dense()
+    x, targets = next(batches(model))
+    with pytest.raises(ValueError, match="probabilities"):
+        deep_compression.train(model, PLAN, iter([(x, 2 * targets)]))
+    with pytest.raises(ValueError, match="shape"):
+        deep_compression.train(model, PLAN, iter([(x[:, :5], targets)]))
+    with pytest.raises(ValueError, match="kept"):
+        deep_compression.train(model, Plan(kept=10_000), batches(model))
+
+
+def test_a_trained_start_is_left_alone():
+    model = dense()
+    deep_compression.train(rebuild(model), Plan(kept=60, steps=30, stages=0), batches(model))
+    for old, new in zip(model.get_weights(), dense().get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)

@@ -1,0 +1,52 @@
+"""The checks of chapter 06 accept right answers and name the misconception of wrong ones."""
+
+import numpy as np
+
+from tests.study.checks import answers
+
+
+def right_mask(weights, sparsity, key=np.abs, keep=False):
+    mask = np.ones(weights.size)
+    order = np.argsort(key(weights), axis=None, kind="stable")
+    count = round((1 - sparsity if keep else sparsity) * weights.size)
+    mask[order[:count]] = 0
+    return mask.reshape(weights.shape)
+
+
+def by_threshold(weights, sparsity):
+    return np.abs(weights) > np.quantile(np.abs(weights), sparsity)
+
+
+def right_bytes(n, s, value, index):
+    return n * (1 - s) * (value + index) / 8, index / (value + index)
+
+
+def right_removal(first, bias, normalization, second, keep):
+    return first[..., keep], bias[keep], [array[keep] for array in normalization], second[:, :, keep]
+
+
+RIGHT = [("06-1", right_mask), ("06-2", right_bytes), ("06-3", right_removal)]
+WRONG = [
+    ("06-1", lambda w, s: right_mask(w, s, key=lambda v: v), "sorted the values|larger, in absolute value"),
+    ("06-1", lambda w, s: right_mask(w, s, keep=True), "fraction of zeros"),
+    ("06-1", by_threshold, "threshold|fraction of zeros"),
+    ("06-1", lambda w, s: w * right_mask(w, s), "only zeros and ones"),
+    ("06-1", lambda w, s: right_mask(w, s).ravel()[:-1], "shape"),
+    ("06-1", lambda w, s: right_mask(w, s, key=lambda v: -np.abs(v)), "larger, in absolute value"),
+    ("06-2", lambda n, s, v, i: (n * s * (v + i) / 8, i / (v + i)), "stored the zeros|it is .* bytes"),
+    ("06-2", lambda n, s, v, i: (n * (1 - s) * v / 8, i / (v + i)), "forgot the places"),
+    ("06-2", lambda n, s, v, i: (n * (1 - s) * (v + i), i / (v + i)), "number of bits"),
+    ("06-2", lambda n, s, v, i: ((n * (1 - s) * v + n * i) / 8, i / (v + i)), "zeros need no place"),
+    ("06-2", lambda n, s, v, i: (right_bytes(n, s, v, i)[0], v / (v + i)), "may stay"),
+    ("06-2", lambda n, s, v, i: (right_bytes(n, s, v, i)[0], 0.5), "half is right"),
+    ("06-2", lambda n, s, v, i: right_bytes(n, s, v, i)[0], "two numbers"),
+    ("06-3", lambda f, b, n, s, k: (f[:, :, k], b[k], [a[k] for a in n], s[:, :, k]), "reads; the channels"),
+    ("06-3", lambda f, b, n, s, k: (f[..., k], b[k], [a[k] for a in n], s[..., k]), "second convolution makes"),
+    ("06-3", lambda f, b, n, s, k: (f[..., k], b[k], [a[k] for a in n], s), "`second` is as large"),
+    ("06-3", lambda f, b, n, s, k: (f[..., k], b, [a[k] for a in n], s[:, :, k]), "bias has one number"),
+    ("06-3", lambda f, b, n, s, k: (f[..., k], b[k], n, s[:, :, k]), "four arrays"),
+    ("06-3", lambda f, b, n, s, k: (f[..., k][..., ::-1], b[k], [a[k] for a in n], s[:, :, k]), "in their order"),
+    ("06-3", lambda f, b, n, s, k: (f[:, :, k][..., k], b[k], n, s[:, :, k]), "one axis only"),
+]
+
+test_solutions, test_stubs, test_misconceptions, test_hints = answers.tests(RIGHT, WRONG)

@@ -1,0 +1,1 @@
+"""Sparsity: patterns of zeros, what storing them costs, and which kernels skip them."""
