@@ -5,6 +5,7 @@ import pytest
 import tf_keras
 
 from benchmarks import transfer_learning as bench
+from utils.optimize import transfer
 
 
 @pytest.mark.parametrize("examples", [100, 200, 500, 2000])
@@ -20,14 +21,44 @@ def test_crops_repeat_and_differ():
     assert len({crop.tobytes() for crop in one}) == 10
 
 
-def test_training_mode_is_measured_on_a_copy():
-    layers = [tf_keras.layers.BatchNormalization(), tf_keras.layers.Dense(2)]
-    model = tf_keras.Sequential([tf_keras.Input((3,)), *layers])
-    before = model.get_weights()
-    x = np.random.default_rng(0).normal(5, 1, (10, 3)).astype(np.float32)
-    share = bench.accuracy_in_training_mode(model, x, np.zeros(10, int), 4)
-    assert 0 <= share <= 1
-    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+def joined():
+    """A small backbone with batch normalization, and a head."""
+    tf_keras.utils.set_random_seed(0)
+    layers = [tf_keras.layers.Conv2D(4, 3, name="first_conv"), tf_keras.layers.BatchNormalization(name="first_bn")]
+    layers += [tf_keras.layers.Conv2D(4, 3, name="second_conv"), tf_keras.layers.GlobalAveragePooling2D()]
+    return tf_keras.Sequential([tf_keras.Input((8, 8, 1)), *layers, tf_keras.layers.Dense(2, name="logits")])
+
+
+def problem():
+    x = np.random.default_rng(0).normal(1, 1, (70, 8, 8, 1)).astype(np.float32)
+    return x, (x.mean((1, 2, 3)) > 1).astype(np.int32)
+
+
+@pytest.mark.parametrize("from_layer, frozen", [(None, True), (None, False), ("second", True)])
+def test_a_trainer_does_what_fine_tuning_does_again_and_again(from_layer, frozen):
+    x, y = problem()
+    wanted, trainer = joined(), bench.Trainer(joined(), from_layer, frozen)
+    settings = {"learning_rate": 1e-2, "freeze_statistics": frozen, "batch_size": bench.BATCH}
+    transfer.fine_tune(wanted, (x, y), bench.epochs(70, 9), from_layer=from_layer, seed=1, **settings)
+    for _ in range(2):
+        trainer.start(joined())
+        trainer.fit(x, y, 9, 1e-2, 1)
+        pairs = zip(wanted.layers, trainer.model.layers, strict=True)
+        weights = [pair for a, b in pairs for pair in zip(a.get_weights(), b.get_weights(), strict=True)]
+        assert all(np.allclose(a, b, atol=1e-4) for a, b in weights)
+
+
+def test_training_mode_is_measured_without_a_trace():
+    x, y = problem()
+    trainer = bench.Trainer(joined(), None, False)
+    before = trainer.model.get_weights()
+    assert 0 <= trainer.accuracy_in_training_mode(x, y) <= 100
+    assert all(np.array_equal(a, b) for a, b in zip(before, trainer.model.get_weights(), strict=True))
+
+
+def test_what_was_measured_is_not_measured_again(tmp_path):
+    for value in (1, 2):
+        assert bench.Kept(tmp_path / "values.json")("key", lambda value=value: value) == 1
 
 
 def test_a_part_that_is_not_there_is_named(capsys):

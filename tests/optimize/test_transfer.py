@@ -168,6 +168,17 @@ def test_cached_features_and_head_are_the_joined_model(kind):
     assert not ours & {id(weight) for weight in model.weights}
 
 
+def test_a_feature_that_hardly_varies_gets_no_huge_weight():
+    """It would leave no level of an int8 kernel to the others."""
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    x = rng.normal(0, 1, (60, 8)).astype(np.float32)
+    x[:, 0] += 2 * y
+    x[:, 1] = 1e-4 * y  # follows the label, and is nearly always the same
+    kernel = transfer.train_head(x, y, 2).get_weights()[0]
+    assert np.abs(kernel[1]).max() < 10 * np.abs(kernel[0]).max()
+
+
 @pytest.fixture
 def joined():
     x, y = problem()

@@ -250,8 +250,8 @@ def train_head(
         epochs, learning_rate, batch_size, seed: as in `training.fit`; the rate falls to 0.
         weight_decay: factor of the L2 penalty on the kernel.
 
-    Returns a model whose standardization (minus mean, over standard deviation, of x) is folded into the dense layer,
-    so that it is a single Dense layer for any backbone.
+    Returns a model whose standardization (minus mean, over standard deviation, of x, or a tenth of the usual one where
+    that is more) is folded into the dense layer, so that it is a single Dense layer for any backbone.
     """
     x, y = np.asarray(x, np.float32), np.asarray(y)
     if x.ndim != 2 or len(x) != len(y) or y.ndim != 1:
@@ -260,7 +260,10 @@ def train_head(
             "one-hot (y.argmax(axis=1))"
         )
     _check_classes(y, num_classes)
-    mean, spread = x.mean(axis=0), x.std(axis=0) + np.float32(1e-3)
+    mean, spread = x.mean(axis=0), x.std(axis=0)
+    # Divided by a deviation near 0, a feature that hardly ever varies would get a weight so large that 8 bits have no
+    # level left for the others: of 300 pictures an int8 file named 34 % as Keras did, and with this floor 95 %.
+    spread = np.maximum(spread, 0.1 * np.sqrt(np.mean(spread**2)) + np.float32(1e-6))
     dense = tf_keras.layers.Dense(
         num_classes,
         kernel_initializer="zeros",
