@@ -3,13 +3,14 @@
     python course.py bench transfer_learning          # all of it, or some of these:
 
 labels       Fashion-MNIST at 48x48, 10, 50 and 200 labels a class: head alone, last blocks too, a small net alone
-fine_tuning  all layers at two rates, statistics of batch normalization frozen or moving; what is forgotten
-order        quantized after transfer, and in training; pruned before and after; a small student
+fine_tuning  the last blocks at two rates, statistics of batch normalization frozen or moving; what is forgotten
+order        quantized after transfer; pruned before and after; a small student
 backbone     the ImageNet network itself: bytes and agreement of float32, float16, dynamic and int8 files
 
 Each seed draws other labelled pictures from the training part; accuracy is that of the first 1,000 test pictures.
-Rates are chosen on 500 validation pictures.  Nothing is timed.  --resume FILE stores each value when it is measured,
-and goes on from there.
+Rates are chosen on 500 validation pictures.  What comes before the last blocks never changes, so its outputs are
+computed once for each picture.  Nothing is timed.  --resume FILE stores each value when it is measured, and goes on
+from there.
 """
 
 from __future__ import annotations
@@ -33,11 +34,7 @@ from benchmarks._command import start
 from utils import ROOT, data, models, recorded, training
 from utils.measure import statistics
 from utils.optimize import distillation, recovery, transfer
-from utils.optimize.keras_graph import rebuild
 from utils.optimize.pruning import magnitude
-from utils.optimize.quantization import aware_ranges
-from utils.optimize.quantization.aware import quantize_aware
-from utils.optimize.quantization.aware_file import to_tflite
 from utils.optimize.quantization.converter import convert
 
 COMMAND = "python course.py bench transfer_learning"
@@ -47,7 +44,6 @@ SIZE, TESTED, VALIDATED = 48, 1000, 500
 STEPS = 60  # of fine-tuning, whatever the number of labels, so that all have the same budget
 BATCH = 32
 T_95 = 4.303  # two degrees of freedom: three seeds
-LAST_BLOCKS = "block11"
 RATES = (1e-4, 1e-3)  # of fine-tuning, to choose from
 UNLABELLED = 3000  # for the student
 
@@ -69,50 +65,99 @@ class Kept:
 
 
 class Material:
-    """Pictures at both sizes, the backbone, and what was measured so far."""
+    """Pictures at both sizes, what the frozen part makes of them, and what was measured so far."""
 
-    def __init__(self, tested: int = TESTED, size: int = SIZE, steps: int = STEPS, kept: Kept | None = None) -> None:
+    def __init__(
+        self, tested: int = TESTED, size: int = SIZE, steps: int = STEPS, kept: Kept | None = None, weights="imagenet"
+    ) -> None:
         self.fashion = data.load("fashion_mnist")
         self.size, self.steps, self.kept = size, steps, kept or Kept()
-        self.x_test = transfer.prepared(self.fashion.x_test[:tested], size)
-        self.y_test = self.fashion.y_test[:tested]
-        self.x_val = transfer.prepared(self.fashion.x_val[:VALIDATED], size)
+        self.backbone = transfer.efficientnet_lite0(size, weights=weights)
+        self.front = front(self.backbone)
+        self.joined = transfer.with_head(self.backbone, any_head())
+        self.trainers = {frozen: Trainer(last_blocks(self.front.output_shape[1:]), frozen) for frozen in (True, False)}
+        self.small_test, self.y_test = self.fashion.x_test[:tested], self.fashion.y_test[:tested]
         self.y_val = self.fashion.y_val[:VALIDATED]
-        self.backbone = transfer.efficientnet_lite0(size)
 
-    @functools.lru_cache(maxsize=8)  # noqa: B019
-    def labelled(self, per_class: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(small pictures, labels, large pictures) of one draw."""
-        few = self.fashion.subset(per_class * 10, seed)
-        return few.x_train, few.y_train, transfer.prepared(few.x_train, self.size)
+    @functools.cached_property
+    def test(self) -> np.ndarray:
+        return self.maps(self.small_test)
+
+    @functools.cached_property
+    def validation(self) -> np.ndarray:
+        return self.maps(self.fashion.x_val[:VALIDATED])
+
+    def prepared(self, pictures: np.ndarray) -> np.ndarray:
+        return transfer.prepared(pictures, self.size)
+
+    def maps(self, pictures: np.ndarray) -> np.ndarray:
+        """What the last blocks are given."""
+        return self.front.predict(self.prepared(pictures), verbose=0)
 
     @functools.lru_cache(maxsize=16)  # noqa: B019
-    def transferred(self, per_class: int, seed: int):
-        """Backbone and head trained on cached features: where every other recipe begins."""
-        _, y, x = self.labelled(per_class, seed)
-        return transfer.with_head(self.backbone, transfer.train_head(transfer.features(self.backbone, x), y, 10))
+    def labelled(self, per_class: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(small pictures, labels, maps) of one draw."""
+        few = self.fashion.subset(per_class * 10, seed)
+        return few.x_train, few.y_train, self.maps(few.x_train)
 
-    @functools.lru_cache(maxsize=4)  # noqa: B019
-    def trainer(self, from_layer: str | None = None, frozen: bool = True) -> Trainer:
-        """One for each kind of fine-tuning."""
-        model = transfer.with_head(self.backbone, transfer.train_head(np.eye(20, 1280), np.arange(20) % 10, 10))
-        return Trainer(model, from_layer, frozen)
+    def features(self, maps: np.ndarray, *parts: tf_keras.Model) -> np.ndarray:
+        """The features of such maps, with the weights of the last blocks of these models."""
+        trainer = self.trainers[True]
+        trainer.start(*(parts or (self.backbone,)))
+        return trainer.features.predict(maps, verbose=0)
 
-    def tuned(self, per_class: int, seed: int, rate: float, *, from_layer: str | None = LAST_BLOCKS, frozen=True):
+    @functools.lru_cache(maxsize=16)  # noqa: B019
+    def head(self, per_class: int, seed: int) -> tf_keras.Model:
+        """Trained on the backbone's features: where every other recipe begins."""
+        _, y, maps = self.labelled(per_class, seed)
+        return transfer.train_head(self.features(maps), y, 10)
+
+    def tuned(self, per_class: int, seed: int, rate: float, frozen: bool = True) -> Trainer:
         """The trainer, whose model was fine-tuned from where every recipe begins."""
-        trainer = self.trainer(from_layer, frozen)
-        trainer.start(self.transferred(per_class, seed))
-        _, y, x = self.labelled(per_class, seed)
-        trainer.fit(x, y, self.steps, rate, seed)
+        _, y, maps = self.labelled(per_class, seed)
+        head, trainer = self.head(per_class, seed), self.trainers[frozen]
+        trainer.start(self.backbone, head)
+        trainer.fit(maps, y, self.steps, rate, seed)
         return trainer
 
-    @functools.lru_cache(maxsize=2)  # noqa: B019
-    def best(self, per_class: int, seed: int):
-        """The last blocks fine-tuned at the rate that was chosen for them: where the orders begin."""
-        return rebuild(self.tuned(per_class, seed, chosen(self)).model)
+    def whole(self, *parts: tf_keras.Model) -> tf_keras.Model:
+        """Pictures -> logits, with the weights of these parts, of the last that has a layer."""
+        give(self.joined, self.backbone, *parts)
+        return self.joined
 
     def accuracy(self, model) -> float:
-        return 100 * training.share_correct(model, self.x_test, self.y_test)
+        return 100 * training.share_correct(model, self.test, self.y_test)
+
+
+def front(backbone: tf_keras.Model) -> tf_keras.Model:
+    """What comes before the last blocks, a model that shares its layers."""
+    return tf_keras.Model(backbone.input, backbone.get_layer("block10_add").output)
+
+
+def last_blocks(shape: tuple[int, int, int]) -> tf_keras.Model:
+    """Blocks 11 to 15 of EfficientNet-Lite0 and a head of ten classes, for what block 10 gives."""
+    x = inputs = tf_keras.Input(shape)
+    strides = {11: 2}
+    for number in range(11, 16):
+        side, channels = (5, 192) if number < 15 else (3, 320)
+        x = transfer._block(x, side, strides.get(number, 1), 6, channels, f"block{number}")
+    x = transfer._normalized(transfer._convolution(x, 1280, 1, 1, "head"), "head", active=True)
+    x = tf_keras.layers.GlobalAveragePooling2D(name="features")(x)
+    return tf_keras.Model(inputs, tf_keras.layers.Dense(10, name="logits")(x), name="last_blocks")
+
+
+def give(model: tf_keras.Model, *parts: tf_keras.Model) -> None:
+    """Each layer gets the weights of the layer of that name in the parts, such as backbone and head."""
+    found = {layer.name: layer for part in parts for layer in part.layers}
+    for layer in model.layers:
+        if layer.weights and layer.name in found:
+            layer.set_weights(found[layer.name].get_weights())
+
+
+def any_head() -> tf_keras.Model:
+    """A head that knows nothing yet."""
+    dense = tf_keras.layers.Dense(10, name="logits")
+    return tf_keras.Sequential([tf_keras.Input((1280,), name="head_input"), dense], name="head")
 
 
 class Falling(tf_keras.optimizers.schedules.LearningRateSchedule):
@@ -129,24 +174,20 @@ class Falling(tf_keras.optimizers.schedules.LearningRateSchedule):
 class Trainer:
     """Fine-tunes as `transfer.fine_tune` does, one model again and again, which Keras traces once."""
 
-    def __init__(self, model: tf_keras.Model, from_layer: str | None, frozen: bool) -> None:
-        self.model, learns = model, from_layer is None
+    def __init__(self, model: tf_keras.Model, frozen: bool) -> None:
+        self.model = model
         for layer in model.layers:
-            learns = learns or layer.name.startswith(from_layer)
-            normalizes = isinstance(layer, tf_keras.layers.BatchNormalization)
-            layer.trainable = learns and not (frozen and normalizes)
+            layer.trainable = not (frozen and isinstance(layer, tf_keras.layers.BatchNormalization))
+        self.features = tf_keras.Model(model.input, model.layers[-2].output)
         self.rate = Falling()
         self.optimizer = tf_keras.optimizers.Adam(self.rate)
-        loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile(self.optimizer, loss)
+        model.compile(self.optimizer, tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         self.optimizer.build(model.trainable_variables)
         shape = tf.TensorSpec(model.input_shape, tf.float32)
         self._in_training = tf.function(lambda x: model(x, training=True), input_signature=[shape])
 
-    def start(self, weights_of: tf_keras.Model) -> None:
-        """The weights of a model of the same layers in the same order."""
-        for mine, other in zip(self.model.layers, weights_of.layers, strict=True):
-            mine.set_weights(other.get_weights())
+    def start(self, *parts: tf_keras.Model) -> None:
+        give(self.model, *parts)
 
     def fit(self, x, y, steps: int, rate: float, seed: int, *, keep_zeros: bool = False) -> None:
         for variable in self.optimizer.variables:
@@ -174,53 +215,51 @@ def epochs(examples: int, steps: int = STEPS) -> int:
 
 
 def chosen(material: Material, per_class: int = 50) -> float:
-    """The rate for the last blocks: that of `RATES` with the most right validation pictures, for the first draw."""
+    """That of `RATES` with the most right validation pictures, for the first draw."""
 
     def right(rate: float) -> float:
         model = material.tuned(per_class, 0, rate).model
-        return 100 * training.share_correct(model, material.x_val, material.y_val)
+        return 100 * training.share_correct(model, material.validation, material.y_val)
 
     return max(RATES, key=lambda rate: material.kept(f"chosen {rate:g}", lambda: right(rate)))
 
 
 def small_net(material: Material, per_class: int, seed: int, rate: float):
-    """The course's residual network on the 28x28 pictures, with ten times the steps, and shifted pictures."""
+    """The course's residual network on the 28x28 pictures, with five times the steps, and shifted pictures."""
     small, y, _ = material.labelled(per_class, seed)
     model = models.residual_cnn(seed=seed)
-    training.fit(
-        model,
-        (small, y),
-        epochs(len(y), 10 * material.steps),
-        batch_size=BATCH,
-        learning_rate=rate,
-        decay=True,
-        seed=seed,
-        augment=training.shifted,
-    )
+    settings = {"batch_size": BATCH, "learning_rate": rate, "decay": True, "seed": seed, "augment": training.shifted}
+    training.fit(model, (small, y), epochs(len(y), 5 * material.steps), **settings)
     return model
 
 
 def from_scratch(material: Material, per_class: int, seed: int) -> float:
     """Accuracy of the small net, at the rate of two that is best on the validation pictures."""
-    x_val, tested = material.fashion.x_val[:VALIDATED], len(material.y_test)
+    x_val = material.fashion.x_val[:VALIDATED]
 
     def right(rate: float) -> float:
         return 100 * training.share_correct(small_net(material, 50, 0, rate), x_val, material.y_val)
 
     rate = max((1e-3, 4e-3), key=lambda rate: material.kept(f"chosen small {rate:g}", lambda: right(rate)))
     model = small_net(material, per_class, seed, rate)
-    return 100 * training.share_correct(model, material.fashion.x_test[:tested], material.y_test)
+    return 100 * training.share_correct(model, material.small_test, material.y_test)
 
 
-def random_weights(material: Material, per_class: int, seed: int) -> float:
-    """The same architecture without ImageNet; statistics must move there, since they start at 0 and 1."""
-    _, y, x = material.labelled(per_class, seed)
-    trainer = material.trainer(None, False)
+def of_head(material: Material, per_class: int, seed: int) -> float:
+    head = material.head(per_class, seed)
+    return 100 * training.share_correct(head, material.features(material.test), material.y_test)
+
+
+def random_features(material: Material, per_class: int, seed: int) -> float:
+    """A head on the same architecture without ImageNet: random weights, frozen."""
+    small, y, _ = material.labelled(per_class, seed)
     tf_keras.utils.set_random_seed(seed)
     backbone = transfer.efficientnet_lite0(material.size, weights=None)
-    trainer.start(transfer.with_head(backbone, transfer.train_head(np.eye(20, 1280), np.arange(20) % 10, 10)))
-    trainer.fit(x, y, 4 * material.steps, 1e-3, seed)
-    return material.accuracy(trainer.model)
+    inputs = np.concatenate([small, material.small_test])
+    features = transfer.features(backbone, material.prepared(inputs))
+    features = features / features.std()  # random layers give tiny numbers
+    head = transfer.train_head(features[: len(y)], y, 10)
+    return 100 * training.share_correct(head, features[len(y) :], material.y_test)
 
 
 def with_interval(values: Sequence[float]) -> str:
@@ -235,15 +274,18 @@ def row(names: dict, values: Sequence[float], **more) -> dict:
 
 def measure_labels(material: Material, seeds: Sequence[int] = SEEDS, labels: Sequence[int] = LABELS) -> list[dict]:
     recipes: dict[str, Callable] = {
-        "head on frozen features": lambda n, s: material.accuracy(material.transferred(n, s)),
-        "last blocks too": lambda n, s: material.accuracy(material.tuned(n, s, chosen(material)).model),
-        "small net from scratch": lambda n, s: from_scratch(material, n, s),
-        "random weights, all layers": lambda n, s: random_weights(material, n, s),
+        "head on frozen features": of_head,
+        "last blocks too": lambda material, n, s: material.accuracy(material.tuned(n, s, chosen(material)).model),
+        "small net from scratch": from_scratch,
+        "head on random features": random_features,
     }
     return [
         row(
             {"recipe": recipe, "labels a class": count},
-            [material.kept(f"{recipe} {count} {seed}", functools.partial(run, count, seed)) for seed in seeds],
+            [
+                material.kept(f"{recipe} {count} {seed}", functools.partial(run, material, count, seed))
+                for seed in seeds
+            ],
         )
         for recipe, run in recipes.items()
         for count in (labels if "random" not in recipe else labels[1:2])
@@ -251,23 +293,17 @@ def measure_labels(material: Material, seeds: Sequence[int] = SEEDS, labels: Seq
 
 
 def measure_fine_tuning(material: Material, seeds: Sequence[int] = SEEDS, per_class: int = 50) -> list[dict]:
-    """All layers: accuracy in inference mode and in training mode, and what ImageNet's head still says of crops."""
+    """Accuracy in inference mode and in training mode, and what ImageNet's head still says of crops."""
     whole = transfer.efficientnet_lite0(material.size, top=True)
     kernel, bias = whole.get_layer("imagenet").get_weights()
-    x = transfer.prepared(crops(size=material.size), material.size)
-
-    def names(backbone):
-        return (transfer.features(backbone, x) @ kernel + bias).argmax(axis=1)
-
-    before = names(material.backbone)
-    probes = {}  # trainer -> the model up to its features: traced once
+    maps = material.maps(crops(size=material.size))
+    before = (material.features(maps) @ kernel + bias).argmax(axis=1)
 
     def run(rate: float, frozen: bool, seed: int) -> tuple[float, float, float]:
-        trainer = material.tuned(per_class, seed, rate, from_layer=None, frozen=frozen)
-        in_training = trainer.accuracy_in_training_mode(material.x_test, material.y_test)
-        inner = trainer.model
-        probe = probes.setdefault(frozen, tf_keras.Model(inner.input, inner.get_layer("features").output))
-        return material.accuracy(inner), in_training, 100 * float(np.mean(names(probe) == before))
+        trainer = material.tuned(per_class, seed, rate, frozen)
+        in_training = trainer.accuracy_in_training_mode(material.test, material.y_test)
+        after = (trainer.features.predict(maps, verbose=0) @ kernel + bias).argmax(axis=1)
+        return material.accuracy(trainer.model), in_training, 100 * float(np.mean(after == before))
 
     rows = []
     for rate, frozen in ((1e-4, True), (1e-3, True), (1e-4, False), (1e-3, False)):
@@ -302,85 +338,102 @@ def crops(count: int = 40, size: int = SIZE, seed: int = 0) -> np.ndarray:
 
 
 def measure_order(material: Material, seeds: Sequence[int] = SEEDS, per_class: int = 50) -> list[dict]:
-    """Accuracy of the *file*, and its bytes, for each order of transfer and optimization."""
+    """Accuracy and bytes of the file for each order of transfer and optimization.
+
+    A float32 file computes what Keras computes, so that its accuracy is that of the model.
+    """
     rows = []
     for order, make in ORDERS.items():
-
-        def run(seed, make=make):
-            made, x = make(material, per_class, seed)
-            outputs = np.asarray(made.predict(x))
-            return 100 * float(np.mean(outputs.argmax(axis=1) == material.y_test)), len(made.content)
-
-        pairs = [material.kept(f"{order} {seed}", functools.partial(run, seed)) for seed in seeds]
-        rows.append(row({"order": order}, [right for right, _ in pairs], bytes=max(size for _, size in pairs)))
+        runs = [material.kept(f"{order} {seed}", functools.partial(make, material, per_class, seed)) for seed in seeds]
+        rows.append(row({"order": order}, [right for right, _ in runs], bytes=max(size for _, size in runs)))
     return rows
 
 
-def _float_file(material: Material, per_class: int, seed: int):
-    return convert(material.best(per_class, seed), "float32"), material.x_test
+def best(material: Material, per_class: int, seed: int) -> Trainer:
+    """The last blocks fine-tuned at the rate that was chosen for them."""
+    return material.tuned(per_class, seed, chosen(material))
 
 
-def _int8_file(material: Material, per_class: int, seed: int):
-    calibration = material.labelled(per_class, seed)[2][:200]
-    return convert(material.best(per_class, seed), "int8_float_io", calibration), material.x_test
+def of_file(material: Material, made, x: np.ndarray) -> tuple[float, int]:
+    outputs = np.asarray(made.predict(x))
+    return 100 * float(np.mean(outputs.argmax(axis=1) == material.y_test)), len(made.content)
 
 
-def _aware(material: Material, per_class: int, seed: int):
-    """Quantization-aware from the start, with the steps and the rate of the fine-tuning that it replaces."""
-    _, y, x = material.labelled(per_class, seed)
-    aware = quantize_aware(material.transferred(per_class, seed), 8)
-    aware_ranges.calibrate(aware, x[:200])
-    settings = {"from_layer": LAST_BLOCKS, "learning_rate": chosen(material), "batch_size": BATCH, "seed": seed}
-    transfer.fine_tune(aware, (x, y), epochs(len(y), material.steps), **settings)
-    return to_tflite(aware), material.x_test
+def _float(material: Material, per_class: int, seed: int) -> tuple[float, int]:
+    trainer = best(material, per_class, seed)
+    return material.accuracy(trainer.model), float_bytes(material)
 
 
-def _pruned(material: Material, model, per_class: int, seed: int, times: int):
-    """`model`, whose zeros stay, with all layers trained for that many times the steps."""
-    _, y, x = material.labelled(per_class, seed)
-    trainer = material.trainer(None, True)
-    trainer.start(model)
-    trainer.fit(x, y, times * material.steps, RATES[0], seed, keep_zeros=True)
-    return convert(rebuild(trainer.model), "float32"), material.x_test
+def float_bytes(material: Material) -> int:
+    """Of the float32 file, whose bytes depend on no weight: converted once."""
+    return material.kept("bytes float32", lambda: len(convert(material.whole(any_head()), "float32").content))
 
 
-def _pruned_after(material: Material, per_class: int, seed: int):
-    return _pruned(material, magnitude.prune_once(material.best(per_class, seed), 0.5), per_class, seed, 1)
+def _int8(material: Material, per_class: int, seed: int) -> tuple[float, int]:
+    small, _, _ = material.labelled(per_class, seed)
+    model = material.whole(best(material, per_class, seed).model)
+    made = convert(model, "int8_float_io", material.prepared(small[:200]), refuse=False)
+    return of_file(material, made, material.prepared(material.small_test))
 
 
-def _pruned_before(material: Material, per_class: int, seed: int):
+def halved(model: tf_keras.Model) -> tf_keras.Model:
+    """A copy in which half of the last blocks' weights are 0, the smallest of each layer; not the head's."""
+    return magnitude.prune_once(model, 0.5, only=[n.name for n in model.layers if "conv" in n.name])
+
+
+def _pruned_after(material: Material, per_class: int, seed: int) -> tuple[float, int]:
+    half = halved(best(material, per_class, seed).model)
+    return retrained(material, [half], per_class, seed, 1)
+
+
+def _pruned_before(material: Material, per_class: int, seed: int) -> tuple[float, int]:
     """With the same steps in all as `_pruned_after`, of which the fine-tuned model had some."""
-    _, y, x = material.labelled(per_class, seed)
-    pruned = magnitude.prune_once(material.backbone, 0.5)
-    joined = transfer.with_head(pruned, transfer.train_head(transfer.features(pruned, x), y, 10))
-    return _pruned(material, joined, per_class, seed, 2)
+    trainer = material.trainers[True]
+    trainer.start(material.backbone)
+    half = halved(trainer.model)
+    _, y, maps = material.labelled(per_class, seed)
+    head = transfer.train_head(material.features(maps, half), y, 10)
+    return retrained(material, [half, head], per_class, seed, 2)
 
 
-def _student(material: Material, per_class: int, seed: int):
+def retrained(material: Material, parts: Sequence, per_class: int, seed: int, times: int) -> tuple[float, int]:
+    """Last blocks and head whose zeros stay, trained for that many times the steps."""
+    _, y, maps = material.labelled(per_class, seed)
+    rate, trainer = chosen(material), material.trainers[True]
+    trainer.start(*parts)
+    trainer.fit(maps, y, times * material.steps, rate, seed, keep_zeros=True)
+    return material.accuracy(trainer.model), float_bytes(material)
+
+
+def _student(material: Material, per_class: int, seed: int) -> tuple[float, int]:
     """A small net on 28x28 pictures that learns the fine-tuned network's outputs for pictures without labels."""
     x = material.fashion.x_train[:UNLABELLED]
-    soft = distillation.logits(material.best(per_class, seed), transfer.prepared(x, material.size))
-    return _small_int8(material, seed, (x, None), teacher=soft, temperature=2.0, soft_share=1)
+    soft = distillation.logits(best(material, per_class, seed).model, unlabelled(material))
+    return small_int8(material, seed, (x, None), teacher=soft, temperature=2.0, soft_share=1)
 
 
-def _student_alone(material: Material, per_class: int, seed: int):
+@functools.lru_cache(maxsize=1)
+def unlabelled(material: Material) -> np.ndarray:
+    return material.maps(material.fashion.x_train[:UNLABELLED])
+
+
+def _student_alone(material: Material, per_class: int, seed: int) -> tuple[float, int]:
     """The same small net and as many steps with the labels alone: a teacher that knows nothing, and has no share."""
     x, y, _ = material.labelled(per_class, seed)
-    return _small_int8(material, seed, (x, y), teacher=np.zeros((len(y), 10), np.float32), soft_share=0)
+    return small_int8(material, seed, (x, y), teacher=np.zeros((len(y), 10), np.float32), soft_share=0)
 
 
-def _small_int8(material: Material, seed: int, dataset: tuple, **how):
+def small_int8(material: Material, seed: int, dataset: tuple, **how) -> tuple[float, int]:
     student = models.depthwise_cnn(seed=seed)
-    times = epochs(len(dataset[0]), 15 * material.steps)
+    times = epochs(len(dataset[0]), 10 * material.steps)
     distillation.distil(student, dataset, times, batch_size=BATCH, learning_rate=2e-3, seed=seed, **how)
-    tested = material.fashion.x_test[: len(material.y_test)]
-    return convert(student, "int8_float_io", material.fashion.x_train[:200]), tested
+    made = convert(student, "int8_float_io", material.fashion.x_train[:200], refuse=False)
+    return of_file(material, made, material.small_test)
 
 
 ORDERS: dict[str, Callable] = {
-    "transfer, float32": _float_file,
-    "transfer, then int8": _int8_file,
-    "quantization-aware while transferring, int8": _aware,
+    "transfer, float32": _float,
+    "transfer, then int8": _int8,
     "transfer, then half pruned, float32": _pruned_after,
     "half pruned, then transfer, float32": _pruned_before,
     "small student of the transferred one, int8": _student,
