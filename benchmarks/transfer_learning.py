@@ -5,7 +5,6 @@
 labels       Fashion-MNIST at 48x48, 10, 50 and 200 labels a class: head alone, last blocks too, a small net alone
 fine_tuning  the last blocks at two rates, statistics of batch normalization frozen or moving; what is forgotten
 order        quantized after transfer; pruned before and after; a small student
-backbone     the ImageNet network itself: bytes and agreement of float32, float16, dynamic and int8 files
 
 Each seed draws other labelled pictures from the training part; accuracy is that of the first 1,000 test pictures.
 Rates are chosen on 500 validation pictures.  What comes before the last blocks never changes, so its outputs are
@@ -32,7 +31,6 @@ import tensorflow as tf  # isort: skip
 import tf_keras  # isort: skip
 from benchmarks._command import start
 from utils import ROOT, data, models, recorded, training
-from utils.measure import statistics
 from utils.optimize import distillation, recovery, transfer
 from utils.optimize.pruning import magnitude
 from utils.optimize.quantization.converter import convert
@@ -441,29 +439,7 @@ ORDERS: dict[str, Callable] = {
 }
 
 
-def measure_backbone(size: int = 224) -> list[dict]:
-    """The network for 1,000 classes as files: bytes, agreement with Keras on crops of photographs."""
-    model = transfer.efficientnet_lite0(size, top=True)
-    x = transfer.prepared(crops(count=40, size=size), size)
-    before = model.predict(x, verbose=0).argmax(axis=1)
-    rows = []
-    for mode in ("float32", "float16", "dynamic", "int8_float_io"):
-        calibration = transfer.prepared(crops(count=20, size=size, seed=1), size) if "int8" in mode else None
-        made = convert(model, mode, calibration)
-        same = np.asarray(made.predict(x)).argmax(axis=1) == before
-        low, high = statistics.wilson(int(same.sum()), len(same))
-        rows.append(
-            {"mode": mode, "bytes": len(made.content), "same class": float(same.mean()), "low": low, "high": high}
-        )
-    return rows
-
-
-PARTS: dict[str, Callable] = {
-    "labels": measure_labels,
-    "fine_tuning": measure_fine_tuning,
-    "order": measure_order,
-    "backbone": lambda _: measure_backbone(),
-}
+PARTS: dict[str, Callable] = {"labels": measure_labels, "fine_tuning": measure_fine_tuning, "order": measure_order}
 NOTES = (
     f"Fashion-MNIST at {SIZE}x{SIZE} and {STEPS} steps of {BATCH} pictures (the network was made for 224x224, and more "
     f"steps may give more); accuracy: percent of the first {TESTED:,} test pictures; ±: 95 % interval of the mean over "
@@ -486,12 +462,11 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"there is no part {', '.join(sorted(unknown))}; pass some of {', '.join(PARTS)}")
     for part in asked:
         recorded.check_writable(f"transfer_{part}")
-    material = Material(kept=Kept(options.resume)) if set(asked) != {"backbone"} else None
+    material = Material(kept=Kept(options.resume))
     for part in asked:
         rows = PARTS[part](material)
-        depends = [measure_backbone if part == "backbone" else PARTS[part]]
         recorded.save(
-            f"transfer_{part}", rows, command=f"{COMMAND} {part}", depends=depends, seeds=list(SEEDS), notes=NOTES
+            f"transfer_{part}", rows, command=f"{COMMAND} {part}", depends=[PARTS[part]], seeds=list(SEEDS), notes=NOTES
         )
         print(*rows, sep="\n", flush=True)
     return 0
