@@ -2,7 +2,7 @@
 
     python course.py bench transfer_learning          # all of it, or some of these:
 
-labels       Fashion-MNIST at 48x48, 10, 50 and 200 labels a class: head alone, last blocks too, a small net alone
+labels       Fashion-MNIST at 48x48, 10, 50 and 200 labels a class: head alone, last blocks too, random features
 fine_tuning  the last blocks at two rates, statistics of batch normalization frozen or moving; what is forgotten
 order        quantized after transfer; pruned before and after; a small student
 
@@ -222,27 +222,6 @@ def chosen(material: Material, per_class: int = 50) -> float:
     return max(RATES, key=lambda rate: material.kept(f"chosen {rate:g}", lambda: right(rate)))
 
 
-def small_net(material: Material, per_class: int, seed: int, rate: float):
-    """The course's residual network on the 28x28 pictures, with five times the steps, and shifted pictures."""
-    small, y, _ = material.labelled(per_class, seed)
-    model = models.residual_cnn(seed=seed)
-    settings = {"batch_size": BATCH, "learning_rate": rate, "decay": True, "seed": seed, "augment": training.shifted}
-    training.fit(model, (small, y), epochs(len(y), 5 * material.steps), **settings)
-    return model
-
-
-def from_scratch(material: Material, per_class: int, seed: int) -> float:
-    """Accuracy of the small net, at the rate of two that is best on the validation pictures."""
-    x_val = material.fashion.x_val[:VALIDATED]
-
-    def right(rate: float) -> float:
-        return 100 * training.share_correct(small_net(material, 50, 0, rate), x_val, material.y_val)
-
-    rate = max((1e-3, 4e-3), key=lambda rate: material.kept(f"chosen small {rate:g}", lambda: right(rate)))
-    model = small_net(material, per_class, seed, rate)
-    return 100 * training.share_correct(model, material.small_test, material.y_test)
-
-
 def of_head(material: Material, per_class: int, seed: int) -> float:
     head = material.head(per_class, seed)
     return 100 * training.share_correct(head, material.features(material.test), material.y_test)
@@ -274,7 +253,6 @@ def measure_labels(material: Material, seeds: Sequence[int] = SEEDS, labels: Seq
     recipes: dict[str, Callable] = {
         "head on frozen features": of_head,
         "last blocks too": lambda material, n, s: material.accuracy(material.tuned(n, s, chosen(material)).model),
-        "small net from scratch": from_scratch,
         "head on random features": random_features,
     }
     return [
@@ -347,9 +325,16 @@ def measure_order(material: Material, seeds: Sequence[int] = SEEDS, per_class: i
     return rows
 
 
+@functools.lru_cache(maxsize=4)
+def best_weights(material: Material, per_class: int, seed: int) -> list[np.ndarray]:
+    """Of the last blocks, fine-tuned at the rate that was chosen for them."""
+    return material.tuned(per_class, seed, chosen(material)).model.get_weights()
+
+
 def best(material: Material, per_class: int, seed: int) -> Trainer:
-    """The last blocks fine-tuned at the rate that was chosen for them."""
-    return material.tuned(per_class, seed, chosen(material))
+    weights, trainer = best_weights(material, per_class, seed), material.trainers[True]
+    trainer.model.set_weights(weights)
+    return trainer
 
 
 def of_file(material: Material, made, x: np.ndarray) -> tuple[float, int]:
