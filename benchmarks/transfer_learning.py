@@ -4,7 +4,7 @@
 
 labels       Fashion-MNIST at 48x48, 10, 50 and 200 labels a class: head alone, last blocks too, random features
 fine_tuning  the last blocks at two rates, statistics of batch normalization frozen or moving; what is forgotten
-order        quantized after transfer; pruned before and after; a small student
+order        quantized after transfer; pruned before and after
 
 Each seed draws other labelled pictures from the training part; accuracy is that of the first 1,000 test pictures.
 Rates are chosen on 500 validation pictures.  What comes before the last blocks never changes, so its outputs are
@@ -30,8 +30,8 @@ import utils  # noqa: F401
 import tensorflow as tf  # isort: skip
 import tf_keras  # isort: skip
 from benchmarks._command import start
-from utils import ROOT, data, models, recorded, training
-from utils.optimize import distillation, recovery, transfer
+from utils import ROOT, data, recorded, training
+from utils.optimize import recovery, transfer
 from utils.optimize.pruning import magnitude
 from utils.optimize.quantization.converter import convert
 
@@ -43,7 +43,6 @@ STEPS = 60  # of fine-tuning, whatever the number of labels, so that all have th
 BATCH = 32
 T_95 = 4.303  # two degrees of freedom: three seeds
 RATES = (1e-4, 1e-3)  # of fine-tuning, to choose from
-UNLABELLED = 3000  # for the student
 
 
 class Kept:
@@ -388,39 +387,11 @@ def retrained(material: Material, parts: Sequence, per_class: int, seed: int, ti
     return material.accuracy(trainer.model), float_bytes(material)
 
 
-def _student(material: Material, per_class: int, seed: int) -> tuple[float, int]:
-    """A small net on 28x28 pictures that learns the fine-tuned network's outputs for pictures without labels."""
-    x = material.fashion.x_train[:UNLABELLED]
-    soft = distillation.logits(best(material, per_class, seed).model, unlabelled(material))
-    return small_int8(material, seed, (x, None), teacher=soft, temperature=2.0, soft_share=1)
-
-
-@functools.lru_cache(maxsize=1)
-def unlabelled(material: Material) -> np.ndarray:
-    return material.maps(material.fashion.x_train[:UNLABELLED])
-
-
-def _student_alone(material: Material, per_class: int, seed: int) -> tuple[float, int]:
-    """The same small net and as many steps with the labels alone: a teacher that knows nothing, and has no share."""
-    x, y, _ = material.labelled(per_class, seed)
-    return small_int8(material, seed, (x, y), teacher=np.zeros((len(y), 10), np.float32), soft_share=0)
-
-
-def small_int8(material: Material, seed: int, dataset: tuple, **how) -> tuple[float, int]:
-    student = models.depthwise_cnn(seed=seed)
-    times = epochs(len(dataset[0]), 10 * material.steps)
-    distillation.distil(student, dataset, times, batch_size=BATCH, learning_rate=2e-3, seed=seed, **how)
-    made = convert(student, "int8_float_io", material.fashion.x_train[:200], refuse=False)
-    return of_file(material, made, material.small_test)
-
-
 ORDERS: dict[str, Callable] = {
     "transfer, float32": _float,
     "transfer, then int8": _int8,
     "transfer, then half pruned, float32": _pruned_after,
     "half pruned, then transfer, float32": _pruned_before,
-    "small student of the transferred one, int8": _student,
-    "small student alone, int8": _student_alone,
 }
 
 
