@@ -174,6 +174,13 @@ def load(name: str) -> Dataset:
     return _load(name, FOLDER)
 
 
+def from_folder(folder: str | Path, size: int = 96, **options):
+    """Your own pictures, one sub-folder a class: `pictures.from_folder`, which returns a `pictures.Found`."""
+    from utils import pictures
+
+    return pictures.from_folder(folder, size, **options)
+
+
 @functools.cache
 def _load(name: str, folder: Path) -> Dataset:
     """`load` after its checks; `folder` is an argument so that the memory knows it."""

@@ -25,6 +25,7 @@ OTHERS: dict[str, int] = {
     "06b": 60,  # one convolutional network, scored and pruned
     "09": 105,  # pruned, clustered, quantized while training, each several times; and a network made small
     "10": 100,  # students of several kinds, alone and taught, in both Keras
+    "11": 100,  # EfficientNet, traced, trained and converted
     "12": 60,  # small files, run often
     "15": 110,  # starts worker processes that import TensorFlow again
     "16": 100,  # thirty rounds of federated training

@@ -1,0 +1,262 @@
+"""Transfer: the backbone recognizes photographs, parts join to one model, and what is frozen stays to the last bit."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+import tf_keras
+from PIL import Image
+
+from utils import ROOT, training
+from utils.optimize import transfer
+
+PHOTOGRAPHS = ROOT / "data" / "photographs"
+
+
+def photograph(path, size=224) -> np.ndarray:
+    """The middle square of a photograph, uint8."""
+    with Image.open(path) as picture:
+        side = min(picture.size)
+        left, top = (picture.width - side) // 2, (picture.height - side) // 2
+        box = (left, top, left + side, top + side)
+        return np.asarray(picture.convert("RGB").resize((size, size), Image.Resampling.BICUBIC, box=box))
+
+
+@pytest.fixture(scope="module")
+def imagenet():
+    return transfer.efficientnet_lite0(top=True)
+
+
+@pytest.mark.parametrize(
+    "name, labels", [("coffee", {967}), ("cat", {285, 282, 281}), ("china", {698}), ("flower", {985})]
+)
+def test_the_backbone_recognizes_photographs(imagenet, name, labels):
+    """967 espresso; 285, 282, 281 cats; 698 palace; 985 daisy."""
+    import sklearn.datasets
+
+    folder = PHOTOGRAPHS if name in ("coffee", "cat") else f"{sklearn.datasets.__path__[0]}/images"
+    x = transfer.prepared(photograph(f"{folder}/{name}.jpg")[None], 224)
+    assert int(np.argmax(imagenet(x, training=False))) in labels
+
+
+def test_the_photographs_are_those_that_ship():
+    for line in (PHOTOGRAPHS / "SHA256SUMS").read_text().splitlines():
+        digest, name = line.split()
+        assert hashlib.sha256((PHOTOGRAPHS / name).read_bytes()).hexdigest() == digest
+
+
+def test_the_parameters_are_those_of_the_published_network(imagenet):
+    assert imagenet.count_params() == 4_694_024
+
+
+def test_a_file_of_weights_that_is_not_ours_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "WEIGHTS", tmp_path)
+    with pytest.raises(FileNotFoundError, match="git checkout"):
+        transfer.imagenet_weights()
+    (tmp_path / transfer.WEIGHTS_FILE).write_bytes(b"PK half a file")
+    (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  {transfer.WEIGHTS_FILE}\n")
+    with pytest.raises(ValueError, match="not the file that the course ships"):
+        transfer.imagenet_weights()
+
+
+@pytest.mark.parametrize("size", [31, 96.0, True, None])
+def test_a_size_that_is_none_is_refused(size):
+    with pytest.raises(ValueError, match="size is"):
+        transfer.efficientnet_lite0(size, weights=None)
+
+
+@pytest.mark.parametrize("name, options", [("MobileNetV2", {"alpha": 0.35}), ("ResNet50", {})])
+def test_an_application_comes_with_its_own_preprocessing(name, options):
+    backbone, preprocess = transfer.application(name, 32, weights=None, **options)
+    assert len(backbone.output_shape) == 2
+    pixels = np.full((1, 32, 32, 3), 255.0, np.float32)
+    made = preprocess(pixels)
+    assert (pixels == 255).all(), "the argument stays as it was"
+    wanted = {"MobileNetV2": [1, 1, 1], "ResNet50": [255 - 103.939, 255 - 116.779, 255 - 123.68]}[name]
+    assert np.allclose(made[0, 0, 0], wanted, atol=1e-3)
+
+
+def test_without_a_network_a_sentence_says_what_to_do(monkeypatch):
+    def fails(*args, weights=None, **options):
+        raise Exception("URL fetch failure on https://storage.googleapis.com/x: None -- [Errno -3] no name")
+
+    fails.__module__ = tf_keras.applications.MobileNetV2.__module__
+    monkeypatch.setattr(tf_keras.applications, "MobileNetV2", fails)
+    with pytest.raises(ConnectionError, match="pass weights=None"):
+        transfer.application("MobileNetV2")
+
+
+def test_an_application_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match="MobileNetV2"):
+        transfer.application("MobilNetV2")
+
+
+# -- pictures ----------------------------------------------------------------------------------------------------
+
+
+def test_bytes_and_fractions_are_prepared_alike():
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 20, 20, 3)).astype(np.uint8)
+    same = transfer.prepared(pixels, 20)
+    assert np.allclose(same, (pixels.astype(np.float32) - 127) / 128)
+    assert np.allclose(same, transfer.prepared(pixels / 255.0, 20), atol=1e-5)
+
+
+def test_grey_pictures_get_three_equal_channels():
+    grey = np.random.default_rng(0).random((2, 28, 28))
+    for pictures in (grey, grey[..., None]):
+        made = transfer.prepared(pictures, 32)
+        assert made.shape == (2, 32, 32, 3)
+        assert np.array_equal(made[..., 0], made[..., 1]) and np.array_equal(made[..., 0], made[..., 2])
+
+
+@pytest.mark.parametrize(
+    "pictures, sentence",
+    [
+        (np.full((1, 8, 8, 3), 255.0), "divide them by 255"),
+        (np.full((1, 8, 8, 3), -0.5), "prepared already"),
+        (np.full((1, 8, 8, 3), np.nan), "NaN or infinite"),
+        (np.zeros((1, 8, 8, 4)), "have shape"),
+        (np.zeros((0, 8, 8, 3)), "have shape"),
+        (np.zeros((8, 8)), "have shape"),
+    ],
+)
+def test_a_range_or_shape_that_fits_nothing_is_refused(pictures, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        transfer.prepared(pictures, 32)
+
+
+# -- a small backbone --------------------------------------------------------------------------------------------
+
+
+def small_backbone(kind: str = "functional") -> tf_keras.Model:
+    tf_keras.utils.set_random_seed(0)
+    layers = tf_keras.layers
+    inputs = tf_keras.Input((8, 8, 3))
+    x = layers.Conv2D(6, 3, use_bias=False, name="first_conv")(inputs)
+    x = layers.ReLU(name="first_relu")(layers.BatchNormalization(name="first_bn")(x))
+    x = layers.Conv2D(8, 3, use_bias=False, name="second_conv")(x)
+    x = layers.BatchNormalization(name="second_bn")(x)
+    x = layers.GlobalAveragePooling2D(name="features")(x)
+    model = tf_keras.Model(inputs, x, name="small")
+    if kind == "nested":
+        outer = tf_keras.Input((8, 8, 3))
+        return tf_keras.Model(outer, model(outer), name="outer")
+    return model
+
+
+def problem(n: int = 120):
+    """Three classes: which channel is brightest."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, n).astype(np.int32)
+    x = rng.normal(0, 0.3, (n, 8, 8, 3)).astype(np.float32)
+    x[np.arange(n), :, :, y] += 1
+    return x, y
+
+
+@pytest.mark.parametrize("kind", ["functional", "nested"])
+def test_cached_features_and_head_are_the_joined_model(kind):
+    backbone, (x, y) = small_backbone(kind), problem()
+    cached = transfer.features(backbone, x)
+    head = transfer.train_head(cached, y, 3)
+    model = transfer.with_head(backbone, head)
+    assert np.allclose(model.predict(x, verbose=0), head.predict(cached, verbose=0), atol=1e-3)
+    assert np.mean(model.predict(x, verbose=0).argmax(1) == y) > 0.9
+    assert not any(isinstance(layer, tf_keras.Model) for layer in model.layers)
+    ours = {id(weight) for weight in backbone.weights + head.weights}
+    assert not ours & {id(weight) for weight in model.weights}
+
+
+def test_a_feature_that_hardly_varies_gets_no_huge_weight():
+    """It would leave no level of an int8 kernel to the others."""
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    x = rng.normal(0, 1, (60, 8)).astype(np.float32)
+    x[:, 0] += 2 * y
+    x[:, 1] = 1e-4 * y  # follows the label, and is nearly always the same
+    kernel = transfer.train_head(x, y, 2).get_weights()[0]
+    assert np.abs(kernel[1]).max() < 10 * np.abs(kernel[0]).max()
+
+
+@pytest.fixture
+def joined():
+    x, y = problem()
+    backbone = small_backbone()
+    return transfer.with_head(backbone, transfer.train_head(transfer.features(backbone, x), y, 3))
+
+
+def test_frozen_statistics_are_equal_to_the_last_bit(joined):
+    before = transfer.statistics(joined)
+    kernel = joined.get_layer("first_conv").kernel.numpy()
+    transfer.fine_tune(joined, problem(), 2)
+    after = transfer.statistics(joined)
+    assert set(before) == {f"{n}_bn.{w}" for n in ("first", "second") for w in ("moving_mean", "moving_variance")}
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+    assert not np.array_equal(kernel, joined.get_layer("first_conv").kernel.numpy()), "the kernels did learn"
+    assert all(layer.trainable for layer in joined.layers)
+
+
+def test_statistics_move_where_that_is_asked_for(joined):
+    before = transfer.statistics(joined)
+    transfer.fine_tune(joined, problem(), 1, freeze_statistics=False)
+    after = transfer.statistics(joined)
+    assert not any(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_layers_before_the_first_that_learns_keep_every_bit(joined):
+    before = {weight.name: weight.numpy() for weight in joined.weights}
+    transfer.fine_tune(joined, problem(), 2, from_layer="second")
+    moved = {w.name.split("/")[0] for w in joined.weights if not np.array_equal(before[w.name], w.numpy())}
+    assert moved == {"second_conv", "logits"}
+
+
+def test_the_beginning_of_a_name_is_a_whole_word():
+    assert transfer._begins("block1_conv", "block1") and not transfer._begins("block11_conv", "block1")
+    assert transfer._begins("quant_block1_conv", "block1")
+
+
+def test_a_layer_that_is_not_there_is_refused_and_nothing_is_frozen(joined):
+    with pytest.raises(ValueError, match="second_conv"):
+        transfer.fine_tune(joined, problem(), from_layer="second_cnov")
+    assert all(layer.trainable for layer in joined.layers)
+
+
+def test_a_joined_model_and_its_backbone_can_be_cut_afterwards(joined):
+    x = problem(4)[0]
+    cut = transfer.cut_at(joined, "features")
+    assert np.allclose(transfer.features(cut, x), small_backbone().predict(x, verbose=0), atol=1e-5)
+    assert joined.name == "transferred" and [layer.name for layer in joined.layers][-1] == "logits"
+
+
+def test_a_shorter_backbone_gives_the_means_of_its_last_map():
+    backbone, (x, _) = small_backbone(), problem(4)
+    short = transfer.cut_at(backbone, "first_relu")
+    whole_map = tf_keras.Model(backbone.input, backbone.get_layer("first_relu").output).predict(x, verbose=0)
+    assert np.allclose(transfer.features(short, x), whole_map.mean((1, 2)), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "y, classes, sentence",
+    [
+        (np.zeros(6, int), 2, "class 1 has 0"),
+        (np.array([0, 0, 0, 1, 1, 2]), 3, "class 2 has 1"),
+        (np.eye(2)[[0, 1, 0, 1, 0, 1]], 2, "not one-hot"),
+        (np.array([0, 1, 0, 1, 0, 2]), 2, "from 0 to 1"),
+        (np.array([0, 1, 0, 1, 0, 1]), 1, "num_classes is 1"),
+        (np.array([0, 1, 0, 1]), 2, "have shape"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(y, classes, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        transfer.train_head(np.random.default_rng(0).random((6, 4)), y, classes)
+
+
+def test_parts_that_do_not_fit_are_refused():
+    backbone = small_backbone()
+    other = tf_keras.Sequential([tf_keras.Input((9,)), tf_keras.layers.Dense(2)])
+    with pytest.raises(ValueError, match="trained on this backbone's features"):
+        transfer.with_head(backbone, other)
+    map_ = tf_keras.Model(backbone.input, backbone.get_layer("first_relu").output)
+    with pytest.raises(ValueError, match="pooling='avg'"):
+        transfer.features(map_, problem()[0])

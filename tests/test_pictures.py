@@ -1,0 +1,170 @@
+"""A folder of pictures: every odd file is met by a sentence, and none of them costs another one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from utils import child, data, pictures
+
+SIZE = 16
+RNG = np.random.default_rng(0)
+
+
+def noise(side: int = 24, channels: int = 3) -> Image.Image:
+    shape = (side, side, channels) if channels > 1 else (side, side)
+    return Image.fromarray(RNG.integers(0, 256, shape).astype(np.uint8))
+
+
+def fill(folder, classes=("cat", "dog"), count=5):
+    for name in classes:
+        (folder / name).mkdir()
+        for number in range(count):
+            noise().save(folder / name / f"{number}.png")
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return fill(tmp_path)
+
+
+def test_classes_are_folders_and_parts_are_disjoint(folder):
+    found = data.from_folder(folder, SIZE)
+    dataset = found.dataset
+    assert dataset.class_names == ("cat", "dog") and dataset.input_shape == (SIZE, SIZE, 3)
+    assert [len(part) for part in (dataset.y_train, dataset.y_val, dataset.y_test)] == [6, 2, 2]
+    for y in (dataset.y_train, dataset.y_val, dataset.y_test):
+        assert set(y) == {0, 1}
+    seen = [picture.tobytes() for part in ("train", "val", "test") for picture in getattr(dataset, f"x_{part}")]
+    assert len(set(seen)) == 10
+    assert not found.left_out and not found.changed
+    assert dataset.x_train.dtype == np.float32 and dataset.x_train.min() >= 0 and dataset.x_train.max() <= 1
+
+
+def test_odd_files_are_met_by_sentences_and_the_others_are_read(folder):
+    cat = folder / "cat"
+    (cat / "text.jpg").write_text("no picture")
+    whole = (cat / "0.png").read_bytes()
+    (cat / "half.png").write_bytes(whole[: len(whole) // 2])
+    (cat / "empty.png").write_bytes(b"")
+    noise(4).save(cat / "tiny.png")
+    (cat / "copy.png").write_bytes(whole)
+    (cat / ".DS_Store").write_bytes(b"x")
+    noise().save(folder / "loose.png")
+    noise().convert("CMYK").save(cat / "print.jpg")
+    noise().save(cat / "really_a_png.jpg", format="PNG")
+    frames = [noise(), noise(), noise()]
+    frames[0].save(cat / "moving.gif", save_all=True, append_images=frames[1:])
+    noise(12).save(cat / "small.png")
+    noise(24, 4).save(cat / "glass.png")
+    found = pictures.from_folder(folder, SIZE)
+    reasons = {
+        "cat/text.jpg": "no picture",
+        "cat/half.png": "damaged",
+        "cat/empty.png": "no picture",
+        "cat/tiny.png": "4×4",
+        "cat/copy.png": "same picture as cat/0.png",
+        "loose.png": "beside the classes",
+    }
+    assert set(found.left_out) == set(reasons)
+    for name, part in reasons.items():
+        assert part in found.left_out[name]
+    changes = {
+        "cat/print.jpg": "CMYK",
+        "cat/really_a_png.jpg": "is a PNG",
+        "cat/moving.gif": "first of 3 frames",
+        "cat/small.png": "12×12",
+        "cat/glass.png": "transparent",
+    }
+    assert set(found.changed) == set(changes)
+    for name, part in changes.items():
+        assert part in found.changed[name]
+    assert sum(len(y) for y in (found.dataset.y_train, found.dataset.y_val, found.dataset.y_test)) == 15
+    assert "left out  cat/half.png" in str(found)
+
+
+def test_a_picture_is_turned_as_its_camera_was_held(tmp_path):
+    fill(tmp_path, count=3)
+    pixels = np.zeros((24, 24, 3), np.uint8)
+    pixels[:, :12] = 255  # bright on the left
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be seen, it is turned by 90 degrees clockwise: left becomes top
+    Image.fromarray(pixels).save(tmp_path / "cat" / "turned.png", exif=exif)
+    answer = pictures._one(tmp_path / "cat" / "turned.png", SIZE)
+    assert "EXIF" in answer["changed"][0]
+    seen = np.frombuffer(pictures.base64.b64decode(answer["pixels"]), np.uint8).reshape(SIZE, SIZE, 3)
+    assert seen[:6].min() > 200 and seen[-6:].max() < 55
+
+
+@pytest.mark.parametrize("kind", ["I;16", "grey", "palette", "bilevel", "LA"])
+def test_grey_levels_are_kept_whatever_the_mode(tmp_path, kind):
+    ramp = np.repeat(np.linspace(0, 1, SIZE)[None], SIZE, axis=0)
+    path = tmp_path / "ramp.png"
+    grey = Image.fromarray(np.rint(ramp * 255).astype(np.uint8))
+    made = {
+        "I;16": lambda: Image.fromarray(np.rint(ramp * 65535).astype(np.uint16)),
+        "grey": lambda: grey,
+        "palette": lambda: grey.convert("P"),
+        "bilevel": lambda: grey.convert("1"),
+        "LA": lambda: grey.convert("LA"),
+    }
+    made[kind]().save(path)
+    answer = pictures._one(path, SIZE)
+    seen = np.frombuffer(pictures.base64.b64decode(answer["pixels"]), np.uint8).reshape(SIZE, SIZE, 3)
+    assert (seen[..., 0] == seen[..., 1]).all() and (seen[..., 0] == seen[..., 2]).all()
+    assert np.abs(seen[..., 0].mean() / 255 - 0.5) < 0.05
+    if kind != "bilevel":
+        assert np.abs(seen[..., 0] / 255 - ramp).max() < 0.02
+
+
+def test_a_file_that_kills_its_process_takes_no_other_with_it(folder, monkeypatch):
+    real = pictures._in_child
+
+    def fragile(paths, size):
+        if any(path.name == "3.png" and path.parent.name == "dog" for path in paths):
+            raise child.ChildError("the process was ended by SIGSEGV", "crash")
+        return real(paths, size)
+
+    monkeypatch.setattr(pictures, "_in_child", fragile)
+    found = pictures.from_folder(folder, SIZE)
+    assert list(found.left_out) == ["dog/3.png"] and "SIGSEGV" in found.left_out["dog/3.png"]
+
+
+def test_a_huge_picture_is_not_opened(tmp_path, monkeypatch):
+    path = tmp_path / "wide.png"
+    noise(64).save(path)
+    monkeypatch.setattr(pictures, "MOST_PIXELS", 1000)
+    assert "more than 1,000 pixels" in pictures._one(path, SIZE)["problem"]
+
+
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        ({"size": 4}, "size is 4"),
+        ({"size": True}, "size is True"),
+        ({"size": 96, "validation": 1.0}, "validation is 1.0"),
+        ({"size": 96, "validation": 0.5, "test": 0.5}, "leave nothing to train on"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(folder, options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        pictures.from_folder(folder, **options)
+
+
+def test_folders_that_hold_no_classes_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        pictures.from_folder(tmp_path / "absent")
+    with pytest.raises(ValueError, match="0 sub-folders"):
+        pictures.from_folder(tmp_path)
+    fill(tmp_path, count=2)
+    with pytest.raises(ValueError, match="'cat' has 2, 'dog' has 2; each class needs at least 3"):
+        pictures.from_folder(tmp_path, SIZE)
+    found = pictures.from_folder(tmp_path, SIZE, validation=0, test=0)
+    assert len(found.dataset.x_train) == 4 and len(found.dataset.x_test) == 0
+
+
+def test_the_same_seed_gives_the_same_parts(folder):
+    one, same, other = (pictures.from_folder(folder, SIZE, seed=seed).dataset for seed in (1, 1, 2))
+    assert one.fingerprint == same.fingerprint != other.fingerprint
