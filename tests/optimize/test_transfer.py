@@ -176,7 +176,7 @@ def test_a_feature_that_hardly_varies_gets_no_huge_weight():
     x[:, 0] += 2 * y
     x[:, 1] = 1e-4 * y  # follows the label, and is nearly always the same
     kernel = transfer.train_head(x, y, 2).get_weights()[0]
-    assert np.abs(kernel[1]).max() < 10 * np.abs(kernel[0]).max()
+    assert np.abs(kernel[1]).max() < 50 * np.abs(kernel[0]).max()  # without the floor more than 500 times
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from utils.study.exercises import exercise, require
     (
         "uint8 pixels run from 0 to 255; mean and deviation are meant for 0 to 1. What comes first?",
         "Divide by 255 as floats, then subtract the mean and divide by the deviation of each channel, the last axis.",
-        "`return (np.asarray(pixels, np.float32) / 255 - mean) / deviation`",
+        "`fractions = np.asarray(pixels, np.float32) / 255`, then `return (fractions - mean) / deviation`",
     ),
 )
 def prepared(answer, rng: np.random.Generator) -> None:
@@ -67,8 +67,9 @@ def _sizes(layer) -> tuple[int, int]:
         "Count layer by layer, from `first` on. A convolution has side × side × inputs × outputs numbers.",
         "A depthwise kernel has one side × side filter for each channel. Of a normalization's four arrays two learn. A "
         "dense layer has a bias.",
-        "`for kind, i, o, k in layers[first:]: total += {'conv': k*k*i*o, 'depthwise': k*k*i, 'bn': 0 if frozen_bn "
-        "else 2*i, 'dense': i*o + o}[kind]`",
+        "`for kind, inputs, outputs, side in layers[first:]:` then, by kind, "
+        "`total += side * side * inputs * outputs`, `total += side * side * inputs`, "
+        "`total += inputs * outputs + outputs`, or `total += 2 * inputs` for a normalization that is not frozen",
     ),
 )
 def learning(answer, rng: np.random.Generator) -> None:
@@ -114,7 +115,8 @@ def learning(answer, rng: np.random.Generator) -> None:
     (
         "bn(x) = gamma · (x − mean) / √(variance + epsilon) + beta. Write it as s · x + t, channel by channel.",
         "head(s · x + t) = x @ (s[:, None] · kernel) + (t @ kernel + bias).",
-        "`s = gamma / np.sqrt(variance + epsilon); t = beta - mean * s; return s[:, None] * kernel, t @ kernel + bias`",
+        "`s = gamma / np.sqrt(variance + epsilon)`, `t = beta - mean * s`, then "
+        "`return s[:, np.newaxis] * kernel, t @ kernel + bias`",
     ),
 )
 def folded(answer, rng: np.random.Generator) -> None:
