@@ -30,7 +30,7 @@ import utils  # noqa: F401
 import tensorflow as tf  # isort: skip
 import tf_keras  # isort: skip
 from benchmarks._command import start
-from utils import ROOT, data, recorded, training
+from utils import ROOT, data, files, recorded, training
 from utils.optimize import recovery, transfer
 from utils.optimize.pruning import magnitude
 from utils.optimize.quantization.converter import convert
@@ -57,7 +57,7 @@ class Kept:
             self.values[key] = run()
             print(key, self.values[key], flush=True)
             if self.path:
-                self.path.write_text(json.dumps(self.values, indent=1))
+                files.write_json(self.path, self.values)
         return self.values[key]
 
 
@@ -422,7 +422,12 @@ def main(argv: list[str] | None = None) -> int:
     for part in asked:
         rows = PARTS[part](material)
         recorded.save(
-            f"transfer_{part}", rows, command=f"{COMMAND} {part}", depends=[PARTS[part]], seeds=list(SEEDS), notes=NOTES
+            f"transfer_{part}",
+            rows,
+            command=f"{COMMAND} {part}",
+            depends=[PARTS[part], Material, training.WEIGHTS / transfer.WEIGHTS_FILE],
+            seeds=list(SEEDS),
+            notes=NOTES,
         )
         print(*rows, sep="\n", flush=True)
     return 0

@@ -338,6 +338,7 @@ def test_networks_that_ship_count_if_they_are_read_and_spelled_out(root, monkeyp
 
 def test_the_name_of_a_function():
     assert dependencies.name_of(dependencies.of) == "utils.dependencies:of"
+    assert dependencies.name_of(dependencies._Source) == "utils.dependencies:_Source"
     for nothing_of_ours in (len, ast.parse, lambda: 1, dependencies._Source.module, pytest):
         with pytest.raises((ValueError, AttributeError)):
             dependencies.name_of(nothing_of_ours)
@@ -405,6 +406,8 @@ def test_every_python_has_the_same_digests(root):
         ("weights", "utils.training:fit"),
         ("toolkit_layers", "utils.optimize.toolkit.layer_samples:LAYERS"),
         ("toolkit_below", "utils.measure.timing:latency"),
+        ("transfer_fine_tuning", "benchmarks.transfer_learning:Trainer"),
+        ("transfer_order", "utils.optimize.transfer:efficientnet_lite0"),
     ],
 )
 def test_a_record_depends_on_what_one_expects(record, used):

@@ -18,6 +18,7 @@ import ast
 import copy
 import functools
 import hashlib
+import inspect
 import json
 import re
 import symtable
@@ -128,13 +129,15 @@ def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
 
 
 def name_of(function: Callable, root: Path = ROOT) -> str:
-    """ "module:name" of a function, also if its file was started as a program.
+    """ "module:name" of a function or a class, also if its file was started as a program.
 
     Raises:
         ValueError: it does not stand at the top of a module of the repository.
     """
-    code = getattr(function, "__code__", None)
-    path = Path(code.co_filename).resolve() if code else root.parent
+    try:
+        path = Path(inspect.getfile(function)).resolve()
+    except TypeError:  # built in
+        path = root.parent
     if not path.is_relative_to(root) or "." in function.__qualname__:
         raise ValueError(f"{function!r} does not stand at the top of a module of the repository; pass one that does")
     return f"{'.'.join(path.relative_to(root).with_suffix('').parts)}:{function.__name__}"
