@@ -93,6 +93,12 @@ def test_an_application_that_is_not_there_is_refused():
         transfer.application("MobilNetV2")
 
 
+def test_an_application_without_its_preprocessing_is_refused():
+    """Its preprocess_input is the identity, so pixels from 0 to 255 would go in as they are."""
+    with pytest.raises(ValueError, match="leave the option out"):
+        transfer.application("EfficientNetV2B0", 32, weights=None, include_preprocessing=False)
+
+
 # -- pictures ----------------------------------------------------------------------------------------------------
 
 

@@ -6,9 +6,10 @@
     model = with_head(backbone, head)                       # one model, pictures -> logits
     fine_tune(model, (x, labels), from_layer="block11")     # the last blocks too, with frozen statistics
 
-EfficientNet-Lite0 is Tan and Le's B0 (2019, arXiv 1905.11946) without squeeze-and-excitation and with ReLU6 in place of
-swish, made for integer arithmetic (github.com/tensorflow/tpu, models/official/efficientnet/lite).  Its weights ship in
-data/weights.  `features`, `with_head` and `fine_tune` take any tf_keras backbone whose output is one vector a picture.
+EfficientNet-Lite0 is Tan and Le's B0 (2019, arXiv 1905.11946) without squeeze-and-excitation, which some accelerators
+support badly, and with ReLU6 in place of swish, for 8 bits (github.com/tensorflow/tpu,
+models/official/efficientnet/lite).  Its weights ship in data/weights.  `features`, `with_head` and `fine_tune` take any
+tf_keras backbone whose output is one vector a picture.
 """
 
 from __future__ import annotations
@@ -150,10 +151,16 @@ def application(
         options: further ones of that function, such as alpha=0.35.
 
     Returns (backbone, preprocess): preprocess takes pixels from 0 to 255, (n, size, size, 3), and changes no argument.
-    Raises ValueError for a name that is not there; ConnectionError if the weights could not be fetched.
+    Raises ValueError for a name that is not there, or a model whose preprocessing was taken out; ConnectionError if
+    the weights could not be fetched.
     """
     known = [each for each in dir(tf_keras.applications) if each[0].isupper()]
     checks.check_choice("name", name, known)
+    if not options.get("include_preprocessing", True):
+        raise ValueError(
+            f"include_preprocessing=False takes the preprocessing out of {name}, and its preprocess_input does nothing "
+            "in place of it; leave the option out, and pixels from 0 to 255 are right"
+        )
     build = getattr(tf_keras.applications, name)
     own = sys.modules[build.__module__].preprocess_input
     try:
