@@ -30,6 +30,13 @@ def folder(tmp_path):
     return fill(tmp_path)
 
 
+def assert_told(sentences, parts):
+    """Of just these files something is said, and each sentence has its part."""
+    assert set(sentences) == set(parts)
+    for name, part in parts.items():
+        assert part in sentences[name]
+
+
 def test_classes_are_folders_and_parts_are_disjoint(folder):
     found = data.from_folder(folder, SIZE)
     dataset = found.dataset
@@ -68,9 +75,7 @@ def test_odd_files_are_met_by_sentences_and_the_others_are_read(folder):
         "cat/copy.png": "same picture as cat/0.png",
         "loose.png": "beside the classes",
     }
-    assert set(found.left_out) == set(reasons)
-    for name, part in reasons.items():
-        assert part in found.left_out[name]
+    assert_told(found.left_out, reasons)
     changes = {
         "cat/print.jpg": "CMYK",
         "cat/really_a_png.jpg": "is a PNG",
@@ -78,9 +83,7 @@ def test_odd_files_are_met_by_sentences_and_the_others_are_read(folder):
         "cat/small.png": "12×12",
         "cat/glass.png": "transparent",
     }
-    assert set(found.changed) == set(changes)
-    for name, part in changes.items():
-        assert part in found.changed[name]
+    assert_told(found.changed, changes)
     assert sum(len(y) for y in (found.dataset.y_train, found.dataset.y_val, found.dataset.y_test)) == 15
     assert "left out  cat/half.png" in str(found)
 
