@@ -30,7 +30,9 @@ from utils.optimize.quantization.converter import convert
 OPENINGS, CALLS, WARMUP = 7, 80, 10
 BATCHES, ROUNDS = (1, 8, 64), 100
 MODES = ("float32", "int8")
-NOTES = "ratio: int8's median time over float32's; pauses: median, lowest and highest of 7 openings; batches: 95 % interval"
+NOTES = (
+    "ratio: int8's median time over float32's; pauses: median, lowest and highest of 7 openings; batches: 95 % interval"
+)
 
 
 def lenet5_files() -> tuple[data.Dataset, object, dict[str, object]]:
@@ -59,7 +61,11 @@ def median_ms(call: Callable, between: Callable | None) -> float:
 def works() -> dict[str, Callable | None]:
     """What runs between two calls."""
     much, little = np.ones(2**24, np.float32), np.ones(1000, np.float32)
-    return {"nothing": None, "64 MiB are read": much.sum, "a loop over 4 kB": lambda: [little.sum() for _ in range(1500)]}
+    return {
+        "nothing": None,
+        "64 MiB are read": much.sum,
+        "a loop over 4 kB": lambda: [little.sum() for _ in range(1500)],
+    }
 
 
 def pauses(openings: int = OPENINGS) -> list[dict[str, object]]:
@@ -106,7 +112,7 @@ def batches(rounds: int = ROUNDS) -> list[dict[str, object]]:
 def main() -> None:
     parts = {"pauses": pauses, "batches": batches}
     tiny = {"pauses": {"openings": 1}, "batches": {"rounds": 5}}
-    seeds = dict.fromkeys(parts, [0])
+    seeds = {part: [0] for part in parts}
     command = "python course.py bench calls"
     measure_parts(__doc__, "calls", parts, command=command, seeds=seeds, notes=NOTES, tiny=tiny)
 

@@ -26,10 +26,11 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import utils
-from benchmarks._command import SPREAD, add_confirm, confirm, start
+from benchmarks._command import SPREAD, add_confirm, confirm, start, without
 from utils import recorded
 
 BATCH = 32
+CHAIN, CHAIN_SHAPE = "a chain, no network", (1024, 1024)
 NETWORKS = ("mlp", "lenet5", "depthwise_cnn", "residual_cnn")
 
 #: Tried anew by --confirm: a plain kernel, a depthwise one, a recurrent layer, one without weights, normalization.
@@ -84,7 +85,23 @@ def measured_layers(names: list[str]) -> dict[str, list[dict]]:
 def measured_below(networks: Sequence[str] = NETWORKS) -> list[dict]:
     """XLA and bfloat16 in one process; oneDNN is chosen when TensorFlow starts, so it needs two."""
     onednn = _onednn(networks)
-    return [{"network": name, "batch": BATCH, **_in_process(name), "oneDNN": onednn[name]} for name in networks]
+    rows = [{"network": name, "batch": BATCH, **_in_process(name), "oneDNN": onednn[name]} for name in networks]
+    return [*rows, {"network": CHAIN, "batch": CHAIN_SHAPE[0], "XLA": _chain(), "bfloat16": None, "oneDNN": None}]
+
+
+def _chain() -> float:
+    """XLA's time over plain TensorFlow's for GELU, a chain of elementwise operations, on a matrix."""
+    import tensorflow as tf
+
+    from utils.measure.timing import latency
+
+    def gelu(x):
+        return 0.5 * x * (1 + tf.tanh(0.7978845608 * (x + 0.044715 * x * x * x)))
+
+    x = tf.random.stateless_normal(CHAIN_SHAPE, seed=(0, 0))
+    kinds = {"plain": tf.function(gelu), "XLA": tf.function(gelu, jit_compile=True)}
+    times = latency({kind: lambda f=f: f(x).numpy() for kind, f in kinds.items()}, rounds=100, warmup=5)
+    return round(times["XLA"].median / times["plain"].median, 2)
 
 
 def record_below() -> None:
@@ -102,10 +119,11 @@ def record_below() -> None:
 def confirm_below() -> None:
     """Ratios of times: a row has no interval, so each figure gets the spread of medians."""
     bounds = {
-        column: lambda row, column=column: recorded.widened(row[column], row[column], SPREAD)
+        column: lambda row, column=column: row[column] and recorded.widened(row[column], row[column], SPREAD)
         for column in ("XLA", "bfloat16", "oneDNN")
     }
-    rows = measured_below(CONFIRM_NETWORKS)
+    measured = measured_below(CONFIRM_NETWORKS)
+    rows = [without([row], *[column for column in row if row[column] is None])[0] for row in measured]
     confirm("toolkit_below", rows, key=["network", "batch"], depends=[measured_below, _child], times=bounds)
 
 
