@@ -615,21 +615,20 @@ def _check_spec(labels: Any, shape: tuple) -> None:
 
 def _check_range(models: list, x: Any) -> None:
     """What is not finite; and pictures of 0 … 255 for models without a layer that scales, floats or not."""
-    arrays = list(map(np.asarray, tf.nest.flatten(x)))
-    for array in arrays:
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise ValueError("the inputs hold NaN or infinity; remove those first (np.isfinite finds them)")
+    arrays = [array for array in map(np.asarray, tf.nest.flatten(x)) if array.size and array.dtype.kind in "fiu"]
+    reach = [(float(array.min()), float(array.max())) for array in arrays]  # NaN if there is one NaN
+    if not np.isfinite(reach).all():
+        raise ValueError("the inputs hold NaN or infinity; remove those first (np.isfinite finds them)")
     scaling = (tf_keras.layers.Rescaling, tf_keras.layers.Normalization, tf_keras.layers.BatchNormalization)
     if any(isinstance(layer, scaling) for model in models if model is not None for layer in checks.all_layers(model)):
         return
     specs = checks.input_specs(models[0])
-    for array, spec in zip(arrays, specs if len(specs) == len(arrays) else [None] * len(arrays), strict=True):
-        if spec is not None and spec.dtype.is_integer:  # numbers of words
-            continue
-        if array.dtype.kind in "fiu" and array.size and np.abs(array.astype(float)).max() > _LARGEST_INPUT:
+    whole = [spec.dtype.is_integer for spec in specs] if len(specs) == len(reach) else [False] * len(reach)
+    for (low, high), words in zip(reach, whole, strict=True):
+        if not words and max(-low, high) > _LARGEST_INPUT:
             raise ValueError(
-                f"the inputs reach from {array.min():g} to {array.max():g}, and neither model has a layer that scales "
-                f"them; pass values in [0, 1]: divide by {np.abs(array.astype(float)).max():g}"
+                f"the inputs reach from {low:g} to {high:g}, and neither model has a layer that scales them; pass "
+                f"values in [0, 1]: divide by {max(-low, high):g}"
             )
 
 
