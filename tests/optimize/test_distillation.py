@@ -466,8 +466,7 @@ def test_a_label_of_a_pipeline_beyond_the_last_class_is_no_zero_loss(teacher, la
         distiller.evaluate(x[:3], np.eye(3, dtype=int)[y[:3]], verbose=0)
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-@pytest.mark.parametrize("match", [{}, {"features": {"hidden": "hidden"}}])
+@pytest.mark.parametrize(("bad", "match"), [(np.nan, {"features": {"hidden": "hidden"}}), (np.inf, {})])
 def test_an_input_that_is_not_finite(teacher, bad, match):
     x, y = problem(20)
     x[7, 0, 0, 0] = bad
