@@ -213,7 +213,7 @@ class _EachItsOwn(_combine.Default8BitClusterPreserveQuantizeScheme):
 
 def _scheme(keep: str) -> object:
     if keep == "zeros":
-        return _combine.Default8BitPrunePreserveQuantizeScheme()
+        return _keras.collab_opts.Default8BitPrunePreserveQuantizeScheme()
     if "values" in keep:
         return _EachItsOwn(preserve_sparsity="zeros" in keep)
     return _keras.default_8bit.Default8BitQuantizeScheme()
