@@ -20,10 +20,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import utils  # noqa: F401
-from benchmarks import quantization_aware
+from benchmarks import pruning, quantization_aware
 from benchmarks._command import measure_parts, start
 from benchmarks.quantization_aware import sample
-from utils import data, training
+from utils import training
 from utils.optimize import clustering, coding, keras_weights
 from utils.optimize.coding import byte_coders
 from utils.optimize.keras_graph import rebuild
@@ -39,21 +39,8 @@ NETWORKS = ("mlp", "residual_cnn")
 COMMAND = "python course.py bench clustering"
 
 
-class Case:
-    """A network that ships, and its accuracy."""
-
-    def __init__(self, name: str) -> None:
-        self.name, self.data = name, data.load("fashion_mnist")
-        self.model = training.trained(name, seed=training.SHIPPED_SEED, fresh=False)
-        self.before = self.right(self.model)
-
-    def right(self, model) -> float:
-        """Test accuracy in per cent."""
-        return 100 * training.share_correct(model, self.data.x_test, self.data.y_test)
-
-    def lost(self, model) -> float:
-        """Points of accuracy below the network with all its values."""
-        return round(self.before - self.right(model), 2)
+class Case(pruning.Case):
+    """A network that ships, and ways to train it."""
 
     def pictures(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """So many that one epoch has `STEPS` steps."""

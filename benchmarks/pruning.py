@@ -12,7 +12,7 @@ structured  whole channels removed: bytes, multiply-accumulates, accuracy, and t
 About 3 to 10 minutes each on one thread.  Seeds are those of the pictures and of their order; of `tickets`, those of
 the first weights too.  Whatever is compared is trained by Adam, whose learning rate falls to 0, for the first seed
 with each of three rates, and with the next one as long as the best lies at an end; the other seeds have the one that
-got most of 2,000 validation pictures right.  `structured` has two rates only.  --tiny measures a few rows and stores
+got most of 2,000 validation pictures right.  --tiny measures a few rows and stores
 nothing.
 """
 
@@ -41,7 +41,6 @@ SEEDS = (0, 1, 2)
 STEPS = 100
 BATCH = 64
 #: From which each way of `structured` takes the better one.
-RATES = (1e-3, 1e-2)
 #: From which each way of the other parts takes the best; the search begins with the middle three.
 GRID = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 #: Student's t for a 95 % interval, by the number of seeds.
@@ -71,17 +70,6 @@ class Case:
     def lost(self, model) -> float:
         """Points of accuracy below the dense network."""
         return round(self.before - self.right(model), 2)
-
-
-def best(make: Callable, dataset: data.Dataset, seeds: Sequence[int], rates: Sequence[float] = RATES) -> tuple:
-    """One trained model for each seed, and the rate that they share.
-
-    make: (seed, rate) -> a trained model.  The first seed tries all rates; validation pictures choose.
-    """
-    x, y = dataset.x_val[:2000], dataset.y_val[:2000]
-    tried = {rate: make(seeds[0], rate) for rate in rates}
-    chosen = max(rates, key=lambda rate: training.share_correct(tried[rate], x, y))
-    return [tried[chosen], *(make(seed, chosen) for seed in seeds[1:])], chosen
 
 
 def searched(make: Callable, dataset: data.Dataset, seeds: Sequence[int], rates: Sequence[float] = GRID) -> tuple:
@@ -400,7 +388,7 @@ def measure_structured(
         }
         found, rates = {}, {}
         for way, begin in ways.items():
-            trained, rates[way] = best(
+            trained, rates[way] = searched(
                 lambda seed, rate, begin=begin, case=case: tuned(begin(seed), case.data, seed, steps, rate),
                 case.data,
                 seeds,

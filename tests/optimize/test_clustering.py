@@ -120,6 +120,14 @@ def test_unknown_starts_and_a_start_of_another_size_are_refused():
         clustering.kmeans(values, 3, start="forgy")
     with pytest.raises(ValueError, match="2 centroids"):
         clustering.kmeans(values, 3, start=np.array([0.0, 1.0]))
+    for rounds in (-1, 2.5, "5", True):
+        with pytest.raises(ValueError, match="rounds is"):
+            clustering.kmeans(values, 3, rounds=rounds)
+
+
+def test_values_whose_sums_are_infinite_are_refused():
+    with np.errstate(all="ignore"), pytest.raises(ValueError, match="scale them"):
+        clustering.kmeans(np.array([1e308, 1.2e308, 1.5e308, 1.7e308, -1e308, 0.0]), 2)
 
 
 # ---------------------------------------------------------------- models
@@ -287,6 +295,19 @@ def test_zeros_of_a_pruned_model_stay():
         clustering.cluster_while_training(model, examples(model), 2, keep_zeros=True)
 
 
+def test_zeros_are_found_where_they_were_although_opening_changes_the_order(monkeypatch):
+    monkeypatch.setattr(clustering.training, "fit", lambda *arguments, **settings: None)
+    inner = tf_keras.Sequential([tf_keras.Input((6,)), K.Dense(4, name="first"), K.Dense(5, name="second")])
+    inputs = tf_keras.Input((6,))
+    joined = K.Concatenate()([K.Dense(5, name="beside")(inputs), inner(inputs)])
+    model = tf_keras.Model(inputs, K.Dense(3, name="logits")(joined))
+    for kernel in (inner.layers[0].kernel, model.get_layer("beside").kernel):
+        kernel.assign(np.where(np.arange(kernel.shape.num_elements()).reshape(kernel.shape) % 2, kernel, 0))
+    made = clustering.cluster_while_training(model, examples(model, 8), 3, keep_zeros=True, only=["first", "beside"])
+    for name, kernel in (("first", inner.layers[0].kernel), ("beside", model.get_layer("beside").kernel)):
+        assert not made.model.get_layer(name).kernel.numpy()[kernel.numpy() == 0].any()
+
+
 def test_the_mean_as_gradient_trains_other_centroids():
     assert not np.array_equal(small_trained()[0], small_trained(average=True)[0])
 
@@ -319,6 +340,13 @@ def test_a_layer_the_toolkit_does_not_know_is_named():
     model = tf_keras.Sequential([tf_keras.Input((30,)), Own(20, name="own"), K.Dense(3, name="logits")])
     with pytest.raises(ValueError, match=r"'own'.*only="):
         clustering.cluster_while_training(model, examples(model), 8)
+
+
+def test_two_weights_of_one_name_are_both_counted():
+    inner = tf_keras.Sequential([tf_keras.Input((4,)), K.Dense(3, name="dense")])
+    model = tf_keras.Sequential([tf_keras.Input((5,)), K.Dense(4, name="dense"), inner])
+    assert sorted(clustering.distinct(model).values()) == [12, 20]
+    assert sorted(clustering.distinct(model)) == ["dense/kernel", "dense/kernel (2)"]
 
 
 def test_the_file_of_a_clustered_model_has_as_few_values():

@@ -199,22 +199,35 @@ def test_post_training_quantization_keeps_every_zero():
     assert combined.share_of_zeros(content) == pytest.approx(0.7, abs=0.05)
 
 
-def test_kernels_that_would_not_be_counted_are_refused():
-    """float16 and sparse ones stand behind an operator, so the share would be that of the others."""
+def test_kernels_that_are_unpacked_when_the_file_is_opened_are_counted_as_stored():
+    """float16 and sparse ones stand behind an operator; without them the share would be that of the biases' owners."""
     model = prune_once(dense(), 0.75)
-    assert combined.share_of_zeros(convert(model, "float32").content) == pytest.approx(0.75, abs=0.01)
+    wanted = [(np.count_nonzero(kernel == 0), len(np.unique(kernel))) for kernel in kernels(model).values()]
     for content in (convert(model, "float16").content, samples.convert(model, sparse=True)):
-        with pytest.raises(ValueError, match="FULLY_CONNECTED, is unpacked when the file is opened"):
-            combined.share_of_zeros(content)
+        found = combined.kernels_in_file(content)
+        assert [kernel.zeros for kernel in found] == [zeros for zeros, _ in wanted]
+        assert combined.share_of_zeros(content) == pytest.approx(0.75, abs=0.01)
+    assert [kernel.distinct for kernel in found] == [distinct for _, distinct in wanted]
 
 
-def test_what_is_no_content_is_refused_with_what_to_pass(tmp_path):
+def test_the_kernel_of_three_axes_is_counted():
+    model = tf_keras.Sequential([tf_keras.Input((4, 4, 4, 1)), K.Conv3D(2, 2), K.Flatten(), K.Dense(2)])
+    model = prune_once(model, 0.5)
+    found = combined.kernels_in_file(convert(model, "float32").content)
+    assert [(kernel.operator, kernel.size, kernel.zeros) for kernel in found] == [
+        ("CONV_3D", 16, 8),
+        ("FULLY_CONNECTED", 108, 54),
+    ]
+
+
+@pytest.mark.parametrize("count", [combined.share_of_zeros, combined.coded_size, combined.kernels_in_file])
+def test_what_is_no_content_is_refused_with_what_to_pass(count, tmp_path):
     with pytest.raises(TypeError, match=r"is a PosixPath; pass .*\.read_bytes"):
-        combined.share_of_zeros(tmp_path)
+        count(tmp_path)
     with pytest.raises(TypeError, match=r"is a Artifact; pass .*\.content"):
-        combined.share_of_zeros(artifact.Artifact(b"\0\0\0\0TFL3", "tflite"))
+        count(artifact.Artifact(b"\0\0\0\0TFL3", "tflite"))
     with pytest.raises(TypeError, match=r"is a int; pass .*convert"):
-        combined.share_of_zeros(10**12)
+        count(10**12)  # so many zero bytes would be made of it
 
 
 def test_a_file_without_kernels_is_refused():

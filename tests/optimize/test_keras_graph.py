@@ -115,6 +115,25 @@ def test_flattened_opens_nested_and_subclassed_models():
     np.testing.assert_array_equal(flat(x), model(x))
 
 
+def test_a_name_that_a_model_inside_has_too_is_told_apart_and_the_old_model_stays():
+    """So it is with a loaded model under a new head: both begin to count at "dense"."""
+
+    def inner(name):
+        return tf_keras.Sequential([tf_keras.Input((4,)), K.Dense(4, name="dense"), K.Dense(4, name="d")], name=name)
+
+    start = tf_keras.Input((4,))
+    twice, deep = inner("a"), tf_keras.Sequential([tf_keras.Input((4,)), inner("b")], name="deep")
+    model = tf_keras.Model(start, K.Dense(2, name="dense")(deep(twice(twice(start)))))
+    flat = keras_graph.opened(model)
+    names = ["a/dense", "d", "a/dense", "d", "deep/b/dense", "deep/b/d", "dense"]
+    assert [layer.name for layer in flat.layers[1:]] == list(dict.fromkeys(names))
+    assert [layer.name for layer in twice.layers] == ["dense", "d"]
+    x = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
+    np.testing.assert_array_equal(flat(x), model(x))
+    copies = {id(weight) for weight in flat.weights} & {id(weight) for weight in model.weights}
+    assert not copies and flat.count_params() == model.count_params()
+
+
 def test_example_input_fits_types_and_unknown_sizes():
     words, picture = tf_keras.Input((None,), dtype="int32"), tf_keras.Input((2, 3))
     model = tf_keras.Model([words, picture], [K.Embedding(2, 2)(words), picture])

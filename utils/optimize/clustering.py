@@ -22,7 +22,7 @@ from tensorflow_model_optimization.python.core.clustering.keras.cluster_wrapper 
 from utils import SEED, checks, tflite_file, training
 from utils.optimize import keras_weights
 from utils.optimize.coding import byte_coders
-from utils.optimize.keras_graph import example_input, flatten, rebuild
+from utils.optimize.keras_graph import example_input, opened, rebuild
 from utils.quiet import quiet
 
 __all__ = [
@@ -122,6 +122,8 @@ def kmeans(
     """
     values = _finite(values)
     clusters = _clusters(clusters)
+    if isinstance(rounds, bool) or not isinstance(rounds, (int, np.integer)) or rounds < 0:
+        raise ValueError(f"rounds is {rounds!r}; pass a whole number of at least 0, such as 1000")
     distinct_values = np.unique(values)
     if len(distinct_values) <= clusters:
         return CodeBook(distinct_values, np.searchsorted(distinct_values, values))
@@ -140,6 +142,8 @@ def kmeans(
         # Each sum by itself: differences of running sums would lose small values beside large ones.
         centroids[used] = np.add.reduceat(ordered, new[:-1][used]) / counts[used]
         centroids = np.sort(centroids)
+    if not np.isfinite(centroids).all():
+        raise ValueError(f"values reach {np.abs(ordered).max():g}, so that their sums are infinite; scale them")
     book, places = np.unique(centroids.astype(values.dtype), return_inverse=True)
     return CodeBook(book, places[nearest(values, centroids)])  # not by the rounded ones, so that means stay means
 
@@ -220,7 +224,8 @@ def cluster_while_training(
     x, y = training.examples(dataset)["train"]
     training.check_settings(epochs, batch_size, learning_rate, seed)
     training.check_examples(model, x, y, "train")
-    copy = rebuild(flatten(model) if _nested(model) else model)
+    copy = opened(model)
+    zeros = [weight.variable.numpy() == 0 for weight in _kernels(copy)]
     layers, left_out = _layers(copy, clusters, only, per_channel)
     if not layers:
         raise ValueError(_nothing(model, clusters, only, left_out))
@@ -242,7 +247,7 @@ def cluster_while_training(
         stripped = rebuild(tfmot.clustering.keras.strip_clustering(wrapped))
     _check(stripped, layers, clusters, per_channel)
     if keep_zeros:
-        _check_zeros(model, stripped)
+        _check_zeros(zeros, stripped)
     found = stripped.predict(sample, verbose=0)
     if not np.allclose(expected, found, rtol=1e-4, atol=1e-5 * float(np.abs(expected).max())):
         raise ClusteringFailed("the model without wrappers gives other outputs than with them")
@@ -252,13 +257,15 @@ def cluster_while_training(
 def distinct(model: tf_keras.Model, *, per_channel: bool = False) -> dict[str, int]:
     """{weight's name: how many distinct values it has}, of what clustering is about.
 
-    per_channel: how many the output channel with the most of them has.
+    per_channel: how many the output channel with the most of them has.  Of two weights of one name, as a model inside
+    may have, the later one is called "dense/kernel (2)".
     """
     checks.check_model(model)
-    counts = {}
+    counts: dict[str, int] = {}
     for weight in _kernels(model):
         rows, _ = _rows(weight, per_channel)
-        counts[weight.name] = max(len(np.unique(row)) for row in rows)
+        names = (weight.name, *(f"{weight.name} ({number})" for number in range(2, 10_000)))
+        counts[next(name for name in names if name not in counts)] = max(len(np.unique(row)) for row in rows)
     return counts
 
 
@@ -376,10 +383,6 @@ def _nothing(model: tf_keras.Model, clusters: int, only: Sequence[str] | None, l
     return f"{place}: there is nothing to cluster, which would be weights of the roles {', '.join(CLUSTERABLE)}"
 
 
-def _nested(model: tf_keras.Model) -> bool:
-    return any(isinstance(layer, tf_keras.Model) for layer in model.layers)
-
-
 # ---------------------------------------------------------------- the Toolkit
 
 
@@ -426,9 +429,9 @@ def _check(model: tf_keras.Model, layers: list[str], clusters: int, per_channel:
                 )
 
 
-def _check_zeros(before: tf_keras.Model, after: tf_keras.Model) -> None:
-    """Other weights may have become 0 too: those nearest to that centroid."""
-    for old, new in zip(_kernels(before), _kernels(after), strict=True):
-        lost = int(np.count_nonzero((old.variable.numpy() == 0) & (new.variable.numpy() != 0)))
+def _check_zeros(before: list[np.ndarray], after: tf_keras.Model) -> None:
+    """before: where each kernel was 0.  Other weights may have become 0 too: those nearest to that centroid."""
+    for zeros, new in zip(before, _kernels(after), strict=True):
+        lost = int(np.count_nonzero(zeros & (new.variable.numpy() != 0)))
         if lost:
             raise ClusteringFailed(f"{lost:,} zeros of {new.name!r} are gone")

@@ -22,8 +22,9 @@ import tf_keras
 from utils import SEED, checks, tflite_file, training
 from utils.artifact import Artifact
 from utils.optimize.coding import byte_coders, network_file
-from utils.optimize.keras_graph import flatten, rebuild
+from utils.optimize.keras_graph import opened
 from utils.optimize.quantization import aware_file, aware_ranges
+from utils.optimize.sparsity import stored as sparse
 from utils.quiet import quiet
 
 __all__ = [
@@ -48,7 +49,10 @@ KEEP = {"nothing": "QAT", "zeros": "PQAT", "values": "CQAT", "zeros and values":
 MOST_VALUES = 1024
 
 #: Operators with a kernel: the axis of the stored array along which the output channels lie.
-_CHANNEL_AXIS = {"CONV_2D": 0, "FULLY_CONNECTED": 0, "TRANSPOSE_CONV": 0, "DEPTHWISE_CONV_2D": -1}
+_CHANNEL_AXIS = {"CONV_2D": 0, "FULLY_CONNECTED": 0, "TRANSPOSE_CONV": 0, "DEPTHWISE_CONV_2D": -1, "CONV_3D": -1}
+
+#: What may stand between a stored kernel and its operator: float16 or sparse ones are unpacked when a file is opened.
+_UNPACK = ("DEQUANTIZE", "DENSIFY")
 
 #: What the Toolkit can keep something of: depthwise kernels it quantizes as they are.
 _KEPT_KERNELS = (tf_keras.layers.Conv2D, tf_keras.layers.Dense)
@@ -121,8 +125,7 @@ def quantize_while_training(
     x, y = training.examples(dataset)["train"]
     training.check_settings(epochs, batch_size, learning_rate, seed)
     training.check_examples(model, x, y, "train")
-    nested = any(isinstance(layer, tf_keras.Model) for layer in model.layers)
-    copy = rebuild(flatten(model) if nested else model)
+    copy = opened(model)
     before = {layer.name: layer.kernel.numpy() for layer in copy.layers if type(layer) in _KEPT_KERNELS}
     _check_something(model, before, keep)
     wrapped = _wrapped(copy, keep)
@@ -142,11 +145,15 @@ def kernels_in_file(content: bytes) -> list[Kernel]:
 
     Counted in the stored numbers, with the zero point subtracted; so after folding and after quantization.
     """
+    content = tflite_file.as_bytes(content)
     file = tflite_file.File(content)
     found: dict[int, Kernel] = {}
+    dense: dict[str, np.ndarray] = {}
     for operator, tensor in _kernels(file):
         if tensor.buffer not in found:
-            values = _centred(file, tensor)
+            if tensor.sparse and not dense:
+                dense = {weight.name: weight.dense for weight in sparse.weights(content)}
+            values = dense[tensor.name] if tensor.sparse else _centred(file, tensor)
             rows = np.moveaxis(values, _CHANNEL_AXIS[operator], 0).reshape(tensor.shape[_CHANNEL_AXIS[operator]], -1)
             most = max(len(np.unique(row)) for row in rows)
             zeros = int(np.count_nonzero(values == 0))
@@ -156,31 +163,11 @@ def kernels_in_file(content: bytes) -> list[Kernel]:
 
 
 def share_of_zeros(content: bytes) -> float:
-    """Share of the stored kernels' weights that are 0, from 0 to 1.
-
-    Raises ValueError if the file has no kernel, or one that is float16 or stored sparsely, which is not counted;
-    TypeError for what is no bytes.
-    """
-    content = tflite_file.as_bytes(content)
-    _check_all_are_counted(tflite_file.File(content))
+    """Share of the stored kernels' weights that are 0, from 0 to 1; ValueError if the file has no kernel."""
     kernels = kernels_in_file(content)
     if not kernels:
         raise ValueError(f"the file has no kernel: none of {', '.join(_CHANNEL_AXIS)} with constant weights")
     return sum(kernel.zeros for kernel in kernels) / sum(kernel.size for kernel in kernels)
-
-
-def _check_all_are_counted(file: tflite_file.File) -> None:
-    """A kernel behind an operator that unpacks it would be left out of the share without a word."""
-    operators = file.all_operators()
-    unpacking = [o for o in operators if o.name in ("DEQUANTIZE", "DENSIFY") and o.inputs and o.inputs[0].constant]
-    unpacked = {(o.subgraph, tensor.index) for o in unpacking for tensor in o.outputs}
-    for operator in (operator for operator in operators if operator.name in _CHANNEL_AXIS):
-        kernel = operator.arguments[1] if len(operator.arguments) > 1 else None
-        if kernel is not None and ((operator.subgraph, kernel.index) in unpacked or kernel.sparse):
-            raise ValueError(
-                f"the kernel of operator {operator.index}, {operator.name}, is unpacked when the file is opened; it is "
-                "float16 or stored sparsely, and is not counted; pass a float32 or int8 file of the same model"
-            )
 
 
 def coded_size(content: bytes) -> int:
@@ -189,8 +176,9 @@ def coded_size(content: bytes) -> int:
     The kernels are coded losslessly, each by itself, as the numbers that the file holds; the rest is the file with
     zeros in their place.  ValueError for kernels of types other than float32 and int8, or a file without any.
     """
+    content = tflite_file.as_bytes(content)
     file = tflite_file.File(content)
-    rest, arrays, seen = bytes(content), [], set()
+    rest, arrays, seen = content, [], set()
     for operator, tensor in _kernels(file):
         if tensor.buffer in seen:
             continue
@@ -225,7 +213,7 @@ class _EachItsOwn(_combine.Default8BitClusterPreserveQuantizeScheme):
 
 def _scheme(keep: str) -> object:
     if keep == "zeros":
-        return _combine.Default8BitPrunePreserveQuantizeScheme()
+        return _keras.collab_opts.Default8BitPrunePreserveQuantizeScheme()
     if "values" in keep:
         return _EachItsOwn(preserve_sparsity="zeros" in keep)
     return _keras.default_8bit.Default8BitQuantizeScheme()
@@ -292,10 +280,14 @@ def _check_kept(model: tf_keras.Model, before: dict[str, np.ndarray], keep: str,
 
 
 def _kernels(file: tflite_file.File) -> Iterator[tuple[str, tflite_file.Tensor]]:
-    """(operator's name, tensor) of each constant kernel."""
-    for operator in file.all_operators():
+    """(operator's name, tensor) of each constant kernel, as it is stored."""
+    operators = file.all_operators()
+    unpacked = {(o.subgraph, o.outputs[0].index): o.inputs[0] for o in operators if o.name in _UNPACK}
+    for operator in operators:
         if operator.name in _CHANNEL_AXIS and len(operator.arguments) > 1:
             tensor = operator.arguments[1]
+            for _ in _UNPACK:  # a damaged file may go round in a circle
+                tensor = tensor and unpacked.get((operator.subgraph, tensor.index), tensor)
             if tensor is not None and tensor.constant and tensor.shape:
                 yield operator.name, tensor
 

@@ -2,6 +2,7 @@
 
     copy = keras_graph.rebuild(model, settings={"dense": {"activation": "relu"}})
     plain = keras_graph.flatten(model)      # nested and subclassed models opened
+    apart = keras_graph.opened(model)       # the same as a copy, whatever the names inside
     steps = keras_graph.unroll(model)       # recurrent layers without loops
     single = keras_graph.in_float32(model)  # out of float16, bfloat16 or float64
 
@@ -11,7 +12,7 @@ values of any kind: arrays to compute, symbolic tensors to build.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -185,6 +186,46 @@ def _open(layer: Layer, arguments: tuple, named: dict) -> Any:
     if getattr(layer, "_nodes_by_depth", None):
         return walk(layer, tf.nest.flatten(arguments[0]), _open)
     return layer.call(*arguments)  # subclassed: its `call` applies its layers one by one
+
+
+def opened(model: tf_keras.Model) -> tf_keras.Model:
+    """A copy of `model` that shares nothing with it, in which models inside are opened.
+
+    Where a layer inside has a name that is taken, as in a model that was loaded and got a new head, it is called by its
+    model too: "inner/dense".  Raises as `rebuild`.
+    """
+    if not any(isinstance(layer, tf_keras.Model) for layer in model.layers):
+        return rebuild(model)
+    names = _own_names(model)
+    model = rebuild(model, settings=lambda layer: names.get(id(layer), {})) if names else model
+    return rebuild(flatten(model))
+
+
+def _own_names(model: tf_keras.Model) -> dict[int, dict[str, str]]:
+    """{id of a layer: the setting of its name}, for those whose name is taken once all models are opened."""
+    taken: set[str] = set()
+    found: dict[int, dict[str, str]] = {}
+    known: set[int] = set()
+    for path, layer in sorted(_leaves(model, ()), key=lambda leaf: len(leaf[0])):  # the outer ones keep theirs
+        if id(layer) in known or isinstance(layer, tf_keras.layers.InputLayer):
+            continue
+        known.add(id(layer))
+        name = layer.name
+        if name in taken:
+            name = "/".join([*path, name])
+            name = next(new for new in (name, *(f"{name}_{n}" for n in range(1, 10_000))) if new not in taken)
+            found[id(layer)] = {"name": name}
+        taken.add(name)
+    return found
+
+
+def _leaves(model: tf_keras.Model, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Layer]]:
+    """Each layer that is no model, with the names of the models in which it stands."""
+    for layer in model.layers:
+        if isinstance(layer, tf_keras.Model):
+            yield from _leaves(layer, (*path, layer.name))
+        else:
+            yield path, layer
 
 
 def unroll(model: tf_keras.Model) -> tf_keras.Model:

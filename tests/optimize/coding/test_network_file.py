@@ -158,6 +158,7 @@ def test_what_is_no_file_is_refused(bad, error, words):
         ("[" * 5000, "no JSON"),
         ('["Sequential",{},[[3]],[["Dense",{"units":NaN}]]]', "no JSON"),
         ('["Sequential",{},[[100000,2]],[["LSTM",{"units":3,"unroll":true}]]]', "unrolls"),
+        ('["Sequential",{},[[900,900,1]],[["LocallyConnected2D",{"filters":1,"kernel_size":1}]]]', "locally connected"),
     ],
 )
 def test_a_forged_structure_is_refused_before_anything_large_is_made(text, words):

@@ -85,6 +85,7 @@ def test_the_default_schedule_of_the_toolkit_does_nothing_before_step_100():
     [
         ({"target": 1.0}, "target is 1.0"),
         ({"initial": -0.1}, "initial is -0.1"),
+        ({"initial": 0.9}, "zeros would come back"),
         ({"begin": 9, "end": 3}, "begins in step 9 and ends in step 3"),
         ({"end": 30}, "ends in step 30 of 20"),
         ({"begin": 0}, "begin is 0"),

@@ -103,7 +103,7 @@ def test_the_networks_of_the_course_lose_channels(name):
 def test_channels_that_are_read_by_nobody_can_go_without_a_trace(make):
     """The weakest half gets zero outgoing weights beforehand: then nothing may change at all."""
     model = randomized(make)
-    channels = structured._Channels(structured._opened(model))
+    channels = structured._Channels(structured.opened(model))
     gone = set()
     for group in channels.groups():
         if group.removable:
@@ -141,6 +141,51 @@ def test_the_weakest_filters_go():
     np.testing.assert_array_equal(by_value.get_layer("conv").get_weights()[0].ravel(), np.float32([3, 0.2]))
     given = structured.remove_channels(model, {"conv": 0.75}, score={"conv": [0, 9, 0, 0]})
     np.testing.assert_array_equal(given.get_layer("conv").get_weights()[0].ravel(), np.float32([-0.1]))
+
+
+@pytest.mark.parametrize(
+    "score, words",
+    [
+        ({"typo": [1, 2]}, "no channels of 'typo' are removed"),
+        ({"last": [1, 2]}, "no channels of 'last' are removed"),
+        ({"first": [1.0] * 8}, "no scores for in"),  # its first channels would go, whatever they are
+        ({"first": [np.nan] * 8, "in": [1.0] * 6}, "finite"),
+        ({"first": list("abcdefgh"), "in": [1.0] * 6}, "have shape"),
+        (lambda values: float("nan"), "return a finite number"),
+        (lambda values: None, "return one number"),
+        (lambda values: np.abs(values), "return one number"),
+        ("l1", "pass function"),
+        (5, "pass function"),
+    ],
+)
+def test_scores_that_say_nothing_are_refused(score, words):
+    with pytest.raises(ValueError, match=words):
+        structured.remove_channels(randomized(nested), 0.5, score=score)
+
+
+def test_one_share_for_each_group():
+    with pytest.raises(ValueError, match="stem, branch are the same ones"):
+        structured.remove_channels(randomized(branched), {"stem": 0.25, "branch": 0.5})
+    with pytest.raises(ValueError, match="share is empty"):
+        structured.remove_channels(randomized(branched), {})
+    with pytest.raises(ValueError, match="no dense or convolutional layer"):
+        structured.remove_channels(tf_keras.Sequential([tf_keras.Input((3,)), L.ReLU()]), 0.5)
+
+
+def test_an_output_that_is_not_finite_tells_nothing():
+    start = tf_keras.Input((6,))
+    end = L.Lambda(lambda values: values / 0)(L.Dense(4)(L.Dense(8)(start)))
+    with pytest.raises(structured.StructuredError, match="not finite for random inputs"):
+        structured.remove_channels(tf_keras.Model(start, end), 0.5)
+
+
+def test_a_model_inside_with_names_that_are_taken():
+    inner = tf_keras.Sequential([tf_keras.Input((8,)), L.Dense(6, "relu", name="dense")], name="inner")
+    layers = [L.Dense(8, name="dense"), inner, L.Dense(2, name="dense_1")]
+    model = tf_keras.Sequential([tf_keras.Input((5,)), *layers])
+    smaller = structured.remove_channels(model, 0.5)
+    assert [layer.units for layer in smaller.layers if isinstance(layer, L.Dense)] == [4, 3, 2]
+    assert {name for group in structured.groups(model) for name in group.layers} == {"dense", "inner/dense", "dense_1"}
 
 
 def test_one_channel_stays():

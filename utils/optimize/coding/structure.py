@@ -60,6 +60,7 @@ _OF_EACH_AXIS = (
 _LEFT_OUT = ("name", "batch_input_shape", "query_shape", "key_shape", "value_shape")
 #: What a layer's configuration says although its `__init__` does not name it, and what it is if nothing is said.
 _UNNAMED = {"time_major": False, "zero_output_for_mask": False, "implementation": 2}
+_LOCAL = (tf_keras.layers.LocallyConnected1D, tf_keras.layers.LocallyConnected2D)
 _MOST_CALLS = 20_000
 _MOST_LAYERS, _DEEPEST, _LARGEST, _MOST_AXES, _LONGEST_NAME, _MOST_STEPS = 10_000, 16, 2**31 - 1, 8, 200, 1_000
 _NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
@@ -456,11 +457,16 @@ def _activations() -> frozenset[str]:
 
 
 def _check_steps(layer: Any, arguments: Any) -> None:
-    """Unrolling makes operations for each step: a small file could ask for any number of them."""
-    if any(getattr(part, "unroll", False) for part in checks.all_layers(layer)):
-        shapes = [tensor.shape for tensor in tf.nest.flatten(arguments) if hasattr(tensor, "shape")]
-        if any(len(shape) > 1 and (shape[1] or 0) > _MOST_STEPS for shape in shapes):
-            raise Damaged(f"its structure unrolls more than {_MOST_STEPS:,} steps")
+    """Unrolling makes operations for each step, and a locally connected layer works out each place in Python: a small
+    file could ask for any number of them."""
+    parts = list(checks.all_layers(layer))
+    shapes = [tensor.shape for tensor in tf.nest.flatten(arguments) if hasattr(tensor, "shape")]
+    most = max((prod(n or 1 for n in shape[1:]) for shape in shapes), default=0)
+    if most > _MOST_CALLS and any(isinstance(part, _LOCAL) for part in parts):
+        raise Damaged(f"its structure has a locally connected layer of more than {_MOST_CALLS:,} inputs")
+    long = any(len(shape) > 1 and (shape[1] or 0) > _MOST_STEPS for shape in shapes)
+    if long and any(getattr(part, "unroll", False) for part in parts):
+        raise Damaged(f"its structure unrolls more than {_MOST_STEPS:,} steps")
 
 
 @contextmanager

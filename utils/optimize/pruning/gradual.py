@@ -16,7 +16,7 @@ import tf_keras
 
 from utils import SEED, checks, training
 from utils.optimize import keras_weights
-from utils.optimize.keras_graph import example_input, flatten, rebuild
+from utils.optimize.keras_graph import example_input, opened, rebuild
 from utils.optimize.pruning.magnitude import PRUNABLE, check_target
 from utils.quiet import quiet
 
@@ -58,6 +58,8 @@ def schedule(
     """
     check_target(target)
     check_target(initial, "initial")
+    if initial > target:
+        raise ValueError(f"initial is {initial:g}, target {target:g}: zeros would come back; pass initial <= target")
     begin, steps = _whole("begin", begin), _whole("steps", steps)
     end = max(begin, round(0.75 * steps)) if end is None else _whole("end", end)
     if not begin <= end <= steps:
@@ -121,7 +123,7 @@ def prune_while_training(
             f"the schedule {plan.get_config()} renews no mask in the steps 1 to {steps}, so nothing would be pruned; "
             "pass a smaller begin_step or frequency, or train longer"
         )
-    copy = rebuild(flatten(model) if _nested(model) else model)
+    copy = opened(model)
     chosen = _chosen(copy, only)
     with quiet():
         wrapped = tf_keras.models.clone_model(
@@ -174,10 +176,6 @@ def _chosen(model: tf_keras.Model, only: Sequence[str] | None) -> set[str]:
 
 def _kernels(layer: tf_keras.layers.Layer) -> list[keras_weights.Weight]:
     return [weight for weight in keras_weights.weights(layer) if weight.role in PRUNABLE]
-
-
-def _nested(model: tf_keras.Model) -> bool:
-    return any(isinstance(layer, tf_keras.Model) for layer in model.layers)
 
 
 def _check_zeros(model: tf_keras.Model, chosen: set[str], target: float) -> None:

@@ -19,7 +19,7 @@ import tf_keras
 
 from utils import checks
 from utils.optimize import keras_weights
-from utils.optimize.keras_graph import example_input, flatten, rebuild, walk
+from utils.optimize.keras_graph import example_input, opened, rebuild, walk
 from utils.optimize.pruning.magnitude import check_target
 
 __all__ = ["Group", "StructuredError", "groups", "remove_channels"]
@@ -75,7 +75,7 @@ def groups(model: tf_keras.Model) -> tuple[Group, ...]:
     Raises TypeError or ValueError for what is no built Sequential or functional tf_keras model.
     """
     checks.check_model(model, graph=True)
-    return _Channels(_opened(model)).groups()
+    return _Channels(opened(model)).groups()
 
 
 def remove_channels(
@@ -104,10 +104,11 @@ def remove_channels(
         StructuredError: the test failed.
     """
     checks.check_model(model, graph=True)
-    opened = rebuild(_opened(model))
-    channels = _Channels(opened)
+    channels = _Channels(opened(model))
     gone: set[int] = set()
-    for group, part in _asked(channels.groups(), share):
+    asked = _asked(channels.groups(), share)
+    _check_score(score, [name for group, _ in asked for name in group.layers])
+    for group, part in asked:
         strengths = channels.strengths(group, score)
         count = min(round(part * group.channels), group.channels - 1)
         weakest = np.argsort(strengths, kind="stable")[:count]
@@ -117,21 +118,18 @@ def remove_channels(
     return smaller
 
 
-def _opened(model: tf_keras.Model) -> tf_keras.Model:
-    return flatten(model) if any(isinstance(layer, tf_keras.Model) for layer in model.layers) else model
-
-
 def _asked(found: Sequence[Group], share: object) -> list[tuple[Group, float]]:
     """The groups to thin out, with the share of each."""
     removable = [group for group in found if group.removable]
     if not removable:
-        raise ValueError(
-            "no channels can be removed: " + "; ".join(f"{', '.join(g.layers)} is needed whole" for g in found)
-        )
+        reasons = [f"{', '.join(group.layers)} is needed whole" for group in found]
+        raise ValueError("no channels can be removed: " + ("; ".join(reasons) or "no dense or convolutional layer"))
     if not isinstance(share, Mapping):
         check_target(share, "share")
         return [(group, float(share)) for group in removable]
-    asked = []
+    if not share:
+        raise ValueError("share is empty; pass {layer: share of its channels}, or one share for all")
+    asked: list[tuple[Group, float]] = []
     for name, part in share.items():
         check_target(part, f"share of layer {name!r}")
         group = next((group for group in found if name in group.layers), None)
@@ -140,8 +138,22 @@ def _asked(found: Sequence[Group], share: object) -> list[tuple[Group, float]]:
             raise ValueError(f"no layer {name!r} makes channels; those that can lose some are {known}")
         if not group.removable:
             raise ValueError(f"the channels of {', '.join(group.layers)} are all needed by what reads them")
+        if any(group is other for other, _ in asked):
+            raise ValueError(
+                f"the channels of {', '.join(group.layers)} are the same ones; pass a share for one of them"
+            )
         asked.append((group, float(part)))
     return asked
+
+
+def _check_score(score: object, layers: Sequence[str]) -> None:
+    """Raise ValueError unless it is a function, or has scores of layers that lose channels, and of no other."""
+    if score is None or callable(score):
+        return
+    if not isinstance(score, Mapping):
+        raise ValueError(f"score is {score!r:.60}; pass function(weights of a channel), or {{layer: scores}}")
+    if strange := [name for name in score if name not in layers]:
+        raise ValueError(f"no channels of {strange[0]!r} are removed; scores can be of {', '.join(layers)}")
 
 
 class _Channels:
@@ -281,14 +293,19 @@ class _Channels:
 
     def strengths(self, group: Group, score: object) -> np.ndarray:
         total = np.zeros(group.channels)
+        if isinstance(score, Mapping) and not set(group.layers) & set(score):
+            raise ValueError(f"there are no scores for {', '.join(group.layers)}; pass some, or share={{layer: share}}")
         for name in group.layers:
             layer = self.model.get_layer(name)
             if isinstance(score, Mapping):
-                own = np.asarray(score[name], float) if name in score else None
+                own = np.asarray(score[name]) if name in score else None
                 if own is None:
                     continue
-                if own.shape != total.shape or not np.isfinite(own).all():
-                    raise ValueError(f"the scores of {name!r} have shape {own.shape}; pass {total.shape}, finite")
+                if own.shape != total.shape or own.dtype.kind not in "fiu" or not np.isfinite(own).all():
+                    raise ValueError(
+                        f"the scores of {name!r} are {own.dtype}, have shape {own.shape}; pass {total.shape}, finite"
+                    )
+                own = own.astype(float)
             else:
                 own = _strength(layer, score)
             total += own / (np.abs(own).mean() or 1)
@@ -371,7 +388,12 @@ def _strength(layer: tf_keras.layers.Layer, score: Callable | None) -> np.ndarra
     weight = next(w for w in keras_weights.weights(layer) if w.role == "kernel")
     by_channel = np.moveaxis(weight.variable.numpy(), weight.channels[0], 0)
     of_one = score or (lambda values: float(np.abs(values).mean()))
-    return np.array([of_one(values) for values in by_channel], float)
+    found = [of_one(values) for values in by_channel]
+    if not all(np.ndim(value) == 0 and isinstance(value, (int, float, np.number)) for value in found):
+        raise ValueError(f"score gave {found[0]!r:.60} for a channel of {layer.name!r}; return one number")
+    if not np.isfinite(found).all():
+        raise ValueError(f"score gave NaN or infinity for a channel of {layer.name!r}; return a finite number")
+    return np.array(found, float)
 
 
 def _cut(layer: tf_keras.layers.Layer, variable: tf.Variable, ins: np.ndarray, outs: np.ndarray) -> np.ndarray:
@@ -417,6 +439,11 @@ def _compare(channels: _Channels, gone: set[int], smaller: tf_keras.Model) -> No
         smaller.output_names, expected, tf.nest.flatten(smaller(_given(smaller, x), training=False)), strict=True
     ):
         scale = float(np.abs(want).max()) or 1.0
+        if not np.isfinite(scale):
+            raise StructuredError(
+                f"output {name!r} is not finite for random inputs, so nothing can tell whether the smaller model is "
+                "right; take the layer that makes it so (a logarithm, a division) out, and put it back behind it"
+            )
         apart = float(np.abs(np.asarray(want) - np.asarray(got)).max())
         if not apart <= 1e-3 * scale:
             raise StructuredError(
