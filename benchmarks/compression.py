@@ -111,14 +111,13 @@ def small_file(
     network: str, settings: Any, units: Sequence[int], seed: int, lessons: _lenet.Lessons
 ) -> tuple[bytes, float]:
     """Train, sort, code: the file, and the seconds of the training."""
-    from utils import models
     from utils.optimize import coding, deep_compression
 
     begin = time.process_time()
     start = _lenet.student(network, seed, units)
     small = deep_compression.train(start, settings, lessons.batches(seed), seed=seed, report=say, every=2000)
     seconds = time.process_time() - begin
-    whole = deep_compression.padded(small, models.ARCHITECTURES[network]())
+    whole = deep_compression.padded(small, _lenet.architecture(network))
     return coding.compress(coding.sort_units(whole)), seconds
 
 
