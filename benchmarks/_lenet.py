@@ -21,6 +21,7 @@ POOL_SEED, TEACHER_SEED = 1, 0
 TEACHER_EPOCHS, TEACHER_BATCH = 8, 128
 BATCH = 256
 CLEAN = 0.3  #: share of the pictures of a batch that are not distorted
+WITH_RELU = "lenet5_relu"
 SOFT_SHARE = 0.9  #: weight of the teacher's answers beside the labels
 _CHUNK = 2500
 
@@ -139,17 +140,35 @@ def taught(pool: np.ndarray, labels: np.ndarray, epochs: int = TEACHER_EPOCHS) -
     return model
 
 
+def architecture(network: str, seed: int | None = None) -> Any:
+    """A network of `utils.models` with random weights; "lenet5_relu" is LeNet-5 with a ReLU behind each convolution.
+
+    Caffe's LeNet-5 has none there; the one that Havasi, Peharz, Hernández-Lobato 2019 (arXiv 1810.00440) make 1,110
+    times smaller has: https://github.com/cambridge-mlg/miracle/blob/f0ddc0ec6d34943bd770efff2e134004e300b5b4/models/mnist.py
+    """
+    import tf_keras
+
+    if network != WITH_RELU:
+        return models.ARCHITECTURES[network](seed=seed)
+
+    def activated(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
+        is_convolution = isinstance(layer, tf_keras.layers.Conv2D)
+        return type(layer).from_config(layer.get_config() | ({"activation": "relu"} if is_convolution else {}))
+
+    return tf_keras.models.clone_model(models.lenet5(seed=seed), clone_function=activated)
+
+
 def student(network: str, seed: int, units: Sequence[int] = ()) -> Any:
     """The network at the start of its training.
 
     units: of each layer but the last, for a thinner network than the published one; its weights are random.
-        Without them: LeNet-5 with the weights that ship, LeNet-300-100 with random ones.
+        Without them: LeNet-5 with the weights that ship, the others with random ones.
     """
     import tf_keras
 
     if network == "lenet5" and not units:
         return training.trained(network, "mnist", seed=0, fresh=False)
-    full = models.ARCHITECTURES[network](seed=seed)
+    full = architecture(network, seed)
     names = [layer.name for layer in full.layers if layer.weights]
     sizes = dict(zip(names[: len(units)], units, strict=True))
 

@@ -66,6 +66,17 @@ PLANS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "1110x": {"kept": 1_800, "levels": 6, "steps": 12_000, "units": (10, 24, 120)},
     },
+    _lenet.WITH_RELU: {
+        "1110x": {
+            "kept": 1_850,
+            "levels": 4,
+            "steps": 20_000,
+            "prune_until": 0.6,
+            "round_from": 0.7,
+            "round_until": 0.96,
+            "units": (10, 24, 60),
+        },
+    },
 }
 #: The control: as long, with the same pictures and answers, nothing removed and hardly anything rounded.
 DENSE = "dense"
@@ -111,14 +122,13 @@ def small_file(
     network: str, settings: Any, units: Sequence[int], seed: int, lessons: _lenet.Lessons
 ) -> tuple[bytes, float]:
     """Train, sort, code: the file, and the seconds of the training."""
-    from utils import models
     from utils.optimize import coding, deep_compression
 
     begin = time.process_time()
     start = _lenet.student(network, seed, units)
     small = deep_compression.train(start, settings, lessons.batches(seed), seed=seed, report=say, every=2000)
     seconds = time.process_time() - begin
-    whole = deep_compression.padded(small, models.ARCHITECTURES[network]())
+    whole = deep_compression.padded(small, _lenet.architecture(network))
     return coding.compress(coding.sort_units(whole)), seconds
 
 

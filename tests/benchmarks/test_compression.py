@@ -25,7 +25,7 @@ def test_a_file_that_ships_decodes_to_the_network_of_its_row(network, plan):
 
 
 def test_each_row_counts_the_whole_file_and_all_parameters():
-    parameters = {"lenet_300_100": 266_610, "lenet5": 431_080}
+    parameters = {"lenet_300_100": 266_610, "lenet5": 431_080, "lenet5_relu": 431_080}
     for row in recorded.load("compression").rows:
         assert row["parameters"] == parameters[row["network"]]
         assert row["ratio"] == round(4 * row["parameters"] / row["bytes"], 1)
@@ -151,6 +151,15 @@ def test_a_thin_start_has_the_layers_of_the_published_network():
     full = deep_compression.padded(thin, models.lenet5(seed=0))
     pictures = np.random.default_rng(0).random((4, 28, 28, 1), np.float32)
     np.testing.assert_allclose(full.predict(pictures, verbose=0), thin.predict(pictures, verbose=0), atol=1e-4)
+
+
+def test_a_relu_behind_each_convolution_and_nothing_else_is_different():
+    plain, activated = models.lenet5(seed=0), _lenet.architecture("lenet5_relu", 0)
+    for old, new in zip(plain.weights, activated.weights, strict=True):
+        np.testing.assert_array_equal(old, new)
+    relu = tf_keras.activations.relu
+    with_relu = [layer.name for layer in activated.layers if getattr(layer, "activation", None) is relu]
+    assert with_relu == ["conv_20", "conv_50", "dense_500"]
 
 
 def test_only_the_best_file_of_a_plan_by_validation_ships_and_all_rows_are_recorded(tmp_path, monkeypatch):
