@@ -11,7 +11,7 @@ example      MNIST: the networks of Keras' example, with a teacher that is no be
 twin         the same with a teacher exactly as good as its student, at two temperatures (3 minutes)
 own          Fashion-MNIST: a teacher that has learnt from the same 1,000 labels as its student (5 minutes)
 steps        Fashion-MNIST, all labels: few and many steps, alone and at two temperatures (5 minutes)
-hinton       MNIST: the comparison of Hinton et al. 2015, section 3, with a narrower student (20 minutes)
+hinton       MNIST: the comparison of Hinton et al. 2015, section 3, with a narrower student (10 minutes)
 relatives    self-distillation, and a 4-bit student with and without a teacher (2 minutes)
 
 Times are of one quiet thread.  What is compared has the same network, steps and batch; both sides choose among equally
@@ -446,7 +446,7 @@ def measure_own(
 
 
 def measure_steps(
-    lengths: Sequence[int] = (3, 30),
+    lengths: Sequence[int] = (3, 12),
     temperatures: Sequence[float] = (2, 8),
     seeds: Sequence[int] = FEW_SEEDS,
     rates: Sequence[float] = (1e-3, 4e-3),
@@ -485,8 +485,8 @@ def dense(units: int, seed: int) -> tf_keras.Model:
 def measure_hinton(
     seeds: Sequence[int] = FEW_SEEDS,
     units: int = 256,
-    alone: Sequence[tuple] = tuple(itertools.product((5e-4, 1e-3, 2e-3, 4e-3), (10, 20))),
-    taught: Sequence[tuple] = tuple(itertools.product((1e-3, 2e-3), (20,), (4, 20), (0.9, 1))),
+    alone: Sequence[tuple] = tuple(itertools.product((1e-3, 2e-3), (8, 16))),
+    taught: Sequence[tuple] = tuple(itertools.product((2e-3,), (16,), (4, 20), (0.9, 1))),
 ) -> list[dict]:
     """Errors of 10,000 digits: a dense student alone and distilled, on the same plain pictures, without regularization.
 
