@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from utils.study.exercises import grade
 
@@ -20,12 +21,30 @@ def smooth(x, kernel, alpha):
     return x / s, kernel * s[:, None]
 
 
-def interval(z, more=(1, -1)):
+def interval(z, more=()):
+    """Of the mean difference, by standard errors."""
+
     def answer(before, after, margin):
         d = np.append(after.astype(float) - before, more)
         return d.mean() - z * d.std() / np.sqrt(len(d)) > -margin
 
     return answer
+
+
+def exact(level=0.025):
+    """By the exact ends of both numbers, here from scipy's test."""
+
+    def answer(before, after, margin):
+        n, lost, won = len(before), int(np.sum(before & ~after)), int(np.sum(~before & after))
+        ends = [binomtest(k, n).proportion_ci(1 - 2 * level, method="exact") for k in (lost, won)]
+        return (lost - won) / n + np.hypot(ends[0].high - lost / n, won / n - ends[1].low) < margin
+
+    return answer
+
+
+def lost_alone(before, after, margin):
+    lost = int(np.sum(before & ~after))
+    return binomtest(lost, len(before)).proportion_ci(0.95, method="exact").high < margin
 
 
 def not_significant(before, after, margin):
@@ -43,7 +62,7 @@ def other_way(x, kernel, alpha):
     return x * s, kernel / s[:, None]
 
 
-@pytest.mark.parametrize("id, answer", [("04b-1", cache), ("04b-2", smooth), ("04b-3", interval(1.96))])
+@pytest.mark.parametrize("id, answer", [("04b-1", cache), ("04b-2", smooth), ("04b-3", exact())])
 def test_right(id, answer):
     for _ in range(10):
         assert grade(id, answer).state == "right"
@@ -70,13 +89,16 @@ def test_a_stub_is_not_attempted(id):
         ("04b-2", without_abs, "absolute values"),
         ("04b-2", lambda x, k, a: x, "two arrays"),
         ("04b-2", lambda x, k, a: (x[:1], k), "shapes must stay"),
-        ("04b-3", not_significant, "not excluded|less than the margin"),
+        ("04b-3", not_significant, "that excludes"),
         ("04b-3", lambda b, a, m: a.mean() - b.mean() > -m, "not excluded|upper end"),
         ("04b-3", lambda b, a, m: a.mean() >= b.mean(), "not excluded|less than the margin"),
         ("04b-2", lambda x, k, a: (x / factors(x, k, a), k * factors(x, k, a)[:, None]), "NaN"),
-        ("04b-3", interval(1.96, more=()), "one more as lost"),
-        ("04b-3", interval(4.0), "1.96"),
-        ("04b-3", interval(1.0), "upper end"),
+        ("04b-3", interval(1.96), "the upper end is 1 - 0.025"),
+        ("04b-3", interval(1.96, more=(1, -1)), "so few answers changed"),
+        ("04b-3", exact(1e-9), "1,000 pictures"),
+        ("04b-3", exact(1e-4), "within the margin"),
+        ("04b-3", exact(0.05), "few answers|both sides"),
+        ("04b-3", lost_alone, "less than the margin"),
         ("04b-3", lambda b, a, m: 1.0, "True or False"),
     ],
 )

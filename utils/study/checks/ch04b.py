@@ -93,56 +93,61 @@ def smooth(answer, rng: np.random.Generator) -> None:
     "04b-3",
     "non-inferiority by a margin",
     (
-        "Work with the losses, before minus after, one for each picture: -1, 0 or 1; then one more of 1 and of -1.",
-        "The mean loss has a standard error: the spread of the losses by the root of their number. What must lie below "
-        "the margin?",
-        "`lost = before.astype(float) - after`, `more = np.append(lost, [1, -1])`, "
-        "`error = more.std() / np.sqrt(len(more))`, then "
-        "`return bool(lost.mean() + 1.96 * error < margin)`.",
+        "Count two kinds of pictures: lost, right before and wrong after, and won. What is the upper end of the "
+        "interval of lost - won, as a fraction of all, and where must it lie?",
+        "Exact ends, as in `upper_end`: of lost the upper one, `beta.ppf(0.975, lost + 1, n - lost)`, of won the lower "
+        "one, `beta.ppf(0.025, won, n - won + 1)`, 0 if none is won.",
+        "`n = len(before)`, `lost = np.sum(before & ~after)`, `won = np.sum(~before & after)`, "
+        "`most = beta.ppf(0.975, lost + 1, n - lost)`, `least = beta.ppf(0.025, won, n - won + 1) if won else 0`, "
+        "`half = np.hypot(most - lost / n, won / n - least)`, then `return bool((lost - won) / n + half < margin)`.",
     ),
 )
 def non_inferior(answer, rng: np.random.Generator) -> None:
     """`answer(before, after, margin)`: True if after is shown to be at most `margin` worse."""
+    few = "so few answers changed that 1.96 standard errors are too short: take the exact ends of what is lost and won"
     cases = [
         (
             20,
-            0.0,
-            0.0,
+            0,
+            0,
             0.01,
-            "no answer changed, but with 20 pictures a loss of a point is not excluded: count one more as lost and one "
-            "more as won, or the spread is 0",
+            "no answer changed, but with 20 pictures a loss of a point is not excluded: "
+            "the upper end is 1 - 0.025^(1/20)",
         ),
-        (300, 0.030, 0.030, 0.01, "no difference was *seen*, but with 300 pictures a loss of a point is not excluded"),
-        (40000, 0.010, 0.015, 0.01, "half a point is lost for certain, and that is less than the margin of one point"),
-        (40000, 0.010, 0.030, 0.01, "two points are lost: more than the margin"),
-        (40000, 0.020, 0.010, 0.01, "the new file is better, so it is not worse either"),
-        (2000, 0.10, 0.1033, 0.01, "the mean is within the margin, the upper end of its interval is not"),
-        (20000, 0.02, 0.025, 0.01, "half a point is lost, and 1.96 standard errors more are within the margin"),
-        (
-            20000,
-            0.02,
-            0.028,
-            0.01,
-            "use both sides of a 95 % interval, 1.96 standard errors: its upper end is what counts",
-        ),
+        (1000, 0, 0, 0.01, "no answer changed, and with 1,000 pictures that excludes a loss of 0.37 points"),
+        (100, 1, 2, 0.057, few),
+        (300, 0, 3, 0.027, few),
+        (300, 9, 9, 0.01, "no difference was *seen*, but with 300 pictures a loss of a point is not excluded"),
+        (40000, 400, 600, 0.01, "half a point is lost for certain, and that is less than the margin of one point"),
+        (40000, 400, 1200, 0.01, "two points are lost: more than the margin"),
+        (40000, 800, 400, 0.01, "the new file is better, so it is not worse either"),
+        (2000, 200, 207, 0.01, "the mean is within the margin, the upper end of its interval is not"),
+        (20000, 400, 500, 0.01, "half a point is lost, and the interval's half more is within the margin"),
+        (20000, 400, 560, 0.01, "use both sides of a 95 % interval, 0.975 and 0.025: its upper end is what counts"),
     ]
-    for n, won, gone, margin, why in cases:
-        before, after = _hits(n, won, gone, rng)
-        lost = before.astype(float) - after
-        more = np.append(lost, [1, -1])
-        right = lost.mean() + 1.96 * more.std() / np.sqrt(len(more)) < margin
+    for n, won, lost, margin, why in cases:
+        before, after = _hits(n, won, lost, rng)
+        right = _upper_end(lost, won, n) < margin
         got = answer(before.copy(), after.copy(), margin)
         require(isinstance(got, (bool, np.bool_)), f"return True or False; got {got!r}")
-        require(bool(got) == bool(right), f"the answer here is {bool(right)}: {why}")
+        require(bool(got) == bool(right), f"{lost} lost, {won} won of {n}: the answer is {bool(right)}: {why}")
 
 
-def _hits(n: int, won: float, lost: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Which of n pictures are right before and after; exactly these parts of them are won and lost."""
+def _upper_end(lost: int, won: int, n: int) -> float:
+    """Of the 95 % interval of (lost - won) / n, from the exact ends of both."""
+    from scipy.stats import beta
+
+    most = beta.ppf(0.975, lost + 1, n - lost)
+    least = beta.ppf(0.025, won, n - won + 1) if won else 0
+    return float((lost - won) / n + np.hypot(most - lost / n, won / n - least))
+
+
+def _hits(n: int, won: int, lost: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Which of n pictures are right before and after; exactly so many of them are won and lost."""
     before = np.ones(n, bool)
-    gained, gone = round(won * n), round(lost * n)
-    before[:gained] = False
+    before[:won] = False
     after = before.copy()
-    after[:gained] = True
-    after[gained : gained + gone] = False
+    after[:won] = True
+    after[won : won + lost] = False
     order = rng.permutation(n)
     return before[order], after[order]
