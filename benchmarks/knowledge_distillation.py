@@ -1,7 +1,7 @@
 """Measure when distillation helps a small network, and when it does not.
 
     python course.py bench knowledge_distillation [labels] [temperature] [unseen] [missing] [example] [twin]
-                                                  [hinton] [relatives]
+                                                  [own] [steps] [hinton] [relatives] [--tiny]
 
 labels       Fashion-MNIST: a small dense network with few and with all labels, alone and distilled (about 4 minutes)
 temperature  Fashion-MNIST, all labels: temperatures for a small dense student (1 minute)
@@ -9,11 +9,14 @@ unseen       Fashion-MNIST: a teacher that has learnt from the pictures to which
 missing      MNIST: a student that never saw a 3 (2 minutes)
 example      MNIST: the networks of Keras' example, with a teacher that is no better and one that is (2 minutes)
 twin         the same with a teacher exactly as good as its student, at two temperatures (3 minutes)
-hinton       MNIST: the setting of Hinton et al. 2015, section 3, with narrower networks (8 minutes)
+own          Fashion-MNIST: a teacher that has learnt from the same 1,000 labels as its student (5 minutes)
+steps        Fashion-MNIST, all labels: few and many steps, alone and at two temperatures (5 minutes)
+hinton       MNIST: the comparison of Hinton et al. 2015, section 3, with a narrower student (10 minutes)
 relatives    self-distillation, and a 4-bit student with and without a teacher (2 minutes)
 
 Times are of one quiet thread.  What is compared has the same network, steps and batch; both sides choose among equally
 many settings by validation pictures, and the test pictures are looked at once.  Chapter 10 shows the tables.
+--tiny: the smallest run of "own", "steps" and "hinton"; nothing is stored.
 """
 
 from __future__ import annotations
@@ -353,66 +356,174 @@ def measure_twin(
     return rows
 
 
+# ---------------------------------------------------------------- equal tuning, for what follows
+
+
+def found(run: Run, how: tuple[float, float], seed: int, dataset: data.Dataset) -> tuple[float, np.ndarray]:
+    """One student's accuracy on the validation pictures in per cent, and which of the test pictures it gets right.
+
+    how: the rate, and the temperature or the label smoothing.
+    """
+    student = run.student(seed, *how)
+    right = 100 * float(training.share_correct(student, dataset.x_val, dataset.y_val))
+    return right, statistics.correct(outputs(student, dataset.x_test), dataset.y_test)
+
+
+def best_of(
+    run_of: Callable, settings: Sequence[tuple], seeds: Sequence[int], dataset: data.Dataset
+) -> tuple[np.ndarray, dict]:
+    """Hits of all seeds with the setting that is best on the validation pictures with the first seed; what was tried.
+
+    run_of: (setting, seed) -> (run, how); see `found`.
+    """
+    tries = [found(*run_of(setting, seeds[0]), seeds[0], dataset) for setting in settings]
+    best = int(np.argmax([right for right, _ in tries]))
+    others = [found(*run_of(settings[best], seed), seed, dataset)[1] for seed in seeds[1:]]
+    tried = [[*setting, round(right, 2)] for setting, (right, _) in zip(settings, tries, strict=True)]
+    return np.array([tries[best][1], *others]), {"setting": list(settings[best]), "tried": tried}
+
+
+# ---------------------------------------------------------------- a teacher without labels of its own
+
+
+def measure_own(
+    seeds: Sequence[int] = FEW_SEEDS,
+    count: int = 1000,
+    steps: int = 1200,
+    teacher_steps: int = 800,
+    rates: Sequence[float] = (1e-3, 4e-3),
+    unlabelled: int = 20_000,
+) -> list[dict]:
+    """Students of 1,000 labels: alone, with a teacher of the same 1,000 labels, and with one of 50,000.
+
+    The teacher of 1,000 labels is a LeNet-5 for each seed, with or without shifted pictures, as the validation pictures
+    choose with the first seed.  Each student has about as many steps, and is chosen among four settings.
+    """
+    fashion = data.load("fashion_mnist")
+    many = taught_by("train")
+    chosen = {seed: labelled(fashion, count, seed) for seed in seeds}
+
+    def taught(seed: int, augment: Callable | None) -> tf_keras.Model:
+        of, teacher = chosen[seed], models.lenet5(seed=seed)
+        pairs = (fashion.x_train[of], fashion.y_train[of])
+        epochs = max(1, teacher_steps * BATCH // count)
+        training.fit(teacher, pairs, epochs, batch_size=BATCH, decay=True, seed=seed, augment=augment)
+        return teacher
+
+    first = {way: taught(seeds[0], way) for way in (None, training.shifted)}
+    best = max(first, key=lambda way: training.share_correct(first[way], fashion.x_val, fashion.y_val))
+    teachers = {seeds[0]: first[best], **{seed: taught(seed, best) for seed in seeds[1:]}}
+    few = {seed: outputs(teacher, fashion.x_train) for seed, teacher in teachers.items()}
+
+    def run_of(setting: tuple, seed: int, way: str) -> tuple[Run, tuple]:
+        index = np.arange(unlabelled) if "unlabelled" in way else chosen[seed]
+        y = None if "unlabelled" in way else fashion.y_train[index]
+        soft = None if way == "alone" else (many if "50,000" in way else few[seed])[index]
+        return Run(small, fashion.x_train[index], y, soft, max(1, steps * BATCH // len(index))), setting
+
+    knows = [statistics.correct(outputs(teachers[seed], fashion.x_test), fashion.y_test) for seed in seeds]
+    accuracy = [round(100 * float(each.mean()), 2) for each in knows]
+    rows = [
+        {"way": "the teacher of 1,000 labels", "accuracy": round(float(np.mean(accuracy)), 2), "gain": ""}
+        | {"seeds": accuracy, "shifted": best is not None}
+    ]
+    alone = None
+    for way in (
+        "alone",
+        "teacher of 1,000 labels, same pictures",
+        "teacher of 1,000 labels, unlabelled pictures",
+        "teacher of 50,000 labels, unlabelled pictures",
+    ):
+        settings = tuple(itertools.product(rates, (0, 0.1) if way == "alone" else (1, 2)))
+        hits, how = best_of(functools.partial(run_of, way=way), settings, seeds, fashion)
+        alone = hits if alone is None else alone
+        rows.append({"way": way, **of_hits(hits, alone), **how})
+        print(rows[-1], flush=True)
+    return rows
+
+
+# ---------------------------------------------------------------- few steps and many
+
+
+def measure_steps(
+    lengths: Sequence[int] = (3, 12),
+    temperatures: Sequence[float] = (2, 8),
+    seeds: Sequence[int] = FEW_SEEDS,
+    rates: Sequence[float] = (1e-3, 4e-3),
+) -> list[dict]:
+    """All labels of Fashion-MNIST, few steps and many: one row for each length and way; two rates for each way."""
+    fashion = data.load("fashion_mnist")
+    soft = taught_by("train")
+    rows = []
+    for epochs in lengths:
+        alone = None
+        for way in ("alone", *temperatures):
+
+            def run_of(rate: tuple, seed: int, way=way, epochs=epochs) -> tuple[Run, tuple]:
+                run = Run(small, fashion.x_train, fashion.y_train, None if way == "alone" else soft, epochs)
+                return run, (*rate, 0.0 if way == "alone" else way)
+
+            hits, how = best_of(run_of, tuple(itertools.product(rates)), seeds, fashion)
+            alone = hits if alone is None else alone
+            steps = epochs * -(-len(soft) // BATCH)
+            rows.append({"steps": steps, "temperature": way, **of_hits(hits, alone), **how})
+            print(rows[-1], flush=True)
+    return rows
+
+
 # ---------------------------------------------------------------- Hinton's setting
 
 
-def dense(units: int, seed: int, dropout: bool = False) -> tf_keras.Model:
+def dense(units: int, seed: int) -> tf_keras.Model:
     """Two hidden layers of ReLUs."""
     tf_keras.utils.set_random_seed(seed)
     layers = tf_keras.layers
-    between = [layers.Dropout(0.5)] if dropout else []
-    return tf_keras.Sequential(
-        [
-            tf_keras.Input((28, 28, 1)),
-            layers.Flatten(),
-            *([layers.Dropout(0.2)] if dropout else []),
-            layers.Dense(units, "relu"),
-            *between,
-            layers.Dense(units, "relu"),
-            *([layers.Dropout(0.5)] if dropout else []),
-            layers.Dense(10),
-        ]
-    )
+    hidden = [layers.Dense(units, "relu"), layers.Dense(units, "relu")]
+    return tf_keras.Sequential([tf_keras.Input((28, 28, 1)), layers.Flatten(), *hidden, layers.Dense(10)])
 
 
 def measure_hinton(
-    seeds: Sequence[int] = SEEDS, teacher_epochs: int = 20, epochs: int = 8, units: tuple[int, int] = (400, 200)
+    seeds: Sequence[int] = FEW_SEEDS,
+    units: int = 256,
+    alone: Sequence[tuple] = tuple(itertools.product((1e-3, 2e-3), (8, 16))),
+    taught: Sequence[tuple] = tuple(itertools.product((2e-3,), (16,), (4, 20), (0.9, 1))),
 ) -> list[dict]:
-    """Errors of 10,000: a teacher with dropout and shifted pictures, a student without either, alone and distilled.
+    """Errors of 10,000 digits: a dense student alone and distilled, on the same plain pictures, without regularization.
 
-    Hinton's networks had 1200 and 800 units a layer, and longer trainings: some 40 times the work.  Two settings each.
+    The teacher is the LeNet-5 that ships.  Hinton's was dense, 1200-1200, with dropout and shifted pictures; his
+    student 800-800.
+
+    alone: settings (rate, epochs).  taught: as many settings (rate, epochs, temperature, weight of the teacher).
     """
     mnist = data.load("mnist")
-    teacher = dense(units[0], 0, dropout=True)
-    training.fit(
-        teacher, (mnist.x_train, mnist.y_train), teacher_epochs, batch_size=BATCH, decay=True, seed=0,
-        augment=training.shifted,
-    )  # fmt: skip
+    teacher = training.trained("lenet5", "mnist", fresh=False)
     soft = outputs(teacher, mnist.x_train)
-    build = functools.partial(dense, units[1])
+
+    def run_of(setting: tuple, seed: int) -> tuple[Run, tuple]:
+        rate, epochs, temperature, share = setting if len(setting) == 4 else (*setting, 0.0, 0.0)
+        y = None if share == 1 else mnist.y_train  # `Run` gives a teacher nine tenths beside labels, and all without
+        run = Run(functools.partial(dense, units), mnist.x_train, y, soft if share else None, epochs)
+        return run, (rate, temperature)
+
     knows = statistics.correct(outputs(teacher, mnist.x_test), mnist.y_test)
     rows = [{"network": "teacher", "errors": int((~knows).sum()), "seeds": [int((~knows).sum())], "setting": []}]
     hits = {}
-    for way, rates, knobs in (("alone", (1e-3, 2e-3), (0.0,)), ("distilled", (1e-3,), (4.0, 20.0))):
-        run = Run(build, mnist.x_train, None if way == "distilled" else mnist.y_train, None, epochs)
-        run.soft = soft if way == "distilled" else None
-        setting = tuned(run, (mnist.x_val, mnist.y_val), rates, knobs)
-        found = [outputs(run.student(seed, *setting), mnist.x_test) for seed in seeds]
-        hits[way] = np.array([statistics.correct(each, mnist.y_test) for each in found])
+    for way, settings in (("alone", alone), ("distilled", taught)):
+        hits[way], how = best_of(run_of, settings, seeds, mnist)
         errors = [int((~each).sum()) for each in hits[way]]
-        rows.append({"network": way, "errors": float(np.mean(errors)), "seeds": errors, "setting": list(setting)})
+        rows.append({"network": way, "errors": round(float(np.mean(errors)), 1), "seeds": errors, **how})
         print(rows[-1], flush=True)
     gain = statistics.crossed_bootstrap(hits["distilled"], hits["alone"])
     closed = statistics.crossed_bootstrap(
         hits["distilled"], hits["alone"], knows, statistic=lambda d, a, t: (d - a) / (t - a)
     )
     for row in rows:
-        row["fewer errors"] = row["part of the difference"] = ""
+        row["fewer errors"] = row["part of the difference, %"] = ""
     count = len(mnist.y_test)
     rows[-1]["fewer errors"] = said(gain, count)
-    rows[-1]["part of the difference"] = said(closed, 100)
-    rows[-1]["interval"] = [count * gain.value, count * gain.low, count * gain.high]
-    rows[-1]["closed"] = [100 * closed.value, 100 * closed.low, 100 * closed.high]  # % of the difference
+    rows[-1]["part of the difference, %"] = said(closed, 100)
+    rows[-1]["interval"] = [round(count * each, 1) for each in (gain.value, gain.low, gain.high)]
+    rows[-1]["closed"] = [round(100 * each, 1) for each in (closed.value, closed.low, closed.high)]
     return rows
 
 
@@ -457,8 +568,18 @@ PARTS = {
     "missing": (measure_missing, FEW_SEEDS, "errors of 10,000 digits, of which 1,010 are threes; means over the seeds"),
     "example": (measure_example, FEW_SEEDS, "accuracy in % on 10,000 digits; gain in points over no teacher"),
     "twin": (measure_twin, FEW_SEEDS, "accuracy in % on 10,000 digits; gain in points over no teacher"),
-    "hinton": (measure_hinton, SEEDS, "errors of 10,000 digits; intervals: 95 % over seeds and digits"),
+    "own": (measure_own, FEW_SEEDS, "accuracy in % on 10,000 pictures; gain: points over alone"),
+    "steps": (measure_steps, FEW_SEEDS, "accuracy in % on 10,000 pictures; gain: points over alone, same steps"),
+    "hinton": (measure_hinton, FEW_SEEDS, "errors of 10,000 digits; intervals: 95 % over seeds and digits"),
     "relatives": (measure_relatives, FEW_SEEDS, "accuracy in % on 10,000 pictures; gain in points over no teacher"),
+}
+
+
+#: The settings of --tiny.
+TINY = {
+    "own": {"seeds": (0, 1), "steps": 20, "teacher_steps": 8, "rates": (1e-3,), "unlabelled": 2000},
+    "steps": {"lengths": (1,), "temperatures": (2,), "seeds": (0, 1), "rates": (1e-3,)},
+    "hinton": {"seeds": (0, 1), "units": 8, "alone": ((1e-3, 1),), "taught": ((1e-3, 1, 4, 0.9),)},
 }
 
 
@@ -466,10 +587,18 @@ def main(argv: list[str] | None = None) -> int:
     """Measure, store, print."""
     parser = argparse.ArgumentParser(prog="course.py bench knowledge_distillation", description=__doc__)
     parser.add_argument("parts", nargs="*", help=", ".join(PARTS) + "; all by default", default=[])
-    chosen = parser.parse_args(argv).parts or list(PARTS)
+    parser.add_argument("--tiny", action="store_true", help=f"the smallest run of {', '.join(TINY)}; nothing is stored")
+    options = parser.parse_args(argv)
+    chosen = options.parts or list(TINY if options.tiny else PARTS)
     unknown = [part for part in chosen if part not in PARTS]
     if unknown:
         parser.error(f"there is no part {unknown[0]!r}; pass some of {', '.join(PARTS)}")
+    if options.tiny:
+        for part in chosen:
+            if part not in TINY:
+                parser.error(f"--tiny has no part {part!r}; pass some of {', '.join(TINY)}")
+            print(PARTS[part][0](**TINY[part]))
+        return 0
     for part in chosen:
         recorded.check_writable(f"distillation_{part}")  # before an hour is spent
     for part in chosen:

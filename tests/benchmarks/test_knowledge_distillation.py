@@ -1,5 +1,6 @@
 """benchmarks/knowledge_distillation.py: both sides have the same budget, and its rows follow from their seeds."""
 
+import inspect
 from types import SimpleNamespace
 
 import numpy as np
@@ -34,6 +35,28 @@ def test_the_best_setting_is_that_of_the_validation_pictures(monkeypatch):
 
     monkeypatch.setattr(bench.training, "share_correct", lambda student, x, y: -abs(student[0] - 2) - student[1])
     assert bench.tuned(Fake(), (None, None), (1, 2, 4), (0.5, 0.1)) == (2, 0.1)
+
+
+def test_the_first_seed_chooses_by_validation_pictures_and_is_trained_once(monkeypatch):
+    asked = []
+
+    def found(run, how, seed, dataset):
+        asked.append((run, how, seed))
+        right = {(1e-3, 1): 50.0, (2e-3, 1): 90.0}[run]  # the test pictures would choose the other one
+        return right, np.full(4, right < 60)
+
+    monkeypatch.setattr(bench, "found", found)
+    settings = ((1e-3, 1), (2e-3, 1))
+    hits, how = bench.best_of(lambda setting, seed: (setting, (setting[0], 0.0)), settings, (7, 8), None)
+    assert how == {"setting": [2e-3, 1], "tried": [[1e-3, 1, 50.0], [2e-3, 1, 90.0]]}
+    assert [each[2] for each in asked] == [7, 7, 8] and hits.shape == (2, 4) and not hits.any()
+
+
+def test_both_sides_of_hintons_comparison_try_equally_many_settings():
+    defaults = inspect.signature(bench.measure_hinton).parameters
+    alone, taught = defaults["alone"].default, defaults["taught"].default
+    assert len(set(alone)) == len(set(taught)) == 4
+    assert max(epochs for _, epochs in alone) >= max(each[1] for each in taught)
 
 
 def test_errors_of_the_missing_class_before_and_after():
@@ -77,11 +100,21 @@ def test_recorded_rows_follow_from_their_seeds(part):
     for row in recorded.load(f"distillation_{part}").rows:
         if part == "missing":
             assert row["errors"] == pytest.approx(np.mean(row["seeds"]["errors"]), abs=0.06)
+        elif part == "hinton":
+            assert row["errors"] == pytest.approx(np.mean(row["seeds"]), abs=0.06)
         else:
-            assert row["errors" if part == "hinton" else "accuracy"] == pytest.approx(np.mean(row["seeds"]), abs=0.02)
+            assert row["accuracy"] == pytest.approx(np.mean(row["seeds"]), abs=0.02)
 
 
 def test_an_unknown_part_is_named(capsys):
     with pytest.raises(SystemExit):
         bench.main(["label"])
     assert "no part 'label'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        bench.main(["labels", "--tiny"])
+    assert "--tiny has no part 'labels'" in capsys.readouterr().err
+
+
+def test_tiny_names_parameters_of_its_parts():
+    for part, settings in bench.TINY.items():
+        assert set(settings) <= set(inspect.signature(bench.PARTS[part][0]).parameters)
