@@ -2,9 +2,10 @@
 
     python course.py bench transfer_learning          # all of it, or some of these:
 
-labels       Fashion-MNIST at 48x48, 10, 50 and 200 labels a class: head alone, last blocks too, random features
+labels       Fashion-MNIST at 48x48, 10, 50 and 200 labels a class: head alone, last blocks too; without ImageNet:
+             a head on raw pixels, a small network from scratch, random features
 fine_tuning  the last blocks at two rates, statistics of batch normalization frozen or moving; what is forgotten
-order        quantized after transfer; pruned before and after
+order        quantized after transfer; pruned before and after; unpruned with as many steps
 
 Each seed draws other labelled pictures from the training part; accuracy is that of the first 1,000 test pictures.
 Rates are chosen on 500 validation pictures.  What comes before the last blocks never changes, so its outputs are
@@ -29,20 +30,23 @@ import utils  # noqa: F401
 
 import tensorflow as tf  # isort: skip
 import tf_keras  # isort: skip
-from benchmarks._command import start
-from utils import ROOT, data, files, recorded, training
+from benchmarks._command import add_confirm, confirm, start
+from utils import ROOT, data, files, models, recorded, training
 from utils.optimize import recovery, transfer
 from utils.optimize.pruning import magnitude
 from utils.optimize.quantization.converter import convert
 
 COMMAND = "python course.py bench transfer_learning"
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1, 2, 3, 4)
+FEWER = SEEDS[:3]  # for what is trained longer
 LABELS = (10, 50, 200)
 SIZE, TESTED, VALIDATED = 48, 1000, 500
 STEPS = 60  # of fine-tuning, whatever the number of labels, so that all have the same budget
+SCRATCH = 240  # of the small network without ImageNet, which has all to learn
 BATCH = 32
-T_95 = 4.303  # two degrees of freedom: three seeds
-RATES = (1e-4, 1e-3)  # of fine-tuning, to choose from
+T_95 = {3: 4.303, 5: 2.776}  # by the number of seeds, one more than the degrees of freedom
+RATES = (1e-5, 1e-4, 1e-3)  # of fine-tuning, to choose from
+FROZEN, MOVING = "frozen", "moving"  # statistics of batch normalization in training
 
 
 class Kept:
@@ -72,7 +76,8 @@ class Material:
         self.backbone = transfer.efficientnet_lite0(size, weights=weights)
         self.front = front(self.backbone)
         self.joined = transfer.with_head(self.backbone, any_head())
-        self.trainers = {frozen: Trainer(last_blocks(self.front.output_shape[1:]), frozen) for frozen in (True, False)}
+        shape = self.front.output_shape[1:]
+        self.trainers = {FROZEN: Trainer(last_blocks(shape), True), MOVING: Trainer(last_blocks(shape), False)}
         self.small_test, self.y_test = self.fashion.x_test[:tested], self.fashion.y_test[:tested]
         self.y_val = self.fashion.y_val[:VALIDATED]
 
@@ -99,7 +104,7 @@ class Material:
 
     def features(self, maps: np.ndarray, *parts: tf_keras.Model) -> np.ndarray:
         """The features of such maps, with the weights of the last blocks of these models."""
-        trainer = self.trainers[True]
+        trainer = self.trainers[FROZEN]
         trainer.start(*(parts or (self.backbone,)))
         return trainer.features.predict(maps, verbose=0)
 
@@ -109,12 +114,13 @@ class Material:
         _, y, maps = self.labelled(per_class, seed)
         return transfer.train_head(self.features(maps), y, 10)
 
-    def tuned(self, per_class: int, seed: int, rate: float, frozen: bool = True) -> Trainer:
-        """The trainer, whose model was fine-tuned from where every recipe begins."""
+    def tuned(self, per_class: int, seed: int, rate: float, how: str = FROZEN, times: int = 1) -> Trainer:
+        """The trainer, whose model was fine-tuned from where every recipe begins; at a rate of 0 it stays there."""
         _, y, maps = self.labelled(per_class, seed)
-        head, trainer = self.head(per_class, seed), self.trainers[frozen]
+        head, trainer = self.head(per_class, seed), self.trainers[how]
         trainer.start(self.backbone, head)
-        trainer.fit(maps, y, self.steps, rate, seed)
+        if rate:
+            trainer.fit(maps, y, times * self.steps, rate, seed)
         return trainer
 
     def whole(self, *parts: tf_keras.Model) -> tf_keras.Model:
@@ -211,19 +217,61 @@ def epochs(examples: int, steps: int = STEPS) -> int:
     return max(1, round(steps / -(-examples // BATCH)))
 
 
-def chosen(material: Material, per_class: int = 50) -> float:
-    """That of `RATES` with the most right validation pictures, for the first draw."""
+def validated(material: Material, per_class: int = 50) -> dict[float, float]:
+    """Percent right of the validation pictures at each of `RATES`, for the first draw."""
 
     def right(rate: float) -> float:
         model = material.tuned(per_class, 0, rate).model
         return 100 * training.share_correct(model, material.validation, material.y_val)
 
-    return max(RATES, key=lambda rate: material.kept(f"chosen {rate:g}", lambda: right(rate)))
+    return {rate: material.kept(f"chosen {rate:g}", functools.partial(right, rate)) for rate in RATES}
+
+
+def chosen(material: Material) -> float:
+    """That of `RATES` with the most right validation pictures; it serves all numbers of labels."""
+    found = validated(material)
+    return max(found, key=found.get)
+
+
+def tried(material: Material) -> list[dict]:
+    """What `chosen` compares."""
+    recipe = "last blocks too, at {:g}: validation pictures"
+    return [
+        row({"recipe": recipe.format(rate), "labels a class": 50}, [right])
+        for rate, right in validated(material).items()
+    ]
 
 
 def of_head(material: Material, per_class: int, seed: int) -> float:
     head = material.head(per_class, seed)
     return 100 * training.share_correct(head, material.features(material.test), material.y_test)
+
+
+def of_last_blocks(material: Material, per_class: int, seed: int) -> float:
+    return material.accuracy(material.tuned(per_class, seed, chosen(material)).model)
+
+
+def in_training_mode(material: Material, per_class: int, seed: int) -> float:
+    """The head on frozen features, while the last blocks compute as in training: where moving statistics begin."""
+    trainer = material.tuned(per_class, seed, 0.0, MOVING)
+    return trainer.accuracy_in_training_mode(material.test, material.y_test)
+
+
+def of_pixels(material: Material, per_class: int, seed: int) -> float:
+    """The same kind of head on the small pictures themselves, without any network."""
+    small, y, _ = material.labelled(per_class, seed)
+    head = transfer.train_head(small.reshape(len(small), -1), y, 10)
+    flat = material.small_test.reshape(len(material.small_test), -1)
+    return 100 * training.share_correct(head, flat, material.y_test)
+
+
+def from_scratch(material: Material, per_class: int, seed: int) -> float:
+    """A small network from random weights on the small pictures, with more steps than fine-tuning has."""
+    small, y, _ = material.labelled(per_class, seed)
+    model = models.residual_cnn(seed=seed)
+    settings = {"batch_size": BATCH, "learning_rate": 2e-3, "decay": True, "seed": seed}
+    training.fit(model, (small, y), epochs(len(y), SCRATCH), **settings)
+    return 100 * training.share_correct(model, material.small_test, material.y_test)
 
 
 def random_features(material: Material, per_class: int, seed: int) -> float:
@@ -239,8 +287,10 @@ def random_features(material: Material, per_class: int, seed: int) -> float:
 
 
 def with_interval(values: Sequence[float]) -> str:
-    """Mean and half the 95 % interval of the mean over three seeds."""
-    half = T_95 * np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else float("nan")
+    """Mean and half the 95 % interval of the mean over three or five seeds."""
+    if len(values) == 1:
+        return f"{values[0]:.1f}"
+    half = T_95.get(len(values), float("nan")) * np.std(values, ddof=1) / len(values) ** 0.5
     return f"{np.mean(values):.1f} ± {half:.1f}"
 
 
@@ -248,13 +298,17 @@ def row(names: dict, values: Sequence[float], **more) -> dict:
     return {**names, "accuracy": with_interval(values), "seeds": [round(float(v), 2) for v in values], **more}
 
 
-def measure_labels(material: Material, seeds: Sequence[int] = SEEDS, labels: Sequence[int] = LABELS) -> list[dict]:
-    recipes: dict[str, Callable] = {
-        "head on frozen features": of_head,
-        "last blocks too": lambda material, n, s: material.accuracy(material.tuned(n, s, chosen(material)).model),
-        "head on random features": random_features,
+def measure_labels(material: Material, labels: Sequence[int] = LABELS) -> list[dict]:
+    """Each recipe at each number of labels; two controls only in the middle, and longer trainings for fewer draws."""
+    recipes: dict[str, tuple[Callable, Sequence[int], Sequence[int]]] = {
+        "head on frozen features": (of_head, labels, SEEDS),
+        "head on raw pixels": (of_pixels, labels, SEEDS),
+        "last blocks too": (of_last_blocks, labels, FEWER),
+        "small network from scratch": (from_scratch, labels, FEWER),
+        "head on random features": (random_features, labels[1:2], FEWER),
+        "head on frozen features, in training mode": (in_training_mode, labels[1:2], FEWER),
     }
-    return [
+    rows = [
         row(
             {"recipe": recipe, "labels a class": count},
             [
@@ -262,34 +316,44 @@ def measure_labels(material: Material, seeds: Sequence[int] = SEEDS, labels: Seq
                 for seed in seeds
             ],
         )
-        for recipe, run in recipes.items()
-        for count in (labels if "random" not in recipe else labels[1:2])
+        for recipe, (run, counts, seeds) in recipes.items()
+        for count in counts
     ]
+    return rows + tried(material)
 
 
-def measure_fine_tuning(material: Material, seeds: Sequence[int] = SEEDS, per_class: int = 50) -> list[dict]:
+ARMS = ((1e-4, FROZEN), (1e-3, FROZEN), (1e-4, MOVING), (1e-3, MOVING))
+
+
+def measure_fine_tuning(material: Material, seeds: Sequence[int] = FEWER, per_class: int = 50) -> list[dict]:
     """Accuracy in inference mode and in training mode, and what ImageNet's head still says of crops."""
     whole = transfer.efficientnet_lite0(material.size, top=True)
     kernel, bias = whole.get_layer("imagenet").get_weights()
     maps = material.maps(crops(size=material.size))
     before = (material.features(maps) @ kernel + bias).argmax(axis=1)
 
-    def run(rate: float, frozen: bool, seed: int) -> tuple[float, float, float]:
-        trainer = material.tuned(per_class, seed, rate, frozen)
+    def run(rate: float, how: str, seed: int) -> tuple[float, float, float]:
+        trainer = material.tuned(per_class, seed, rate, how)
         in_training = trainer.accuracy_in_training_mode(material.test, material.y_test)
         after = (trainer.features.predict(maps, verbose=0) @ kernel + bias).argmax(axis=1)
         return material.accuracy(trainer.model), in_training, 100 * float(np.mean(after == before))
 
     rows = []
-    for rate, frozen in ((1e-4, True), (1e-3, True), (1e-4, False), (1e-3, False)):
-        said = "frozen" if frozen else "moving"
-        runs = [material.kept(f"{rate:g} {said} {seed}", functools.partial(run, rate, frozen, seed)) for seed in seeds]
+    for rate, how in ARMS:
+        runs = [material.kept(f"{rate:g} {how} {seed}", functools.partial(run, rate, how, seed)) for seed in seeds]
         inference, in_training, alike = zip(*runs, strict=True)
         rows.append(
-            row({"rate": rate, "statistics": said}, inference)
+            row({"rate": rate, "statistics": how}, inference)
             | {"in training mode": with_interval(in_training), "photographs named as before": with_interval(alike)}
         )
     return rows
+
+
+def confirm_some(material: Material) -> None:
+    """The first draw of `fine_tuning` at the small rate, with moving statistics."""
+    trainer = material.tuned(50, 0, 1e-4, MOVING)
+    found = {"rate": 1e-4, "statistics": MOVING, "seeds": [round(material.accuracy(trainer.model), 2)]}
+    confirm("transfer_fine_tuning", [found], key=("rate", "statistics"), depends=DEPENDS | {measure_fine_tuning})
 
 
 def crops(count: int = 40, size: int = SIZE, seed: int = 0) -> np.ndarray:
@@ -312,7 +376,7 @@ def crops(count: int = 40, size: int = SIZE, seed: int = 0) -> np.ndarray:
     return np.stack(made)
 
 
-def measure_order(material: Material, seeds: Sequence[int] = SEEDS, per_class: int = 50) -> list[dict]:
+def measure_order(material: Material, seeds: Sequence[int] = FEWER, per_class: int = 50) -> list[dict]:
     """Accuracy and bytes of the file for each order of transfer and optimization.
 
     A float32 file computes what Keras computes, so that its accuracy is that of the model.
@@ -324,14 +388,14 @@ def measure_order(material: Material, seeds: Sequence[int] = SEEDS, per_class: i
     return rows
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=8)
 def best_weights(material: Material, per_class: int, seed: int) -> list[np.ndarray]:
     """Of the last blocks, fine-tuned at the rate that was chosen for them."""
     return material.tuned(per_class, seed, chosen(material)).model.get_weights()
 
 
 def best(material: Material, per_class: int, seed: int) -> Trainer:
-    weights, trainer = best_weights(material, per_class, seed), material.trainers[True]
+    weights, trainer = best_weights(material, per_class, seed), material.trainers[FROZEN]
     trainer.model.set_weights(weights)
     return trainer
 
@@ -349,6 +413,11 @@ def _float(material: Material, per_class: int, seed: int) -> tuple[float, int]:
 def float_bytes(material: Material) -> int:
     """Of the float32 file, whose bytes depend on no weight: converted once."""
     return material.kept("bytes float32", lambda: len(convert(material.whole(any_head()), "float32").content))
+
+
+def _longer(material: Material, per_class: int, seed: int) -> tuple[float, int]:
+    trainer = material.tuned(per_class, seed, chosen(material), times=2)
+    return material.accuracy(trainer.model), float_bytes(material)
 
 
 def _int8(material: Material, per_class: int, seed: int) -> tuple[float, int]:
@@ -370,7 +439,7 @@ def _pruned_after(material: Material, per_class: int, seed: int) -> tuple[float,
 
 def _pruned_before(material: Material, per_class: int, seed: int) -> tuple[float, int]:
     """With the same steps in all as `_pruned_after`, of which the fine-tuned model had some."""
-    trainer = material.trainers[True]
+    trainer = material.trainers[FROZEN]
     trainer.start(material.backbone)
     half = halved(trainer.model)
     _, y, maps = material.labelled(per_class, seed)
@@ -381,25 +450,27 @@ def _pruned_before(material: Material, per_class: int, seed: int) -> tuple[float
 def retrained(material: Material, parts: Sequence, per_class: int, seed: int, times: int) -> tuple[float, int]:
     """Last blocks and head whose zeros stay, trained for that many times the steps."""
     _, y, maps = material.labelled(per_class, seed)
-    rate, trainer = chosen(material), material.trainers[True]
+    rate, trainer = chosen(material), material.trainers[FROZEN]
     trainer.start(*parts)
     trainer.fit(maps, y, times * material.steps, rate, seed, keep_zeros=True)
     return material.accuracy(trainer.model), float_bytes(material)
 
 
 ORDERS: dict[str, Callable] = {
-    "transfer, float32": _float,
-    "transfer, then int8": _int8,
-    "transfer, then half pruned, float32": _pruned_after,
-    "half pruned, then transfer, float32": _pruned_before,
+    "transfer, 60 steps": _float,
+    "transfer, 60 steps, then int8": _int8,
+    "transfer, 120 steps": _longer,
+    "half pruned, then transfer, 120 steps": _pruned_before,
+    "transfer, 60 steps, then half pruned, 60 steps": _pruned_after,
 }
 
 
+DEPENDS = {Material, training.WEIGHTS / transfer.WEIGHTS_FILE}
 PARTS: dict[str, Callable] = {"labels": measure_labels, "fine_tuning": measure_fine_tuning, "order": measure_order}
 NOTES = (
     f"Fashion-MNIST at {SIZE}x{SIZE} and {STEPS} steps of {BATCH} pictures (the network was made for 224x224, and more "
     f"steps may give more); accuracy: percent of the first {TESTED:,} test pictures; ±: 95 % interval of the mean over "
-    "three draws of the labelled pictures"
+    "three or five draws of the labelled pictures"
 )
 
 
@@ -412,8 +483,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help="which; all if none")
     parser.add_argument("--resume", type=Path, metavar="FILE", help="values so far; delete it when the code changes")
+    add_confirm(parser, "one draw of fine_tuning, at the small rate with moving statistics")
     options = parser.parse_args(argv)
-    asked = options.parts or list(PARTS)
+    asked = options.parts or ([] if options.confirm else list(PARTS))
     if unknown := set(asked) - set(PARTS):
         parser.error(f"there is no part {', '.join(sorted(unknown))}; pass some of {', '.join(PARTS)}")
     for part in asked:
@@ -425,11 +497,13 @@ def main(argv: list[str] | None = None) -> int:
             f"transfer_{part}",
             rows,
             command=f"{COMMAND} {part}",
-            depends=[PARTS[part], Material, training.WEIGHTS / transfer.WEIGHTS_FILE],
-            seeds=list(SEEDS),
+            depends=DEPENDS | {PARTS[part]},
+            seeds=list(SEEDS[: max(len(row["seeds"]) for row in rows)]),
             notes=NOTES,
         )
         print(*rows, sep="\n", flush=True)
+    if options.confirm:
+        confirm_some(material)
     return 0
 
 

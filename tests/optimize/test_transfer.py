@@ -67,6 +67,12 @@ def test_a_size_that_is_none_is_refused(size):
         transfer.efficientnet_lite0(size, weights=None)
 
 
+@pytest.mark.parametrize("size", [0, -8, 96.0, True, None])
+def test_pictures_of_no_size_are_refused(size):
+    with pytest.raises(ValueError, match="size is"):
+        transfer.prepared(np.zeros((1, 8, 8, 3), np.uint8), size)
+
+
 @pytest.mark.parametrize("name, options", [("MobileNetV2", {"alpha": 0.35}), ("ResNet50", {})])
 def test_an_application_comes_with_its_own_preprocessing(name, options):
     backbone, preprocess = transfer.application(name, 32, weights=None, **options)

@@ -71,8 +71,7 @@ def efficientnet_lite0(size: int = 224, *, weights: str | None = "imagenet", top
         ValueError: an argument out of range, or a file of weights that is not the one that ships.
         FileNotFoundError: the file of weights is missing.
     """
-    if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 32:
-        raise ValueError(f"size is {size!r}; pass a whole number of pixels of at least 32, such as 96 or 224")
+    _check_size(size, 32)
     if weights not in ("imagenet", None):
         raise ValueError(f"weights is {weights!r}; pass 'imagenet', or None for random ones")
     inputs = tf_keras.Input((int(size), int(size), 3), name="picture")
@@ -90,6 +89,11 @@ def efficientnet_lite0(size: int = 224, *, weights: str | None = "imagenet", top
     if weights == "imagenet":
         _load(model)
     return model
+
+
+def _check_size(size: object, least: int) -> None:
+    if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < least:
+        raise ValueError(f"size is {size!r}; pass a whole number of pixels of at least {least}, such as 96 or 224")
 
 
 def _block(x, side: int, stride: int, widening: int, channels: int, name: str):
@@ -187,9 +191,10 @@ def prepared(pictures: np.ndarray, size: int) -> np.ndarray:
         size: side in pixels after bilinear resizing.
 
     Raises:
-        ValueError: another shape, values that are not finite, or a range that fits neither kind.  Floats from 0 to 255
-            are refused, since dividing them or not is for you to say.
+        ValueError: a size below 1, another shape, values that are not finite, or a range that fits neither kind.
+            Floats from 0 to 255 are refused, since dividing them or not is for you to say.
     """
+    _check_size(size, 1)
     array = np.asarray(pictures)
     if array.ndim == 3:
         array = array[..., np.newaxis]
@@ -257,8 +262,9 @@ def train_head(
         epochs, learning_rate, batch_size, seed: as in `training.fit`; the rate falls to 0.
         weight_decay: factor of the L2 penalty on the kernel.
 
-    Returns a model whose standardization (minus mean, over standard deviation, of x, or a tenth of the usual one where
-    that is more) is folded into the dense layer, so that it is a single Dense layer for any backbone.
+    Returns a model whose standardization (minus mean, over standard deviation, of x, or a tenth of the root mean square
+    of all deviations where that is more) is folded into the dense layer, so that it is a single Dense layer for any
+    backbone.  In training standardized features are cut off at -9 and 9; the layer that is handed back does not.
     """
     x, y = np.asarray(x, np.float32), np.asarray(y)
     if x.ndim != 2 or len(x) != len(y) or y.ndim != 1:
