@@ -66,17 +66,6 @@ PLANS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "1110x": {"kept": 1_800, "levels": 6, "steps": 12_000, "units": (10, 24, 120)},
     },
-    _lenet.WITH_RELU: {
-        "1110x": {
-            "kept": 1_850,
-            "levels": 4,
-            "steps": 20_000,
-            "prune_until": 0.6,
-            "round_from": 0.7,
-            "round_until": 0.96,
-            "units": (10, 24, 60),
-        },
-    },
 }
 #: The control: as long, with the same pictures and answers, nothing removed and hardly anything rounded.
 DENSE = "dense"
