@@ -16,9 +16,8 @@ def test_the_words_of_a_table_are_those_of_its_seeds(part):
             alone = (part, column) == ("levels", "pruned")  # pruning alone draws nothing
             assert len(seeds) == (1 if alone else len(bench.TICKETS if part == "tickets" else bench.SEEDS))
             assert row[column] == bench.with_interval(seeds)
-        grid = bench.GRID
-        assert all(rate in grid for rate in row["rates"].values())
-        if grid == bench.GRID:
+        assert all(rate in bench.GRID for rate in row["rates"].values())
+        if part != "structured":  # whose table has four columns, each with its rate in `rates`
             assert row["rate"] == " · ".join(f"{rate:g}" for rate in row["rates"].values())
 
 
