@@ -7,7 +7,7 @@ LeNet-5 on Fashion-MNIST, int8 and float32, one thread, default kernels.
 pauses: each file alone in a loop, with nothing, a reading of 64 MiB or a loop over 4 kB between the calls; both files
         are opened anew for each of the openings.
 batches: 1, 8 and 64 pictures a call, all sides in turns; the whole network, and all of it behind its first layer.
-Two minutes on a quiet core.  Records calls_pauses and calls_batches.
+Less than a minute on a quiet core.  Records calls_pauses and calls_batches.
 """
 
 from __future__ import annotations

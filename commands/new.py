@@ -13,7 +13,7 @@ from pathlib import Path
 from commands.parts import chapters, files
 from commands.parts.environment import ROOT
 from commands.parts.errors import Problem
-from commands.parts.locks import Lock
+from commands.parts.process_lock import Lock
 
 NEEDS_ENVIRONMENT = True
 #: Where helpers live in utils/; without a folder they belong to the ground floor.  study/ is the course's own.

@@ -13,8 +13,8 @@ from commands.parts import chapters, environment, execution, ledger, machine_che
 from commands.parts.chapters import shown
 from commands.parts.errors import Problem
 from commands.parts.files import write_json, write_text
-from commands.parts.locks import Lock
 from commands.parts.normalize import normalize, traces_of_machine
+from commands.parts.process_lock import Lock
 
 NEEDS_ENVIRONMENT = True
 EXAMPLES = """

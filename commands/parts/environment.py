@@ -22,7 +22,7 @@ from pathlib import Path
 from commands.parts import installer, kernels, lockfile
 from commands.parts.errors import Problem, unknown
 from commands.parts.files import write_json
-from commands.parts.locks import Lock
+from commands.parts.process_lock import Lock
 
 ROOT = lockfile.ROOT
 MARKER = "course-environment.json"

@@ -16,7 +16,7 @@ from pathlib import Path
 from commands.parts import chapters, environment
 from commands.parts.carry_over import carry_over, count_notes, count_own, identified, remembered
 from commands.parts.errors import Problem, explain_os_error
-from commands.parts.locks import Lock
+from commands.parts.process_lock import Lock
 
 FOLDER, FORMER = "my", "former"
 RECORD = "course_copy"  #: key in a copy's metadata: {"of": the chapter's file name, "cells": what is `remembered`}

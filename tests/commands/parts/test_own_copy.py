@@ -17,9 +17,9 @@ import pytest
 from commands.parts import chapters, environment, own_copy
 from commands.parts.carry_over import CHANGED
 from commands.parts.errors import Problem
-from commands.parts.locks import Lock
 from commands.parts.normalize import cell_id
 from commands.parts.own_copy import parse, refresh
+from commands.parts.process_lock import Lock
 from tests.course import link_rules
 from tests.harness.needs import find
 

@@ -9,7 +9,7 @@ import threading
 import time
 from pathlib import Path
 
-from commands.parts.locks import Lock
+from commands.parts.process_lock import Lock
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -19,7 +19,7 @@ def test_a_second_process_waits_for_the_lock(tmp_path, capfd):
     order = []
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        "from pathlib import Path\nfrom commands.parts.locks import Lock\n"
+        "from pathlib import Path\nfrom commands.parts.process_lock import Lock\n"
         f"with Lock(Path({str(path)!r}), 'Somebody is at it'): print('second')"
     )
     with Lock(path, "busy"):
@@ -42,7 +42,7 @@ def test_an_installer_without_its_parent_keeps_the_next_set_up_waiting(tmp_path)
     child = "import time; time.sleep(2)"
     parent = (
         f"import subprocess, sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        "from pathlib import Path\nfrom commands.parts.locks import Lock\n"
+        "from pathlib import Path\nfrom commands.parts.process_lock import Lock\n"
         f"with Lock(Path({str(tmp_path / 'a.lock')!r}), 'busy') as lock:\n"
         f"    subprocess.run([sys.executable, '-c', 'print(1, flush=True); {child}'], pass_fds=lock.descriptors)"
     )
