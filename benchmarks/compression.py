@@ -75,7 +75,7 @@ PLANS: dict[str, dict[str, dict[str, Any]]] = {
             "round_from": 0.7,
             "round_until": 0.96,
             "units": (10, 24, 60),
-        },
+        }
     },
 }
 #: The control: as long, with the same pictures and answers, nothing removed and hardly anything rounded.
@@ -204,8 +204,8 @@ def store_row(row: dict, content: bytes, anew: bool = False) -> None:
         "of the whole file; dense: as long, with the same pictures and answers, nothing removed; started with: units "
         "of each layer but the last, where the training began thinner than the published network.  Of each network's "
         "plans one earlier setting's test error (of lenet5_relu two: 1,800 and 1,680 weights) had been seen before the "
-        "last one was chosen, by validation pictures and bytes.  Trained on an AMD EPYC with AVX2: lenet_300_100 200x and "
-        "both plans of lenet5; the rest on an Intel Xeon with AMX",
+        "last one was chosen, by validation pictures and bytes.  Trained on an AMD EPYC with AVX2: lenet_300_100 200x "
+        "and both plans of lenet5; the rest on an Intel Xeon with AMX",
     )
 
 
