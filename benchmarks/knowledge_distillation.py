@@ -3,7 +3,7 @@
     python course.py bench knowledge_distillation [labels] [temperature] [unseen] [missing] [example] [twin]
                                                   [own] [steps] [hinton] [relatives] [--tiny]
 
-labels       Fashion-MNIST: a small dense network with few and with all labels, alone, distilled, and by hard answers (6)
+labels       Fashion-MNIST: a small dense network with few and with all labels, alone, distilled, hard answers (6)
 temperature  Fashion-MNIST, all labels: temperatures for a small dense student (1 minute)
 unseen       Fashion-MNIST: a teacher that has learnt from the pictures to which it answers, and one that has not (3)
 missing      MNIST: a student that never saw a 3 (2 minutes)
