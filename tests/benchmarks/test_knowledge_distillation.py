@@ -34,9 +34,9 @@ def test_hard_answers_are_the_teachers_classes_and_true_labels_the_pictures_own(
     monkeypatch.setattr(bench, "taught_by", lambda part: logits)
     monkeypatch.setattr(bench, "tuned", lambda run, val, rates, knobs: (rates[0], knobs[-1]))
     monkeypatch.setattr(bench, "outputs", lambda model, x: np.zeros((len(x), 10), np.float32))
-    rows = bench.measure_labels((100,), seeds=(0,), steps=3, unlabelled=200)
+    rows = bench.measure_labels((100,), seeds=(0, 1), steps=3, unlabelled=200)
     assert [row["setting"][1] for row in rows] == [0.1, 2, 0.1, 2, 0.1]  # smoothing where no answer is soft
-    alone, same, hard, soft, true = asked[::2]  # each way asks for one run that chooses, and one
+    alone, same, hard, soft, true = asked[::3]  # each way asks for one run that chooses, and two
     assert [each[0] for each in (alone, same, hard, soft, true)] == [100, 100, 200, 200, 200]
     assert [each[2] is None for each in (alone, same, hard, soft, true)] == [True, False, True, False, True]
     assert np.array_equal(hard[1], logits[:200].argmax(1)) and soft[1] is None
