@@ -18,6 +18,32 @@ def test_labels_are_drawn_in_equal_parts_and_anew_for_each_seed():
     assert np.array_equal(bench.labelled(fashion, 50_000, 1), np.arange(50_000))
 
 
+def test_hard_answers_are_the_teachers_classes_and_true_labels_the_pictures_own(monkeypatch):
+    fashion = data.load("fashion_mnist")
+    logits = np.random.default_rng(0).normal(size=(len(fashion.y_train), 10)).astype(np.float32)
+    asked = []
+
+    class Fake:
+        def __init__(self, build, x, y, soft, epochs):
+            asked.append((len(x), y, soft))
+
+        def student(self, seed, rate, knob):
+            return seed
+
+    monkeypatch.setattr(bench, "Run", Fake)
+    monkeypatch.setattr(bench, "taught_by", lambda part: logits)
+    monkeypatch.setattr(bench, "tuned", lambda run, val, rates, knobs: (rates[0], knobs[-1]))
+    monkeypatch.setattr(bench, "outputs", lambda model, x: np.zeros((len(x), 10), np.float32))
+    rows = bench.measure_labels((100,), seeds=(0, 1), steps=3, unlabelled=200)
+    assert [row["setting"][1] for row in rows] == [0.1, 2, 0.1, 2, 0.1]  # smoothing where no answer is soft
+    alone, same, hard, soft, true = asked[::3]  # each way asks for one run that chooses, and two
+    assert [each[0] for each in (alone, same, hard, soft, true)] == [100, 100, 200, 200, 200]
+    assert [each[2] is None for each in (alone, same, hard, soft, true)] == [True, False, True, False, True]
+    assert np.array_equal(hard[1], logits[:200].argmax(1)) and soft[1] is None
+    assert np.array_equal(true[1], fashion.y_train[:200]) and not np.array_equal(true[1], hard[1])
+    assert rows[3]["interval over hard answers"] == [0, 0, 0] and rows[2]["over hard answers"] == ""
+
+
 def test_learning_alone_is_label_smoothing_and_a_teacher_is_learnt():
     rng = np.random.default_rng(0)
     x, y = rng.random((32, 28, 28, 1)).astype(np.float32), rng.integers(0, 10, 32).astype(np.int32)
