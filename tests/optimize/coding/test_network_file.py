@@ -58,11 +58,23 @@ def test_equal_models_give_equal_bytes_and_parts_add_up(model, content):
     assert sum(part.bits for part in found.parts) == pytest.approx(8 * len(content), abs=1e-6)
     assert found.size == len(content) and found.parameters == model.count_params()
     assert found.ratio == 4 * model.count_params() / len(content)
-    assert found.total("head") == 7 and -0.01 < found.total("rounding") < 1.01
+    assert found.total("head") == 7 and found.total("rounding") < 1.01
     assert all(part.bits > 0 for part in found.parts if part.kind != "rounding")
     arrays = {part.array for part in found.parts}
     assert len(arrays - {""}) == 4 and found.total("positions") > found.total("signs") > 0
     assert "positions" in str(found)
+
+
+def test_the_end_of_a_file_costs_less_than_a_byte():
+    """It is the shortest number in the coder's interval, and may by luck be shorter than the interval's bits."""
+    import tf_keras as k
+
+    layers = [k.Input((12,), name="in"), k.layers.Dense(5, name="one"), k.layers.Dense(3, name="two")]
+    model = k.Sequential(layers, name="net")  # whatever models other tests made, the names are these
+    files = [coding.compress(zoo.quantized(model, seed=seed)) for seed in range(40)]
+    ends = [coding.inspect(file).total("rounding") for file in files]
+    assert max(ends) < 1.01 and 0 < np.mean(ends) < 0.7
+    assert min(ends) > -2  # a byte shorter is luck of one in 256, two bytes of one in 65,536
 
 
 def test_a_file_of_version_1_is_read_as_it_was_written():
