@@ -10,7 +10,7 @@ statistics  frozen statistics of batch normalization after pruning, old ones and
 files       4-bit weights and 8-bit activations, which run: accuracy of the files, trained and not trained
 
 About 3 minutes each on one quiet thread.  Each seed has a float network, pictures and an order of its own, as in
-`quantization_aware`; "depthwise" and "statistics" have one network, the one that ships, and three orders of pictures,
+`quantization_aware`; "depthwise" and "statistics" have one network, the one that ships, and three draws of pictures,
 "ranges" that network alone.  Each training has 100 steps of 64 pictures, and the float network, trained in the same
 way, beside it.
 """
