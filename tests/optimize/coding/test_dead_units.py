@@ -158,22 +158,29 @@ def test_layers_that_treat_channels_alike_may_stand_between(name):
         assert _filters_left(_killed(dimensions, between)) == 4, (name, dimensions)
 
 
-@pytest.mark.parametrize(
-    "name, settings",
-    [
-        *[("BatchNormalization", {}), ("LayerNormalization", {}), ("Softmax", {}), ("PReLU", {}), ("Permute", {"dims": (2, 1, 3)})],
-        *[("Activation", {"activation": "sigmoid"}), ("ReLU", {"threshold": 0.5}), ("DepthwiseConv2D", {"kernel_size": 2})],
-    ],
-)  # fmt: skip
+_OTHERS = {
+    "BatchNormalization": {},
+    "LayerNormalization": {},
+    "Softmax": {},
+    "PReLU": {},
+    "Permute": {"dims": (2, 1, 3)},
+    "Activation": {"activation": "sigmoid"},
+    "ReLU": {"threshold": 0.5},
+    "DepthwiseConv2D": {"kernel_size": 2},
+}
+
+
+@pytest.mark.parametrize("name, settings", _OTHERS.items(), ids=_OTHERS)
 def test_behind_other_layers_every_unit_stays(name, settings):
     import tf_keras
 
     assert _filters_left(_killed(2, getattr(tf_keras.layers, name)(**settings))) == 6
 
 
-@pytest.mark.parametrize(
-    "activation", ["linear", "relu", "relu6", "tanh", "elu", "selu", "gelu", "swish", "softsign", "leaky_relu", "mish"]
-)
+_KEEPING_ZERO = ("linear", "relu", "relu6", "tanh", "elu", "selu", "gelu", "swish", "softsign", "leaky_relu", "mish")
+
+
+@pytest.mark.parametrize("activation", _KEEPING_ZERO)
 def test_a_silent_unit_of_each_known_activation_is_dropped(activation):
     import tf_keras as k
 
