@@ -198,9 +198,11 @@ def report(outcomes: list[Outcome]) -> bool:
 
 
 def record(outcomes: list[Outcome]) -> None:
-    """One result for each chapter: editing a notebook makes only its own result stale."""
+    """One result for each chapter: editing a notebook makes only its own result stale.
+
+    Variants of another day stay beside these, unless the chapter's code has changed since.
+    """
     for number in dict.fromkeys(_number(o) for o in outcomes):
-        own = [o for o in outcomes if _number(o) == number]
         rows = [
             {
                 "notebook": o.notebook,
@@ -210,8 +212,10 @@ def record(outcomes: list[Outcome]) -> None:
                 "cells different": list(o.different),
                 "seconds": o.seconds,
             }
-            for o in own
+            for o in outcomes
+            if _number(o) == number
         ]
+        rows = recorded.beside(f"elsewhere-{number}", rows, ["notebook", "variant"], anew=True)
         recorded.save(
             f"elsewhere-{number}",
             rows,
@@ -220,7 +224,7 @@ def record(outcomes: list[Outcome]) -> None:
                 "benchmarks/elsewhere.py",
                 "benchmarks/_processor.py",
                 "utils/nudge.py",
-                *dict.fromkeys(o.notebook for o in own),
+                *dict.fromkeys(row["notebook"] for row in rows),
             ],
             seeds=[0, 1, 2],
         )
@@ -257,8 +261,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not outcomes:
         raise Problem(f"nothing to try: chapters {', '.join(_processor.CASES)} compute by hand what a kernel computes")
     good = report(outcomes)
-    if not options.variants:
-        record(outcomes)
+    record(outcomes)
     return 0 if good else 1
 
 

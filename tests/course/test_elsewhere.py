@@ -15,7 +15,7 @@ from commands.parts import chapters
 from commands.parts.errors import Problem
 from tests.harness import daily
 from tests.harness.needs import needs
-from utils import ROOT, claims
+from utils import ROOT, claims, recorded
 from utils.optimize.quantization import grid, integer_kernels
 
 
@@ -100,6 +100,18 @@ def test_the_report_names_what_failed(capsys):
     assert elsewhere.report([good, bad]) is False
     text = capsys.readouterr().out
     assert "✘ Q3-x: 0.4" in text and "✘ code cell 2" in text and "1 of    2" in text
+
+
+def test_a_variant_of_another_day_stays_beside_the_new_one_until_the_code_changes(monkeypatch, tmp_path):
+    name = chapters.shown(chapters.find(["00"])[0])
+    monkeypatch.setattr(recorded, "RESULTS", tmp_path)
+    for variant, held in (("numpy", 3), ("threads", 3), ("numpy", 4)):
+        elsewhere.record([Outcome(name, variant, held, (), (), 1.0)])
+    rows = recorded.load("elsewhere-00").rows
+    assert [(row["variant"], row["claims held"]) for row in rows] == [("numpy", 4), ("threads", 3)]
+    monkeypatch.setattr(recorded, "changes", lambda name: ["another cell"])
+    elsewhere.record([Outcome(name, "ulp 14", 3, (), (), 1.0)])
+    assert [row["variant"] for row in recorded.load("elsewhere-00").rows] == ["ulp 14"]
 
 
 def test_an_unknown_variant_is_answered_with_those_there_are():

@@ -152,6 +152,20 @@ def test_readme_counts_the_answered_questions():
     assert number.value == len(list(ROOT.glob("interview/q*[0-9].md")))
 
 
+@pytest.mark.parametrize("path", sorted(ROOT.glob("notebooks/*.ipynb")), ids=lambda path: path.name)
+def test_readme_describes_each_chapter(path: Path):
+    """Each chapter's row in README's table has its number, its title, its questions and the minutes to allow for it."""
+    cells = [cell["source"] for cell in json.loads(path.read_text("utf-8"))["cells"] if cell["cell_type"] == "markdown"]
+    text = "\n\n".join("".join(source) for source in cells)
+    number, title = re.match(r"# (\w+) · (.+)", text).groups()
+    minutes = re.search(r"(\d+) minutes", text)[1]
+    (row,) = re.findall(rf"(?m)^\|.*\]\(notebooks/{path.name}\).*\|$", (ROOT / "README.md").read_text("utf-8"))
+    assert re.match(rf"\| {number} \| \[{re.escape(title)}\]", row)
+    assert row.endswith(f" | {minutes} |")
+    if asked := re.findall(r"(?m)^## (Q\d+) · ", text):
+        assert row.split(" | ")[2] == " ".join(sorted(asked, key=lambda question: int(question[1:])))
+
+
 @pytest.mark.parametrize("path", quotes.finished_pages(), ids=lambda path: path.name)
 def test_quotes_stand_where_their_words_are(path: Path):
     sentences = {entry["id"]: entry["sentence"] for entry in entries()}

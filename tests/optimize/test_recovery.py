@@ -32,6 +32,23 @@ def test_recover_from_a_teacher_comes_nearer_to_it(small):
     assert np.mean(np.abs(model.predict(x, verbose=0) - teacher)) < before
 
 
+@pytest.mark.parametrize(("temperature", "share"), [(1.0, 0.0), (3.0, 1.0), (3.0, 0.7)])
+def test_the_first_loss_is_hintons_with_the_square_of_the_temperature(temperature, share):
+    x, y = problem(40)
+    student, teacher = mlp(1), mlp(0, x, y)
+    own, others = (np.float64(model.predict(x, verbose=0)) for model in (student, teacher))
+    hard = -log_softmax(own)[np.arange(40), y]
+    soft = -np.sum(np.exp(log_softmax(others / temperature)) * log_softmax(own / temperature), axis=1)
+    wanted = share * temperature**2 * soft + (1 - share) * hard
+    options = {"temperature": temperature, "soft_share": share, "batch_size": 40}
+    history = recovery.recover(student, (x, y), teacher=teacher, **options)
+    assert history["loss"][0] == pytest.approx(wanted.mean(), rel=1e-4)
+
+
+def log_softmax(logits):
+    return logits - np.log(np.exp(logits).sum(1, keepdims=True))
+
+
 def test_with_a_teacher_the_rate_has_fallen_to_zero_at_the_end():
     student, teacher = (models.mlp((8, 8, 3), 4, seed=seed, hidden=(5,)) for seed in (0, 1))
     recovery.recover(student, problem(50), 2, teacher=teacher, batch_size=16, seed=1)

@@ -120,3 +120,72 @@ def test_activations_that_may_follow_a_silent_unit_keep_zeros(name):
     import tf_keras
 
     assert float(tf_keras.activations.get(name)(np.zeros(1, np.float32))[0]) == 0.0
+
+
+_ALIKE = (
+    *("MaxPooling{}D", "AveragePooling{}D", "GlobalMaxPooling{}D", "GlobalAveragePooling{}D", "ZeroPadding{}D"),
+    *("UpSampling{}D", "Cropping{}D"),
+)
+_WITHOUT_D = ("Dropout", "Flatten", "ReLU", "LeakyReLU")
+
+
+def _killed(dimensions: int, between):
+    """A convolution with two unused filters of six, a layer behind it, and one that reads them."""
+    import tf_keras as k
+
+    L = k.layers
+    first = getattr(L, f"Conv{dimensions}D")(6, 2, activation="relu")
+    model = k.Sequential([k.Input((*[7] * dimensions, 1)), first, between])
+    last = L.Dense(3) if len(model.output_shape) == 2 else getattr(L, f"Conv{dimensions}D")(3, 2)
+    model.add(last)
+    _kill(model, 0, [1, 4], "silent")
+    return model
+
+
+def _filters_left(model) -> int:
+    small = coding.drop_dead_units(model)
+    _assert_computes_the_same(model, small)
+    return small.layers[0].kernel.shape[-1]
+
+
+@pytest.mark.parametrize("name", [*_ALIKE, *_WITHOUT_D, "SpatialDropout1D", "SpatialDropout2D", "Activation"])
+def test_layers_that_treat_channels_alike_may_stand_between(name):
+    import tf_keras
+
+    for dimensions in (1, 2, 3) if "{}" in name or name in _WITHOUT_D else (2 if "2D" in name else 1,):
+        given = ("tanh",) if name == "Activation" else (0.5,) if "Dropout" in name else ()
+        between = getattr(tf_keras.layers, name.format(dimensions))(*given)
+        assert _filters_left(_killed(dimensions, between)) == 4, (name, dimensions)
+
+
+_OTHERS = {
+    "BatchNormalization": {},
+    "LayerNormalization": {},
+    "Softmax": {},
+    "PReLU": {},
+    "Permute": {"dims": (2, 1, 3)},
+    "Activation": {"activation": "sigmoid"},
+    "ReLU": {"threshold": 0.5},
+    "DepthwiseConv2D": {"kernel_size": 2},
+}
+
+
+@pytest.mark.parametrize("name, settings", _OTHERS.items(), ids=_OTHERS)
+def test_behind_other_layers_every_unit_stays(name, settings):
+    import tf_keras
+
+    assert _filters_left(_killed(2, getattr(tf_keras.layers, name)(**settings))) == 6
+
+
+_KEEPING_ZERO = ("linear", "relu", "relu6", "tanh", "elu", "selu", "gelu", "swish", "softsign", "leaky_relu", "mish")
+
+
+@pytest.mark.parametrize("activation", _KEEPING_ZERO)
+def test_a_silent_unit_of_each_known_activation_is_dropped(activation):
+    import tf_keras as k
+
+    model = k.Sequential([k.Input((4,)), k.layers.Dense(5, activation), k.layers.Dense(2)])
+    kernel, _, *rest = model.get_weights()
+    kernel[:, 3] = 0
+    model.set_weights([kernel, np.zeros(5), *rest])
+    assert _filters_left(model) == 4

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.optimize.coding import golden
 from utils.optimize.coding import fields
 from utils.optimize.coding.fields import Fields
 from utils.optimize.coding.range_coder import Damaged, Reader, Writer
@@ -62,3 +65,22 @@ def test_noise_is_no_endless_text():
     with pytest.raises(Damaged):
         for start in range(0, 4000, 100):
             Fields(Reader(noise[start : start + 100])).text(None, "")
+
+
+def test_the_bytes_of_version_1_stay():
+    writer = Writer()
+    made = Fields(writer)
+    made.text('["Sequential",{},[[5,5,1]],[["Conv2D",{"filters":7}],["Dense",{"units":3,"activation":"gelu"}]]]', "")
+    made.text("Größe / ein Name", "")
+    for value in (0, 1, 2, 3, 77, 2**31 - 1, 77):
+        made.count("count", value, "")
+        made.number("number", 5, value % 32, "")
+    assert golden.digest(writer.content()) == "700ed4fbd1dd"
+
+
+@pytest.mark.parametrize("extra", [0, 1])
+def test_a_text_may_be_as_long_as_the_longest_and_no_longer(extra, monkeypatch):
+    monkeypatch.setattr(fields, "_LONGEST_TEXT", 40)
+    writer = Writer()
+    with pytest.raises(Damaged, match="longer than 40 characters") if extra else contextlib.nullcontext():
+        Fields(writer).text("a" * (40 + extra), "")

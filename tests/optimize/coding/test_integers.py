@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.optimize.coding import golden
 from utils.optimize.coding import integers
 from utils.optimize.coding.integers import ORDERS, Layout
 from utils.optimize.coding.range_coder import Estimate, Reader, Writer
@@ -124,3 +125,30 @@ def test_counts_beside_an_input_are_those_of_its_channel():
         row, column = divmod(int(place), 4)
         around = by_place[:, max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2, of].sum((1, 2))
         assert (found[:, at] == around - by_place[:, row, column, of]).all()
+
+
+_BYTES = dict(
+    zip(
+        _LAYOUTS,
+        (
+            "b58a070ba008",
+            "43f2d28c3ddc",
+            "e1f00deaab6e",
+            "59877f28633f",
+            "967ff3819090",
+            "e00b020ee302",
+            "fcc82caa7370",
+        ),
+        strict=True,
+    )
+)
+
+
+@pytest.mark.parametrize("layout", _LAYOUTS, ids=str)
+def test_the_bytes_of_version_1_stay(layout):
+    found = b""
+    for order in range(len(ORDERS)):
+        own = Layout(layout.space, layout.channels, layout.units, order)
+        values = golden.whole_numbers(own.count, 40, every=2)
+        found += _round_trip(own, values, np.arange(own.channels) % 3)
+    assert golden.digest(found) == _BYTES[layout]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.optimize.coding import golden
 from utils.optimize.coding.mixing import Evidence, Mixer
 from utils.optimize.coding.range_coder import Estimate, Reader, Writer, cost
 
@@ -78,3 +79,13 @@ def test_every_bit_of_a_piece_is_counted():
     contexts, bits = np.array([0, 2, 2, 2, 0, 2]), np.array([1, 1, 0, 1, 0, 1], np.int32)
     mixer.code(Estimate(), {"kind": contexts}, {}, bits, "")
     assert mixer.counts("kind").tolist() == [[1, 0, 3], [2, 0, 4]]
+
+
+def test_the_bytes_of_version_1_stay():
+    contexts, bits = np.abs(golden.whole_numbers(2000, 8)), (golden.whole_numbers(2000, 5) > 1).astype(np.int32)
+    kinds = [Evidence("kind", 0.5, 4), Evidence("given", 0.1, 3), Evidence("part", 0.7, 2, within="kind")]
+    writer, mixer = Writer(), Mixer(kinds, {"kind": 9, "part": 9})
+    for at in np.array_split(np.arange(2000), 31):
+        given = {"given": np.stack([contexts[at] // 2, contexts[at] + 1])}
+        mixer.code(writer, {"kind": contexts[at], "part": 8 - contexts[at]}, given, bits[at], "")
+    assert golden.digest(writer.content()) == "1b614435debe"

@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pytest
 
-from tests.optimize.coding import zoo
+from tests.optimize.coding import golden, zoo
 from utils import child
 from utils.optimize import coding
 from utils.optimize.coding import network_file, structure
@@ -222,3 +222,22 @@ def test_weights_that_are_no_numbers_are_refused_with_their_layer(value):
     kernel.assign(np.full(kernel.shape, value, np.float32))
     with pytest.raises(ValueError, match=f"layer '{model.layers[-1].name}'"):
         coding.compress(model)
+
+
+@pytest.mark.parametrize("names, digest", [(True, "e7dfb123efe6"), (False, "37e571d45487")])
+def test_the_bytes_of_version_1_stay(names, digest):
+    """Wide enough that the layer before says which inputs are alike, a list of values, a step, floats, no bias."""
+    import tf_keras as k
+
+    L = k.layers
+    parts = [L.Conv2D(40, 3, use_bias=False, name="conv"), L.Flatten(), L.Dense(20, "relu"), L.Dense(3, name="logits")]
+    model = k.Sequential([k.Input((5, 5, 2)), *parts], name="golden")
+    weights = model.get_weights()
+    shapes = [weight.shape for weight in weights]
+    numbers = [golden.whole_numbers(weight.size, 3, every=k + 2) for k, weight in enumerate(weights)]
+    scaled = [numbers[0] * 0.5, numbers[1] * 0.01, numbers[2] / 7, np.array([0, 0.3, 1.7])[np.abs(numbers[3]) % 3]]
+    scaled.append(golden.whole_numbers(3, 10**6) / 7)
+    model.set_weights([np.float32(part).reshape(shape) for part, shape in zip(scaled, shapes, strict=True)])
+    content = coding.compress(model, names=names)
+    _assert_same(model, coding.decompress(content)) if names else None
+    assert golden.digest(content) == digest

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.optimize.coding import golden
 from utils.optimize.coding import range_coder
 from utils.optimize.coding.range_coder import CERTAIN, Damaged, Estimate, Reader, Writer
 
@@ -71,3 +72,9 @@ def test_bytes_beside_the_bits_come_back_and_their_end_is_noticed():
     assert reader.spent == {"floats": 24.0}
     with pytest.raises(Damaged, match="too early"):
         reader.raw(1)
+
+
+def test_the_bytes_of_version_1_stay():
+    ones = np.abs(golden.whole_numbers(3000, CERTAIN // 2)) + CERTAIN // 4
+    bits = (golden.whole_numbers(3000, 50) > 10).astype(np.int32)
+    assert golden.digest(_written(ones, bits)) == "27c07a8514a9"

@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from tests.optimize.coding import golden
 from utils.optimize.coding import values as module
+from utils.optimize.coding.fields import Fields
 from utils.optimize.coding.integers import Layout
 from utils.optimize.coding.range_coder import Reader, Writer
 from utils.optimize.coding.values import BOOK, GRID, PLAIN, SAME, Arrays, recognized
@@ -120,3 +122,38 @@ def test_a_number_just_beyond_the_list_of_values_is_damage(number):
     assert inside.tolist() == [1.5, 2.5, 0.0, 3.5, 4.5, 5.5]
     with pytest.raises(module.Damaged, match="list of values"):
         module._from_book(book, 2, np.array([number]), np.dtype(np.float32))
+
+
+_SMALL = golden.whole_numbers(240, 5, every=3)
+_BYTES = {
+    "grid": ((_SMALL * np.float32(0.0123)).astype(np.float32), "a44c017a7994"),
+    "book": (np.array([0, 0.31, -2.72, 3.14, 0.577], np.float32)[np.abs(_SMALL) % 5], "9df200039a7a"),
+    "book without zero": (np.array([0.31, -2.72, 3.14], np.float32)[np.abs(_SMALL) % 3], "3aed9a31e3b7"),
+    "one value": (np.full(240, 0.3, np.float32), "ea91072044b9"),
+    "floats": ((golden.whole_numbers(240, 10**6) / 7).astype(np.float32), "e81b2574a8fc"),
+    "pruned floats": ((_SMALL * golden.whole_numbers(240, 10**6) / 7).astype(np.float32), "8b195ea5a18d"),
+    "float16": ((_SMALL / 7).astype(np.float16), "9e37ac92ecc5"),
+    "whole numbers": (golden.whole_numbers(240, 500), "9467eb63584d"),
+    "dead units": ((_SMALL.reshape(8, 30) * (np.arange(30) % 4 > 0)).reshape(-1).astype(np.float32), "189fba80707d"),
+}
+
+
+@pytest.mark.parametrize("values, digest", _BYTES.values(), ids=_BYTES)
+def test_the_bytes_of_version_1_stay(values, digest):
+    found = b""
+    for layout in (Layout((), 240, 1), Layout((), 8, 30), Layout((3, 4), 5, 4)):
+        writer = Writer()
+        coded = Arrays(writer)
+        for part in (values, values[::-1]):  # the second one may say that its step is that of the first
+            coded.code(layout, values.dtype, np.arange(layout.channels) % 3, part.reshape(layout.sizes))
+        found += writer.content() + writer.raw_content()
+    assert golden.digest(found) == digest
+
+
+def test_a_step_that_did_not_come_before_is_damage():
+    writer = Writer()
+    made = Fields(writer)
+    made.number("again", 1, 1, "steps")
+    made.count("which", 2, "steps")
+    with pytest.raises(module.Damaged, match="did not come before"):
+        Arrays(Reader(writer.content()))._step(None)
