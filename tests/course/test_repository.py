@@ -113,6 +113,12 @@ def test_notebooks_that_files_name_are_there():
     assert {(file, name) for file, name in named if not (ROOT / "notebooks" / name).is_file()} == set()
 
 
+def test_no_merge_was_left_half_done():
+    """No file holds two versions of a place, one below the other, as git leaves them where they conflict."""
+    marks = re.compile(r"(?m)^(?:<{7}|>{7}) \S")
+    assert [file for file, text in texts().items() if marks.search(text)] == []
+
+
 @pytest.mark.parametrize("path", sorted(ROOT.glob("notebooks/*.ipynb")), ids=lambda path: path.name)
 def test_no_chapter_holds_a_readers_answer(path: Path):
     """No chapter in `notebooks/` holds a reader's answer to an exercise."""
