@@ -208,7 +208,7 @@ def test_a_refused_layer_is_warned_of_left_float_or_raised():
         kept = [name for name, row in found.items() if row["weights"] == "float" and row["kind"] != "QuantizeLayer"]
         assert kept == ["elu"]
         assert found["elu"]["output"] == "8 bits"  # its output has a range, or the next layer would stay float
-        with pytest.raises(ValueError, match="not quantized: elu .*no rule for the activation 'elu'"):
+        with pytest.raises(ValueError, match=r"not quantized: elu .*no rule for the activation 'elu'"):
             qa.quantize_aware(model, refused="raise")
         assert rows(qa.quantize_aware(model, 4, "first", refused="raise"))["first"]["weights"] == "4 bits per channel"
     with pytest.warns(UserWarning, match="no rule for the activation 'elu'"):
@@ -287,7 +287,7 @@ def test_own_layers_are_loaded_by_name(tmp_path):
     x = inputs(model)[0]
     again = qa.load(tmp_path / "model.h5", {"Doubled": Doubled})
     assert np.array_equal(again.predict(x, verbose=0), made.predict(x, verbose=0))
-    with pytest.raises(ValueError, match="cannot be loaded .*custom_objects="):
+    with pytest.raises(ValueError, match=r"cannot be loaded .*custom_objects="):
         qa.load(tmp_path / "model.h5")
 
 

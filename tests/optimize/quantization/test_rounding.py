@@ -124,3 +124,35 @@ def test_a_channel_of_zeros_stays(layer):
 def test_bad_input_is_answered(layer, call, message):
     with pytest.raises(ValueError, match=message):
         call(*layer)
+
+
+# ---------------------------------------------------------------- each option does what it says
+
+
+@pytest.mark.parametrize("damp", [0.05, 1.0])
+def test_damping_adds_a_part_of_the_mean_variance_to_each_input(layer, damp):
+    kernel, x = layer
+    moment = rounding.second_moment(x)
+    damped = moment + damp * np.mean(np.diag(moment)) * np.eye(len(moment))
+    np.testing.assert_allclose(
+        rounding.gptq(kernel, moment, 3, damp=damp), rounding.gptq(kernel, damped, 3, damp=1e-13), atol=1e-9
+    )
+    assert not np.allclose(rounding.gptq(kernel, moment, 3, damp=damp), rounding.gptq(kernel, moment, 3))
+    with pytest.raises(ValueError, match=r"damp is 1\.01; pass a part"):
+        rounding.gptq(kernel, moment, 3, damp=1.01)
+
+
+def test_four_bits_are_what_is_not_passed(layer):
+    kernel, x = layer
+    assert np.array_equal(rounding.nearest(kernel), rounding.nearest(kernel, 4, clip=False))
+    assert np.array_equal(rounding.gptq(kernel, rounding.second_moment(x)), rounding.gptq(
+        kernel, rounding.second_moment(x), 4, damp=0.01, cholesky=True, clip=False
+    ))  # fmt: skip
+
+
+def test_one_value_that_is_no_number_is_enough_to_refuse(layer):
+    kernel = layer[0].copy()
+    kernel[3, 2] = np.inf
+    for bad in (kernel, np.zeros((0, 2)), np.array([["a"]]), np.zeros((2, 2, 2))):
+        with pytest.raises(ValueError, match="kernel must be a matrix of finite numbers"):
+            rounding.nearest(bad)
