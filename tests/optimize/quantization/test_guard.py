@@ -237,6 +237,13 @@ def test_the_way_out_is_writing_out_if_that_is_possible_for_each_layer():
         assert guard.way_out(layers).startswith("It cannot be written out")
 
 
+def test_layers_that_are_written_out_are_no_loops():
+    layers = [K.GRU(3, unroll=True, return_sequences=True, name="written"), K.Bidirectional(K.LSTM(2, name="memory"))]
+    names = {layer.name for layer in guard.looping(Sequential([K.Input((5, 4)), *layers]))}
+    assert {"forward_memory", "backward_memory"} <= names and "written" not in names
+    assert guard.looping(None) == []
+
+
 # ---------------------------------------------------------------- examples
 
 
@@ -263,6 +270,22 @@ def only_operator(monkeypatch, name: str, *types: str) -> None:
     outputs = [SimpleNamespace(dtype=kind, name=f"net/{kind}") for kind in types]
     operator = SimpleNamespace(name=name, outputs=outputs, subgraph=0)
     monkeypatch.setattr(tflite_file, "File", lambda content: SimpleNamespace(all_operators=lambda: [operator]))
+
+
+def test_every_example_is_looked_at_where_an_operator_has_no_value_for_some_inputs(monkeypatch):
+    partial = {"LOG", "SQRT", "RSQRT", "POW", "DIV", "FLOOR_DIV", "FLOOR_MOD", "EXP"}
+    assert partial < set(OPERATORS)
+    made = convert(Sequential([K.Input((2,)), K.Dense(1)]), "float32")
+    (signature,), (x,) = made.runner.signatures, made.runner.inputs
+    monkeypatch.setattr(guard, "EXAMPLES", 1)
+    part, looked_at = guard.part, []
+    monkeypatch.setattr(guard, "part", lambda *arguments: looked_at.append(1) or part(*arguments))
+    for name in OPERATORS:
+        looked_at.clear()
+        only_operator(monkeypatch, name)
+        seen = guard.Seen({signature: {x.name: np.ones((3, 2), np.float32)}}, float_file=made.content)
+        (outputs,) = guard._float_outputs(seen, None)[signature].values()
+        assert (len(looked_at), len(outputs)) == (3 if name in partial else 1, 1), name
 
 
 def test_the_value_that_is_not_finite_is_the_first_one():

@@ -432,6 +432,15 @@ def test_a_recipes_name_says_what_it_does():
         assert bool(recipe.only) == (weights == 2)
 
 
+def test_weights_of_a_float_file_are_its_parameters(files):
+    """Biases of zeros are not stored."""
+    for name, count in (("tiny", 4 * 3), ("tokens", 50 * 8 + 40 * 2), ("regression", 8 * 32 + 32)):
+        rows = recipes.report(files[name])
+        assert recipes.summary(files[name]) == {"float32": 4 * count}
+        assert sum(row["bytes"] for row in rows) == 4 * count
+        assert {(row["weight"], row["scales"], row["dequantized"]) for row in rows} == {("float32", 0, False)}
+
+
 def test_the_report_says_which_type_comes_in(files):
     found = {row["operator"]: row["activations"] for row in recipes.report(files["tokens"])}
     assert found == {"GATHER": "int32", "FULLY_CONNECTED": "float32"}
