@@ -104,3 +104,27 @@ def test_missing_file_folder_and_suffix(tmp_path):
 def test_content_must_be_bytes():
     with pytest.raises(TypeError, match="bytes, not str"):
         Artifact("TFL3", "tflite")
+
+
+def test_a_format_that_is_named_goes_before_the_suffix(doubling, tmp_path):
+    (tmp_path / "model.tflite").write_bytes(doubling.content)
+    assert artifact.load(tmp_path / "model.tflite", format="double") == doubling
+    (tmp_path / "model").write_bytes(doubling.content)
+    assert artifact.load(tmp_path / "model", "double").format == "double"
+
+
+def test_a_foreign_file_is_shown_with_the_bytes_at_the_formats_place(doubling, tmp_path):
+    artifact.register("late", suffix=".late", magic=b"AB", offset=2, opener=lambda content, trusted: None)
+    (tmp_path / "it.late").write_bytes(b"..XYZ")
+    with pytest.raises(ArtifactError, match=r"is not a late file: at byte 2 it has b'XY' instead of b'AB'"):
+        artifact.load(tmp_path / "it.late")
+    (tmp_path / "it.late").write_bytes(b"")
+    with pytest.raises(ArtifactError, match=r"is empty \(0 bytes\); a late file was expected"):
+        artifact.load(tmp_path / "it.late")
+
+
+def test_what_is_no_file_is_refused(tmp_path):
+    with pytest.raises(IsADirectoryError, match="is a folder; pass the file in it"):
+        artifact.load(tmp_path)
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        artifact.load(tmp_path / "absent.tflite")

@@ -182,3 +182,105 @@ def test_text_and_truth_values_go_to_inputs_that_take_them():
         checks.fitting_inputs(model, [np.array(["a"]), np.full((1, 2), 2)])
     with pytest.raises(ValueError, match="takes text"):
         checks.fitting_inputs(model, [np.zeros(1), np.zeros((1, 2), bool)])
+
+
+# ---------------------------------------------------------------- the name in the sentence, and each refusal
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16"])
+def test_what_does_not_compute_in_float32_is_refused(dtype):
+    model = tf_keras.Sequential([K.Input((4,)), K.Dense(3, dtype=dtype, name="it")], name="net")
+    computes = dtype.removeprefix("mixed_")
+    with pytest.raises(ValueError, match=rf"the teacher 'net' .* in {computes} \(layer 'it', policy '{dtype}'\)"):
+        checks.check_model(model, what="teacher")
+    checks.check_built(model, graph=True)
+
+
+def test_text_may_come_in_where_no_graph_is_needed():
+    text = K.Input((), dtype="string", name="words")
+    model = tf_keras.Model(text, text)
+    checks.check_model(model)
+    for check in (checks.check_model, checks.check_built):
+        with pytest.raises(ValueError, match=r"the pupil '.*' \(Functional\) prepares text or tables \(words\)"):
+            check(model, what="pupil", graph=True)
+
+
+def test_the_name_that_was_passed_stands_in_each_sentence():
+    subclassed, unbuilt, bad = Own(), tf_keras.Sequential([K.Dense(2)]), small()
+    subclassed({"p": np.zeros((1, 3), np.float32), "q": np.zeros((1, 3), np.float32)})
+    bad.set_weights([np.array([[1, 2, np.nan]] * 4), np.zeros(3)])
+    for what in ("pupil", "model"):
+        options = {} if what == "model" else {"what": what}
+        for call, error in (
+            (lambda options=options: checks.check_keras(3, **options), TypeError),
+            (lambda options=options: checks.check_built(unbuilt, **options), ValueError),
+            (lambda options=options: checks.check_built(subclassed, graph=True, **options), ValueError),
+            (lambda options=options: checks.check_finite(bad, **options), ValueError),
+            (lambda options=options: checks.check_model(bad, **options), ValueError),
+        ):
+            with pytest.raises(error, match=rf"the {what} "):
+                call()
+    with pytest.raises(ValueError, match="has 4 weights that are NaN or infinite, in 'first/kernel"):
+        checks.check_finite(bad)
+
+
+def test_the_word_that_comes_nearest_is_asked_for():
+    checks.check_choice("colour", "red", ("green", "red"))
+    with pytest.raises(ValueError, match=r"no colour 'redd'; did you mean 'red'\? There are green, red$"):
+        checks.check_choice("colour", "redd", ("green", "red"))
+    with pytest.raises(ValueError, match="no colour 7; did you mean"):
+        checks.check_choice("colour", 7, {"green": 1, "red": 2})
+
+
+def test_arrays_are_named_as_they_were_passed():
+    for what in ("fruit", "calibration"):
+        options = {} if what == "calibration" else {"what": what}
+        for call in (
+            lambda options=options: checks.fitting_inputs(small(), np.zeros((2, 3)), **options),
+            lambda options=options: checks.fitting_array(np.zeros((2, 3)), (None, 4), "float32", **options),
+        ):
+            with pytest.raises(ValueError, match=rf"^{what} takes shape \(n, 4\), .*; got \(2, 3\)$"):
+                call()
+        with pytest.raises(ValueError, match=rf"^the inputs' {what} arrays have \[1, 2\] examples"):
+            checks.same_count([np.zeros(1), np.zeros(2)], **options)
+        with pytest.raises(TypeError, match=rf"^{what} is a str; pass an array, such as"):
+            checks.as_array("text", **options)
+    checks.same_count([np.zeros((3, 1)), np.zeros((3, 2))])
+    checks.same_count([])
+    with pytest.raises(TypeError, match=r"^roots is a str; pass an array of shape \(n, any, 3\), such as"):
+        checks.as_array("text", (None, None, 3), "roots")
+
+
+def test_one_axis_that_does_not_fit_is_enough():
+    for shape in ((2, 3, 5), (2, 4, 4), (2, 3), (2, 3, 4, 1)):
+        with pytest.raises(ValueError, match=r"takes shape \(n, 3, 4\)"):
+            checks.fitting_array(np.zeros(shape), (None, 3, 4), "float32")
+    assert checks.fitting_array(np.zeros((2, 3, 4)), (9, 3, -1), "float32").shape == (2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    "values, dtype, said",
+    [
+        ([[1.0, 1e300]], "float32", r"reaches 1e\+300, which is infinite in float32"),
+        ([[0.0, np.inf]], "float32", "NaN or infinity"),
+        ([[0, 2]], "bool", "other values than 0 and 1; the model takes bool"),
+        ([[0, 300]], "uint8", r"lies in \[0, 300\]; the model takes uint8, 0 to 255"),
+        ([[-1, 7]], "uint8", r"lies in \[-1, 7\]; the model takes uint8"),
+        ([[1.0, 0.5]], "int32", r"holds fractions; the model takes whole numbers \(int32\)"),
+        ([["a", "b"]], "float32", r"is of type <U1; pass numbers of shape \(n, 2\)"),
+        ([[1, 2]], "object", "the model takes text"),
+    ],
+)
+def test_one_value_that_the_type_cannot_hold_is_enough(values, dtype, said):
+    with pytest.raises(ValueError, match=f"^seeds .*{said}"):
+        checks.fitting_array(np.array(values), (None, 2), dtype, "seeds")
+
+
+def test_each_layer_is_visited_once_and_the_model_last():
+    shared = K.Dense(3, name="shared")
+    inner = tf_keras.Sequential([K.Input((3,)), shared, K.Dense(3, name="own")], name="inner")
+    model = tf_keras.Sequential([K.Input((3,)), shared, inner], name="outer")
+    names = [layer.name for layer in checks.all_layers(model)]
+    assert {"shared", "own", "inner"} < set(names) and len(set(names)) == len(names) and names[-1] == "outer"
+    assert [w.name.split("/")[-1] for w in checks.own_weights(shared)] == ["kernel:0", "bias:0"]
+    assert checks.own_weights(inner) == []

@@ -69,3 +69,37 @@ def test_magic_bytes_are_looked_for_at_their_offset(empty):
     formats.register("late", suffix=".late", magic=b"AB", offset=2, opener=opener)
     assert formats.format_of("late").matches(b"..AB")
     assert not formats.format_of("late").matches(b"AB..")
+
+
+def test_an_offset_before_the_end_is_read_as_long_as_the_magic(empty):
+    formats.register("late", suffix=".late", magic=b"AB", offset=3, opener=opener)
+    kind = formats.format_of("late")
+    assert kind.matches(b"...ABC") and not kind.matches(b"...AC") and not kind.matches(b"...A")
+
+
+def test_what_is_registered_is_kept(empty):
+    def constants(content):
+        return {}
+
+    formats.register("it", suffix=".it", magic=b"I", offset=1, opener=opener, constants=constants, imports=("json",))
+    kind = formats.format_of("it")
+    assert (kind.name, kind.suffix, kind.magic, kind.offset) == ("it", ".it", b"I", 1)
+    assert (kind.opener, kind.constants, kind.imports) == (opener, constants, ("json",))
+    formats.register("it", suffix=".it", magic=b"J", opener=opener)
+    kind = formats.format_of("it")
+    assert (kind.magic, kind.offset, kind.constants, kind.imports) == (b"J", 0, None, ())
+
+
+def test_known_formats_are_listed_in_order(empty):
+    for name in ("d", "b", "e", "a", "c"):
+        formats.register(name, suffix=f".{name}", magic=b"x", opener=opener)
+    with pytest.raises(ValueError, match=r"known are a, b, c, d, e$"):
+        formats.format_of("z")
+    with pytest.raises(ValueError, match=r"no format has the suffix of 'x\.z'; known formats: a, b, c, d, e\. "):
+        formats.format_by_suffix(Path("folder.a/x.z"))
+
+
+def test_of_formats_with_one_suffix_and_other_names_the_first_is_taken(empty):
+    for name in ("b", "a", "c"):
+        formats.register(name, suffix=".bin", magic=b"x", opener=opener)
+    assert formats.format_by_suffix(Path("model.bin")).name == "b"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import json
 import time
+import zipfile
 
 import numpy as np
 import pytest
 
 import utils
-from utils import artifact
+from utils import artifact, keras_file
 from utils.artifact import Artifact, ArtifactError
 
 
@@ -141,3 +144,75 @@ def test_light_import():
 
     code = "import sys, utils.artifact; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=utils.ROOT).returncode == 0
+
+
+def test_a_file_has_no_date_and_nothing_of_the_training(packed):
+    with zipfile.ZipFile(io.BytesIO(packed.content)) as archive:
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        assert archive.namelist() == ["config.json", "metadata.json", "model.weights.h5"]
+        assert json.loads(archive.read("metadata.json"))["date_saved"] == "1980-01-01@00:00:00"
+        assert json.loads(archive.read("config.json"))["compile_config"] is None
+
+
+def test_training_state_in_a_file_of_kerass_own_is_no_parameter(branched, tmp_path):
+    branched.save(tmp_path / "own.keras")
+    content = (tmp_path / "own.keras").read_bytes()
+    found = keras_file.constants(content)
+    assert sum(array.size for array in found.values()) == branched.count_params()
+    assert not any(name.startswith(("optimizer", "metrics")) for name in found)
+
+
+def test_a_large_batch_is_run_in_parts_of_256(packed, monkeypatch):
+    sizes, runner = [], keras_file.Runner(packed.content)
+    invoke = runner._invoke
+    monkeypatch.setattr(runner, "_invoke", lambda batch: sizes.append(len(batch["image"])) or invoke(batch))
+    outputs = runner.run(pictures(600))
+    assert sizes == [256, 256, 88] and outputs.shape == (600, 4)
+
+
+@pytest.mark.parametrize("error, said", [(ValueError("first.\nlast"), "first"), (KeyError(), "KeyError")])
+def test_the_first_line_says_why_a_file_cannot_be_loaded(packed, keras, monkeypatch, error, said):
+    def fail(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(keras.models, "load_model", fail)
+    with pytest.raises(ArtifactError, match=rf"cannot load the \.keras file: {said}\. Layers of your own"):
+        keras_file.Runner(packed.content)
+
+
+def test_what_keras_cannot_save_is_said(keras, monkeypatch):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)], name="mine")
+
+    def fail(*arguments, **options):
+        raise OSError("full")
+
+    monkeypatch.setattr(model, "save", fail)
+    with pytest.raises(ArtifactError, match="Keras cannot save the model 'mine': full"):
+        artifact.from_keras(model)
+
+
+def test_a_keras_3_model_is_named():
+    import keras
+
+    with pytest.raises(TypeError, match=r"not keras\..* \(that is Keras 3: put `import utils` before TensorFlow\)"):
+        artifact.from_keras(keras.Sequential())
+    with pytest.raises(TypeError) as said:
+        artifact.from_keras(3)
+    assert "Keras 3" not in str(said.value)
+
+
+def test_a_zip_without_a_models_members_is_no_keras_file():
+    for missing in ("metadata.json", "config.json", "model.weights.h5"):
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w") as archive:
+            for name in {"metadata.json", "config.json", "model.weights.h5"} - {missing}:
+                archive.writestr(name, b"{}")
+        with pytest.raises(ArtifactError, match=f"the zip is not a .keras file: .*{missing}"):
+            keras_file.Runner(stream.getvalue())
+
+
+def test_one_value_that_is_not_finite_is_enough(packed):
+    x = pictures(3)
+    x[1, 2, 3] = np.inf
+    with pytest.raises(ValueError, match="contains NaN or infinite values"):
+        packed.predict(x)

@@ -89,3 +89,36 @@ def test_what_does_not_fit_is_refused(arguments, error, text):
         Parameters(*arguments)
     with pytest.raises(ValueError, match="no type of integers"):
         Parameters.of_type(1.0, 0, "float32")
+
+
+def test_a_zero_point_may_be_either_end_and_no_further():
+    for zero in (-8, 7):
+        assert int(Parameters(1.0, zero, -8, 7).zero_point) == zero
+        with pytest.raises(ValueError, match=r"must lie in \[-8, 7\]"):
+            Parameters(1.0, zero + (1 if zero > 0 else -1), -8, 7)
+    assert Parameters(1.0, 0, 0, 1).qmax == 1
+    with pytest.raises(ValueError, match="qmin 2 must be below qmax 1"):
+        Parameters(1.0, 1, 2, 1)
+
+
+def test_a_scale_is_single_precision_and_stands_for_all_channels_of_a_zero_point():
+    made = Parameters([0.1, 0.2], 0, axis=0)
+    assert made.scale.dtype == np.float32 and made.zero_point.dtype == np.int64
+    assert made.zero_points.tolist() == [0, 0] and (made.qmin, made.qmax) == (-128, 127)
+    assert not Parameters(0.1, 0).per_channel and Parameters(0.1, 0).aligned((2, 3)) == (np.float32(0.1), 0)
+
+
+def test_only_integers_have_limits():
+    for name in ("float32", "int", "xint8", "int8x", "bool"):
+        with pytest.raises(ValueError, match="is no type of integers, such as 'int8'"):
+            Parameters.of_type(1.0, 0, name)
+
+
+def test_channels_that_are_not_there_are_none():
+    two = Parameters([1.0, 2.0], [0, 1], axis=1)
+    assert two.aligned((5, 2))[0].shape == (1, 2)
+    for shape in ((2,), (), (2, 3)):
+        with pytest.raises(ValueError, match="the quantization has 2 scales"):
+            two.aligned(shape)
+    with pytest.raises(ValueError, match="0 channels"):
+        Parameters([1.0, 2.0], [0, 1], axis=-2).aligned((2,))

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import io
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
 import flatbuffers
 import numpy as np
 import pytest
@@ -168,3 +174,180 @@ def test_inputs_outputs_and_metadata():
     assert [tensor.signature for tensor in file.outputs()] == [(-1, 4)]
     assert set(file.metadata()) == {name for name, _ in file.metadata_buffers()}
     assert file.metadata()["min_runtime_version"].startswith(b"1.")
+
+
+# ---------------------------------------------------------------- types
+
+
+NUMPY = {
+    **{name: name for name in ("float16", "float32", "float64", "int8", "int16", "int32", "int64")},
+    **{name: name for name in ("uint8", "uint16", "uint32", "uint64", "bool", "complex64", "complex128")},
+    **{"bfloat16": "float32", "int4": "int8", "int2": "int8", "uint4": "uint8"},
+}
+
+
+@pytest.mark.parametrize("name", [name.lower() for name in vars(schema.TensorType) if name.isupper()])
+def test_each_type_of_the_format_is_numpys_type_of_the_same_name_or_has_none(name):
+    if name in NUMPY:
+        assert tensor(name).numpy == np.dtype(NUMPY[name])
+        assert tflite_file._unpack(np.zeros(16, np.uint8), name.upper()).dtype == np.dtype(NUMPY[name])
+    else:
+        with pytest.raises(ArtifactError, match=f"is of type {name}, which numpy has not"):
+            _ = tensor(name).numpy
+
+
+def test_values_below_a_byte_begin_in_the_lowest_bits():
+    assert tflite_file._unpack(np.array([0x21, 0xF3], np.uint8), "UINT4").tolist() == [1, 2, 3, 15]
+    assert tflite_file._unpack(np.array([0x21, 0xF3], np.uint8), "INT4").tolist() == [1, 2, 3, -1]
+    with pytest.raises(ArtifactError, match="5 bytes are no whole number of float32 values"):
+        tflite_file._unpack(np.zeros(5, np.uint8), "FLOAT32")
+
+
+def test_a_zero_point_of_one_channel_is_subtracted_too():
+    each = tensor("int8", (2, 2), (0.1, 0.2), (0, 3), axis=1)
+    assert tflite_file._centred(np.array([[1, 1], [2, 2]], np.int8), each).tolist() == [[1, -2], [2, -1]]
+
+
+def test_what_has_bytes_in_the_file_is_a_constant():
+    assert [replace(tensor("int8"), bytes=count).constant for count in (0, 1, 3)] == [False, True, True]
+
+
+# ---------------------------------------------------------------- the graph
+
+
+def rebuilt(change) -> tflite_file.File:
+    model = schema.ModelT.InitFromPackedBuf(as_tflite().content)
+    change(model)
+    return tflite_file.File(tflite_file.pack(model))
+
+
+def test_operators_and_tensors_know_their_numbers():
+    file = tflite_file.File(as_tflite().content)
+    assert [operator.index for operator in file.operators()] == [0, 1, 2]
+    assert [each.index for each in file.tensors[0]] == list(range(len(file.tensors[0])))
+    conv, reshape, dense = file.operators()
+    assert conv.arguments[0] == file.inputs()[0] and dense.outputs == file.outputs()
+    assert reshape.arguments[0] == conv.outputs[0]
+    assert dense.weight_bytes == 4 * 4 * 48
+
+
+def test_a_second_graph_has_operators_inputs_and_outputs_of_its_own():
+    def twice(model):
+        second = copy.deepcopy(model.subgraphs[0])
+        for each in second.tensors:
+            each.name = b"second/" + each.name
+        second.operators = second.operators[:1]
+        second.outputs = second.operators[0].outputs
+        model.subgraphs.append(second)
+
+    file = rebuilt(twice)
+    assert (len(file.operators()), len(file.operators(1)), len(file.all_operators())) == (3, 1, 4)
+    assert {operator.subgraph for operator in file.operators(1)} == {1} == {each.subgraph for each in file.tensors[1]}
+    for found, plain in ((file.inputs(1), file.inputs()), (file.outputs(1), file.operators()[0].outputs)):
+        assert [each.name for each in found] == [f"second/{each.name}" for each in plain]
+
+
+def test_old_files_say_the_kind_of_an_operator_in_another_place():
+    def old(model):
+        for code in model.operatorCodes:
+            code.builtinCode = 0
+
+    names = [operator.name for operator in tflite_file.File(as_tflite().content).operators()]
+    assert [operator.name for operator in rebuilt(old).operators()] == names
+
+    def new(model):
+        model.operatorCodes[0].builtinCode, model.operatorCodes[0].deprecatedBuiltinCode = 150, 127
+
+    assert "BUILTIN_127" not in [operator.name for operator in rebuilt(new).operators()]
+    assert tflite_file._operator_names()[150] in [operator.name for operator in rebuilt(new).operators()]
+
+
+def test_a_constant_may_stand_behind_the_flatbuffer():
+    plain = tflite_file.File(as_tflite().content)
+    kernel = max((each for each in plain.tensors[0] if each.constant), key=lambda each: each.bytes)
+    data = bytes(plain._buffer(kernel.buffer))
+
+    def behind(at):
+        def change(model):
+            buffer = model.buffers[kernel.buffer]
+            buffer.data, buffer.offset, buffer.size = None, at, len(data)
+
+        return change
+
+    model = schema.ModelT.InitFromPackedBuf(as_tflite().content)
+    behind(2**20)(model)
+    end = len(tflite_file.pack(model))
+    model = schema.ModelT.InitFromPackedBuf(as_tflite().content)
+    behind(end)(model)
+    file = tflite_file.File(tflite_file.pack(model) + data + b"more")
+    found = file.tensors[0][kernel.index]
+    assert found.bytes == len(data) and np.array_equal(file.values(found), plain.values(kernel))
+
+
+def test_values_that_are_computed_or_do_not_fit_their_shape_are_refused():
+    file = tflite_file.File(as_tflite().content)
+    with pytest.raises(ValueError, match="is computed, not a constant in the file"):
+        file.values(file.inputs()[0])
+    kernel = file.operators()[2].inputs[1]
+    for shape in ((4, 49), (4, 47)):
+        with pytest.raises(ArtifactError, match=r"has 192 values for the shape \(4, "):
+            file.values(replace(kernel, shape=shape))
+    assert file.values(replace(kernel, shape=(192,))).shape == (192,)
+
+
+def test_a_buffer_that_two_tensors_share_is_one_parameter():
+    plain = dict(tflite_file.parameters(as_tflite().content))
+
+    def shared(model):
+        model.subgraphs.append(copy.deepcopy(model.subgraphs[0]))
+
+    assert len(tflite_file.parameters(rebuilt(shared).content)) == len(plain)
+
+
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        (as_tflite, r"a Artifact; pass .* the Artifact's \.content"),
+        (Path, r"Path's \.read_bytes\(\)"),
+        (int, "is a int;"),
+    ],
+)
+def test_what_is_no_bytes_is_refused_with_what_to_pass(content, said):
+    with pytest.raises(TypeError, match=said):
+        tflite_file.as_bytes(content())
+    for kind in (bytes, bytearray, memoryview):
+        assert tflite_file.as_bytes(kind(b"abc")) == b"abc"
+
+
+# ---------------------------------------------------------------- files behind the flatbuffer
+
+
+def test_files_behind_the_flatbuffer_are_added_replaced_and_leave_no_rest():
+    content = as_tflite().content
+    both = tflite_file.with_packed(content, {"a": b"one", "b": b"two"})
+    assert both.startswith(content) and tflite_file.packed(both) == {"a": b"one", "b": b"two"}
+    assert tflite_file.with_packed(both, {}) == both
+    assert (
+        tflite_file.with_packed(tflite_file.with_packed(content, {"a": b"other"}), {"a": b"one", "b": b"two"}) == both
+    )
+    assert tflite_file.packed(content) == {} and tflite_file.with_packed(content, {}) == content
+
+
+def test_files_behind_the_flatbuffer_may_have_64_mebibytes_together():
+    for more in (0, 1):
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("a", bytes(2**26 - 1))
+            archive.writestr("b", bytes(1 + more))
+        if more:
+            with pytest.raises(ArtifactError, match="have 67,108,865 bytes; at most 67,108,864 are unpacked"):
+                tflite_file.packed(stream.getvalue())
+        else:
+            assert sum(map(len, tflite_file.packed(stream.getvalue()).values())) == 2**26
+
+
+def test_a_damaged_archive_is_said_to_be():
+    both = bytearray(tflite_file.with_packed(as_tflite().content, {"a": b"unmistakable"}))
+    both[both.index(b"unmistakable")] ^= 1
+    with pytest.raises(ArtifactError, match="files behind the flatbuffer cannot be read"):
+        tflite_file.packed(bytes(both))

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -165,3 +166,137 @@ def test_tensorflow_with_keras_3_came_first():
     environment = {k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=utils.ROOT, env=environment)
     assert done.returncode == 1 and "put `import utils` above `import tensorflow`" in done.stderr
+
+
+# ---------------------------------------------------------------- what each option changes
+
+
+def rows(made) -> dict[str, dict]:
+    return {row["layer"]: row for row in aware_ranges.precision(made)}
+
+
+def with_elu():
+    """A layer that the Toolkit refuses between two that it takes."""
+    return stacked(
+        L.Conv2D(4, 3, name="first"),
+        L.Conv2D(4, 3, activation="elu", name="elu"),
+        L.Flatten(name="flat"),
+        L.Dense(3, name="last"),
+    )
+
+
+def test_bits_are_of_weights_and_of_activations_in_this_order(small):
+    for bits, weights, outputs in (((4, 8), 4, 8), ((8, 4), 8, 4), ([3, 5], 3, 5), (6, 6, 6)):
+        row = rows(qa.quantize_aware(small, bits))["logits"]
+        assert (row["weights"], row["output"]) == (f"{weights} bits per tensor", f"{outputs} bits")
+
+
+@pytest.mark.parametrize(
+    "per_channel, conv, dense", [(None, "channel", "tensor"), (True, "channel", "channel"), (False, "tensor", "tensor")]
+)
+def test_granularity_of_convolutions_and_dense_layers(small, per_channel, conv, dense):
+    found = rows(qa.quantize_aware(small, per_channel=per_channel))
+    assert found["conv"]["weights"] == f"8 bits per {conv}" and found["logits"]["weights"] == f"8 bits per {dense}"
+
+
+def test_a_refused_layer_is_warned_of_left_float_or_raised():
+    model = with_elu()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made = qa.quantize_aware(model, refused="float")
+        found = rows(made)
+        kept = [name for name, row in found.items() if row["weights"] == "float" and row["kind"] != "QuantizeLayer"]
+        assert kept == ["elu"]
+        assert found["elu"]["output"] == "8 bits"  # its output has a range, or the next layer would stay float
+        with pytest.raises(ValueError, match=r"not quantized: elu .*no rule for the activation 'elu'"):
+            qa.quantize_aware(model, refused="raise")
+        assert rows(qa.quantize_aware(model, 4, "first", refused="raise"))["first"]["weights"] == "4 bits per channel"
+    with pytest.warns(UserWarning, match="no rule for the activation 'elu'"):
+        qa.quantize_aware(model)
+
+
+def test_a_configuration_of_its_own_quantizes_a_refused_layer():
+    model = stacked(L.Conv1D(4, 3, name="own"), L.Flatten(), L.Dense(3, name="last"), shape=(12, 2))
+    made = qa.quantize_aware(model, configs={"own": qa.layer_config(["kernel"], bits=(4, 8))}, refused="raise")
+    assert rows(made)["own"]["weights"] == "4 bits per tensor"
+    only = qa.quantize_aware(model, (8, 4), only="last", configs={"own": qa.layer_config(["kernel"])})
+    assert {rows(only)[name]["weights"] for name in ("own", "last")} == {"8 bits per tensor"}
+
+
+def test_a_configuration_says_what_it_quantizes():
+    found = qa.layer_config(["kernel"], (), output=True, bits=(4, 6)).get_config()
+    assert found["weight_attrs"] == ["kernel"] and found["activation_attrs"] == []
+    assert found["quantize_output"] is True
+    assert (found["num_bits_weight"], found["num_bits_activation"]) == (4, 6)
+    plain = qa.layer_config().get_config()
+    assert plain["activation_attrs"] == ["activation"] and plain["quantize_output"] is False
+
+
+def test_the_clip_is_the_one_that_was_asked_for(small):
+    x = inputs(small)[0]
+    made = {clip: qa.quantize_aware(small, 4, calibration=x, clip=clip) for clip in ("minmax", "mse")}
+    (low, high), (clipped_low, clipped_high) = (aware_ranges.input_ranges(each)[0] for each in made.values())
+    assert low < clipped_low < 0 < clipped_high < high
+    with pytest.raises(ValueError, match="pass 'minmax' or 'mse'"):
+        qa.quantize_aware(small, calibration=x, clip="max")
+
+
+def test_a_layer_refused_in_its_place_is_asked_again_without_it():
+    model = stacked(L.BatchNormalization(name="norm"), L.Conv2D(4, 3), L.Flatten(), L.Dense(3))
+    found = qa.refused_layers(model)
+    assert list(found) == ["norm"] and "no rule for it in this place" in found["norm"].reason
+
+
+def test_an_activation_that_keeps_its_convolution_float_is_left_out_first():
+    model = stacked(L.Conv2D(4, 3, name="conv"), L.ReLU(3.0, name="relu"), L.Flatten(), L.Dense(3, name="last"))
+    assert list(qa.refused_layers(model)) == ["relu", "conv"]
+
+
+def test_what_only_a_file_would_refuse_is_refused_with_eight_bit_activations_only():
+    model = stacked(L.Conv2D(4, 3, activation="swish", name="swish"), L.Flatten(), L.Dense(3))
+    assert {bits: list(qa.refused_layers(model, bits)) for bits in ((4, 8), (8, 7))} == {(4, 8): ["swish"], (8, 7): []}
+
+
+def test_a_file_is_tried_with_ranges_that_all_differ_and_are_put_back(small, monkeypatch):
+    tried = []
+
+    def note(made):
+        tried.append({w.name: w.numpy() for w in made.weights if w.name.endswith(("_min:0", "_max:0"))})
+        return {}
+
+    monkeypatch.setattr(qa, "float_layers", note)
+    made = qa.quantize_aware(small)
+    (ranges,) = tried
+    tops = [float(np.max(value)) for name, value in ranges.items() if "_max:" in name]
+    assert len(tops) > 3 and len(set(tops)) == len(tops) and 0.5 < min(tops) < max(tops) < 10
+    assert all(
+        np.array_equal(ranges[name.replace("_max:", "_min:")], -ranges[name]) for name in ranges if "_max:" in name
+    )
+    assert aware_ranges.input_ranges(made) == [(0.0, 0.0)]
+
+
+class Doubled(L.Layer):
+    def call(self, x):
+        return x * 2.0
+
+
+def test_own_layers_are_loaded_by_name(tmp_path):
+    model = stacked(L.Dense(4), Doubled(name="own"), L.Dense(2), shape=(5,))
+    made = qa.quantize_aware(model, refused="float", calibration=inputs(model)[0])
+    qa.save(made, tmp_path / "model.h5")
+    x = inputs(model)[0]
+    again = qa.load(tmp_path / "model.h5", {"Doubled": Doubled})
+    assert np.array_equal(again.predict(x, verbose=0), made.predict(x, verbose=0))
+    with pytest.raises(ValueError, match=r"cannot be loaded .*custom_objects="):
+        qa.load(tmp_path / "model.h5")
+
+
+@pytest.mark.parametrize("error, said", [(OSError("first\nlast"), "first"), (KeyError(), "KeyError")])
+def test_the_first_line_of_an_error_says_why_a_file_cannot_be_loaded(monkeypatch, tmp_path, error, said):
+    def fail(*arguments, **options):
+        raise error
+
+    (tmp_path / "model.h5").write_bytes(b"")
+    monkeypatch.setattr(tf_keras.models, "load_model", fail)
+    with pytest.raises(ValueError, match=rf"cannot be loaded \({said}\)"):
+        qa.load(tmp_path / "model.h5")

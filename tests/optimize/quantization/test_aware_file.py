@@ -1,13 +1,18 @@
 """The file of a model with fake quantization: its integers, its operators, and its answers."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tf_keras
+from ai_edge_litert import schema_py_generated as schema
 
 from tests.aware import inputs, stacked
+from utils import tflite_file
 from utils.optimize.quantization import aware as qa
 from utils.optimize.quantization import aware_file, aware_ranges
 from utils.optimize.quantization.converter import convert
+from utils.quantization_parameters import QuantizationParameters
 
 
 def test_folded_batch_normalization_keeps_the_integers_and_scales_the_scales(small, aware, file):
@@ -123,3 +128,129 @@ def test_only_classifiers_are_compared(aware, file):
 def test_a_model_whose_inputs_were_never_measured_has_no_file(small):
     with pytest.raises(ValueError, match=r"the inputs of 'sequential.*' is still \[0, 0\].*calibration="):
         aware_file.to_tflite(qa.quantize_aware(small, (4, 8)))
+
+
+def test_layers_that_carry_each_others_names_and_slashes_are_told_apart():
+    scopes = ["quant_a", "quant_a/b", "quant_a/b/c", "b", "c"]
+    for tensor, layer in (
+        ("model/quant_a/b/Conv2D", "quant_a/b"),
+        ("model/quant_a/MatMul", "quant_a"),
+        ("model/b/Relu", "b"),
+        ("quant_a/b/c/Add", "quant_a/b/c"),
+        ("model/quant_ab/Add", "model/quant_ab/Add"),
+    ):
+        assert aware_file._scope(tensor, scopes) == layer
+
+
+# ---------------------------------------------------------------- the lists of operators, name by name
+
+OPERATORS = [name for name in vars(schema.BuiltinOperator) if name.isupper()]
+GRID = QuantizationParameters(0.5, 0)
+
+
+def stand_in(operators: list) -> SimpleNamespace:
+    """A file of which only these operators are known; the numbers of a kernel are its shape counted through."""
+    runner = SimpleNamespace(
+        summary=lambda: operators, values=lambda tensor: np.arange(np.prod(tensor.shape)).reshape(tensor.shape)
+    )
+    return SimpleNamespace(runner=runner, content=b"")
+
+
+def operator(name: str, kernel_grid=GRID) -> SimpleNamespace:
+    x = SimpleNamespace(quantization=GRID, shape=(1, 2), dtype="int8")
+    kernel = SimpleNamespace(quantization=kernel_grid, shape=(3, 2), dtype=name)
+    return SimpleNamespace(name=name, inputs=[x, kernel])
+
+
+def test_convolutions_and_dense_layers_have_kernels_and_no_other_operator():
+    kernels = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"}
+    assert kernels < set(OPERATORS)
+    for name in OPERATORS:
+        file = stand_in([operator(name)])
+        if name in kernels:
+            stored, scales = aware_file.stored_kernel(file)
+            assert stored.shape == ((3, 2) if name == "DEPTHWISE_CONV_2D" else (2, 3)) and scales == 0.5
+        else:
+            with pytest.raises(ValueError, match="the file has 0 convolutions"):
+                aware_file.stored_kernel(file)
+
+
+def test_kernels_are_numbered_and_a_float_one_is_refused():
+    file = stand_in([operator("CONV_2D", None), operator("ADD"), operator("FULLY_CONNECTED")])
+    assert aware_file.stored_kernel(file, 1)[0].shape == (2, 3)
+    for number in (0, 2, -1):
+        with pytest.raises(ValueError, match=rf"has 2 convolutions .* quantized are numbers \[1\]; got {number}"):
+            aware_file.stored_kernel(file, number)
+
+
+def test_the_first_kernel_says_how_a_file_is_stored(monkeypatch):
+    made = stand_in([operator("ADD"), operator("TRANSPOSE_CONV"), operator("CONV_2D")])
+    monkeypatch.setattr(aware_file, "to_tflite", lambda model: made)
+    assert aware_file.stored_as(None) == "TRANSPOSE_CONV"
+    monkeypatch.setattr(aware_file, "to_tflite", lambda model: stand_in([operator("ADD")]))
+    assert aware_file.stored_as(None) == "no kernel"
+
+
+def float_operators(monkeypatch, operators: list) -> dict[str, list[str]]:
+    """`float_layers` of a file with these operators, and of a model with the layers a and b."""
+    monkeypatch.setattr(tflite_file, "File", lambda content: SimpleNamespace(all_operators=lambda: operators))
+    a, b = SimpleNamespace(name="a"), SimpleNamespace(name="b")
+    model = SimpleNamespace(layers=[SimpleNamespace(name="quant_a", layer=a), b])
+    return aware_file.float_layers(model, SimpleNamespace(content=b""))
+
+
+def writing(name: str, **outputs: str) -> SimpleNamespace:
+    """An operator with these outputs, {name: type}."""
+    return SimpleNamespace(name=name, outputs=[SimpleNamespace(name=n, dtype=d) for n, d in outputs.items()])
+
+
+def test_what_moves_values_is_no_layer_in_float_and_all_else_is(monkeypatch):
+    moves = {
+        *("QUANTIZE", "DEQUANTIZE", "CAST", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "SHAPE"),
+        *("STRIDED_SLICE", "SLICE", "GATHER", "PACK", "UNPACK", "SPLIT", "BROADCAST_TO", "TILE", "FILL"),
+    }
+    found = float_operators(monkeypatch, [writing(name, **{name: "float32"}) for name in OPERATORS])
+    assert found == {name: [name] for name in OPERATORS if name not in moves} and moves < set(OPERATORS)
+
+
+def test_a_float_operator_is_listed_under_its_layer(monkeypatch):
+    found = float_operators(monkeypatch, [
+        writing("ADD", **{"net/quant_a/add": "int8"}),
+        writing("MUL", **{"net/quant_a/mul": "float32"}),
+        writing("SUB", **{"net/b/sub;net/quant_a/sub": "float16"}),
+        writing("TOPK_V2", **{"net/b/indices": "int32", "net/b/values": "float32"}),
+        writing("EXP", other="float32"),
+    ])  # fmt: skip
+    assert found == {"a": ["MUL", "SUB"], "b": ["SUB", "TOPK_V2"], "other": ["EXP"]}
+
+
+def test_a_near_tie_is_up_to_two_steps_and_their_rounding():
+    for margin, near in ((2.0, 1.0), (2 + 1e-4, 1.0), (2.001, 0.0)):
+        assert aware_file.Agreement(0.9, np.arange(1), np.array([margin]), 3.0, 0.1).near_ties == near
+    steps = [row["winner ahead by"] for row in aware_file.Agreement(1.0, [], np.array([]), 0.0, 0.1).by_margin()]
+    assert steps == ["up to 1 step", "up to 2 steps", "more"]
+
+
+def test_the_output_step_is_the_distance_of_neighbouring_outputs(aware, small, file):
+    x = inputs(small, 300, seed=5)[0]
+    values = np.unique(file.predict(x))
+    assert aware_file.agreement(aware, file, x).step == pytest.approx(np.diff(values).min(), rel=1e-3)
+
+
+def test_integer_outputs_have_a_step_too(aware, small):
+    x = inputs(small)[0]
+    whole = convert(small, "int8", x)
+    assert whole.runner.summary()[-1].name != "DEQUANTIZE"
+    step = aware_file.agreement(aware, whole, x).step
+    assert step == pytest.approx(float(whole.runner.outputs[0].quantization.scale))
+
+
+def test_one_of_two_inputs_that_was_never_measured_is_enough_to_refuse(aware, monkeypatch):
+    monkeypatch.setattr(aware_file, "input_ranges", lambda model: [(-1.0, 1.0), (0.0, 0.0)])
+    with pytest.raises(ValueError, match=r"still \[0, 0\]"):
+        aware_file.to_tflite(aware)
+
+
+def test_a_range_that_begins_or_ends_at_zero_is_one(aware, monkeypatch):
+    monkeypatch.setattr(aware_file, "input_ranges", lambda model: [(0.0, 1.0), (-1.0, 0.0)])
+    assert aware_file.to_tflite(aware).size > 0

@@ -1,9 +1,11 @@
 """Layers that the Toolkit refuses: named, left float, or quantized with a configuration of one's own."""
 
+import re
 import warnings
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras
 
 from tests.aware import inputs, stacked
@@ -150,18 +152,6 @@ def test_dense_with_normalization_behind_it_is_trained_as_it_is_stored():
         assert weights[name] in ("float", "")  # nothing that is trained as integers
 
 
-def test_layers_that_carry_each_others_names_and_slashes_are_told_apart():
-    scopes = ["quant_a", "quant_a/b", "quant_a/b/c", "b", "c"]
-    for tensor, layer in (
-        ("model/quant_a/b/Conv2D", "quant_a/b"),
-        ("model/quant_a/MatMul", "quant_a"),
-        ("model/b/Relu", "b"),
-        ("quant_a/b/c/Add", "quant_a/b/c"),
-        ("model/quant_ab/Add", "model/quant_ab/Add"),
-    ):
-        assert aware_file._scope(tensor, scopes) == layer
-
-
 def test_a_refused_layer_is_not_always_eight_bits():
     def bits(weights, activations, **options):
         model = REFUSED["elu"]()
@@ -188,3 +178,101 @@ def test_what_no_file_can_be_made_of_is_a_simulation_and_said_to_be():
     with pytest.warns(UserWarning, match="no file can be made.*simulation"):
         found = qa.refused_layers(model)
     assert found["lstm"].float_in_file is None
+
+
+# ---------------------------------------------------------------- the tables, entry by entry
+
+
+def layer_of(kind: str):
+    """A layer whose class has this name and nothing else."""
+    return type(kind, (L.Layer,), {})(name="it")
+
+
+@pytest.fixture(scope="module")
+def known():
+    from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
+        default_8bit_quantize_registry as registry,
+    )
+
+    return registry.Default8BitQuantizeRegistry()
+
+
+@pytest.mark.parametrize("activation", ["relu", "relu6", "swish", "linear", "softmax", "sigmoid", "tanh"])
+def test_activation_layers_that_the_toolkit_knows(known, activation):
+    function = tf.nn.relu6 if activation == "relu6" else activation
+    assert aware_layers.refused_at_sight(L.Activation(function), known) is None
+
+
+@pytest.mark.parametrize("activation", ["elu", "selu", "gelu", "softplus", "exponential", "hard_sigmoid"])
+def test_activation_layers_that_the_toolkit_does_not_know(known, activation):
+    found = aware_layers.refused_at_sight(L.Activation(activation, name="it"), known)
+    assert str(found) == (
+        f"it (Activation): the Toolkit has no rule for the activation {activation!r}. "
+        "Use relu here, or a ReLU or LeakyReLU layer behind it"
+    )
+
+
+@pytest.mark.parametrize(
+    "kind, way_out",
+    [
+        ("Conv1D", r"layer_config\(\['kernel'\]\)}, or write it as Conv2D"),
+        ("Conv3D", r"layer_config\(\['kernel'\]\)}; check the file, few kernels take it"),
+        ("BatchNormalization", "right behind a convolution"),
+        ("PReLU", "Use ReLU or LeakyReLU"),
+        ("Multiply", "Use Add or Concatenate"),
+        ("Rescaling", "Scale the data before the model"),
+        ("Normalization", "Scale the data before the model"),
+        ("Embedding", "quantize it after training .*'dynamic'"),
+        ("LayerNormalization", "or use BatchNormalization behind"),
+        ("Activation", "Use relu, sigmoid, tanh or softmax"),
+        ("Dense", "give it a QuantizeConfig of its own"),
+        ("GroupNormalization", "give it a QuantizeConfig of its own"),
+    ],
+)
+def test_each_refused_kind_has_its_way_out(kind, way_out):
+    found = aware_layers.refusal(layer_of(kind), "why")
+    assert (found.layer, found.kind, found.reason, found.float_in_file) == ("it", kind, "why", None)
+    assert re.search(way_out, found.way_out)
+
+
+def test_recurrent_layers_have_another_way_out_than_others():
+    assert "recurrent cells" in aware_layers.refusal(L.GRU(2), "why").way_out
+    assert "recurrent cells" not in aware_layers.refusal(L.Dense(2), "why").way_out
+
+
+@pytest.mark.parametrize(
+    "kind, way_out",
+    [
+        ("Conv2DTranspose", "Without an activation"),
+        ("BatchNormalization", "right behind a Conv2D or DepthwiseConv2D"),
+        ("ReLU", r"ReLU\(6\.0\), or LeakyReLU"),
+        ("Dense", "Leave it float, or quantize the model after training"),
+    ],
+)
+def test_each_kind_that_stays_float_in_the_file_has_its_way_out(kind, way_out):
+    found = aware_layers.float_in_file(layer_of(kind), ["ADD", "MUL"])
+    assert found.reason.endswith("leaves it in float (ADD, MUL)")
+    assert re.search(way_out, found.way_out)
+
+
+@pytest.mark.parametrize("activation, own", [("swish", True), ("linear", False), (None, False)])
+def test_an_activation_inside_a_layer_with_weights_may_become_a_layer_of_its_own(activation, own):
+    layer = L.Dense(2, activation)
+    assert "as a layer of its own" not in aware_layers.float_in_file(layer, ["MUL"]).way_out  # no weights yet
+    layer.build((None, 3))
+    assert (f"Activation({activation!r})" in aware_layers.float_in_file(layer, ["MUL"]).way_out) == own
+
+
+def test_what_was_asked_for_by_name_is_said_to_be_trained_with_rounding():
+    for kept in (True, False):
+        found = aware_layers.float_in_file(layer_of("ReLU"), ["RELU"], kept)
+        assert ("it is trained with rounding all the same" in found.reason) == kept
+        assert found.way_out.startswith("Quantize what comes before it, too") == kept
+        assert found.way_out.endswith("or LeakyReLU for a slope")
+
+
+def test_only_what_computes_in_integers_in_the_file_is_said_to():
+    for in_file in (None, True, False):
+        found = aware_layers.Refusal("a", "Dense", "why", "Do that", in_file)
+        integers = "; in the file it computes in integers, which training has not seen" if in_file is False else ""
+        assert str(found) == f"a (Dense): why{integers}. Do that"

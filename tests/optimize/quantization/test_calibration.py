@@ -102,7 +102,10 @@ def test_one_outlier_stretches_minmax_and_not_the_percentile():
 @pytest.mark.parametrize(
     "arguments, said",
     [
-        ({"method": "max"}, "no method 'max'; did you mean 'minmax'. There are minmax, percentile"),
+        ({"method": "max"}, "did you mean 'minmax'. There are minmax, percentile, mse, moving_average$"),
+        ({"method": "percentile", "percentile": 50}, "percentile is 50"),
+        ({"method": "percentile", "percentile": 100.5}, "percentile is 100.5"),
+        ({"method": "moving_average", "momentum": -0.1}, "momentum is -0.1"),
         ({"method": "percentile", "percentile": 30}, "percentile is 30"),
         ({"method": "moving_average", "momentum": 1}, "momentum is 1"),
         ({"x": np.array([np.nan, 1])}, "1 are NaN"),
@@ -191,3 +194,151 @@ def test_a_range_above_zero_is_widened_to_zero():
 def test_impossible_ranges_are_refused_in_a_sentence(chosen, said):
     with pytest.raises(ValueError, match=said):
         cal.with_ranges(convolutional(), chosen)
+
+
+# ---------------------------------------------------------------- the lists, name by name
+
+
+@pytest.mark.parametrize(
+    "method, said",
+    [("minmax", "nothing is clipped"), ("percentile", "the rest is clipped"), ("mse", "least mean squared error"),
+     ("moving_average", "exponential moving average")],
+)  # fmt: skip
+def test_each_method_says_what_it_does(method, said):
+    assert said in cal.METHODS[method]
+
+
+def test_the_least_error_is_searched_among_twenty_thousand_values_and_the_ends():
+    x = np.random.default_rng(1).laplace(size=40_000)
+    few = np.concatenate([x[::2], [x.min(), x.max()]])
+    assert cal.choose_range(x, "mse", bits=4) == tuple(map(float, qz.best_clip(few, 4).range))
+
+
+def test_the_average_begins_with_the_first_example_and_a_percentile_has_two_sides():
+    x = np.array([[1.0, 5.0], [2.0, 3.0]])
+    assert cal.choose_range(x[:1], "moving_average") == (1.0, 5.0)
+    assert cal.choose_range(x, "moving_average", momentum=0.75) == (1.25, 4.5)
+    assert cal.choose_range(np.arange(101.0), "percentile", percentile=90) == pytest.approx((10, 90))
+    assert cal.choose_range(np.arange(10_001.0), "percentile") == pytest.approx((10, 9990))
+
+
+#: {layer that keeps the range of its input: (shape, layer)}
+PASSES = {
+    "Flatten": ((4, 4, 2), lambda **n: K.Flatten(**n)),
+    "Reshape": ((4, 4, 2), lambda **n: K.Reshape((16, 2), **n)),
+    "Permute": ((4, 4, 2), lambda **n: K.Permute((2, 1, 3), **n)),
+    "Dropout": ((4, 4, 2), lambda **n: K.Dropout(0.5, **n)),
+    "SpatialDropout1D": ((4, 2), lambda **n: K.SpatialDropout1D(0.5, **n)),
+    "SpatialDropout2D": ((4, 4, 2), lambda **n: K.SpatialDropout2D(0.5, **n)),
+    "MaxPooling1D": ((4, 2), lambda **n: K.MaxPooling1D(**n)),
+    "MaxPooling2D": ((4, 4, 2), lambda **n: K.MaxPooling2D(**n)),
+    "GlobalMaxPooling1D": ((4, 2), lambda **n: K.GlobalMaxPooling1D(**n)),
+    "GlobalMaxPooling2D": ((4, 4, 2), lambda **n: K.GlobalMaxPooling2D(**n)),
+    "Cropping1D": ((4, 2), lambda **n: K.Cropping1D(**n)),
+    "Cropping2D": ((4, 4, 2), lambda **n: K.Cropping2D(**n)),
+    "RepeatVector": ((4,), lambda **n: K.RepeatVector(3, **n)),
+    "AveragePooling1D": ((4, 2), lambda **n: K.AveragePooling1D(**n)),
+    "AveragePooling2D": ((4, 4, 2), lambda **n: K.AveragePooling2D(**n)),
+    "ZeroPadding1D": ((4, 2), lambda **n: K.ZeroPadding1D(**n)),
+    "ZeroPadding2D": ((4, 4, 2), lambda **n: K.ZeroPadding2D(**n)),
+}
+#: {neighbour that has a range of its own: (shape, layer)}
+COMPUTES = {
+    "LayerNormalization": ((4, 2), lambda **n: K.LayerNormalization(**n)),
+    "Softmax": ((4,), lambda **n: K.Softmax(**n)),
+    "PReLU": ((4,), lambda **n: K.PReLU(**n)),
+    "ELU": ((4,), lambda **n: K.ELU(**n)),
+    "BatchNormalization": ((4,), lambda **n: K.BatchNormalization(**n)),
+    "Conv1D": ((4, 2), lambda **n: K.Conv1D(2, 2, **n)),
+    "Conv3D": ((3, 3, 3, 1), lambda **n: K.Conv3D(2, 2, **n)),
+    "DepthwiseConv2D": ((4, 4, 2), lambda **n: K.DepthwiseConv2D(2, **n)),
+    "SeparableConv2D": ((4, 4, 2), lambda **n: K.SeparableConv2D(2, 2, **n)),
+    "LSTM": ((4, 2), lambda **n: K.LSTM(2, **n)),
+    "Dense": ((4,), lambda **n: K.Dense(2, **n)),
+    "GlobalAveragePooling1D": ((4, 2), lambda **n: K.GlobalAveragePooling1D(**n)),
+    "GlobalAveragePooling2D": ((4, 4, 2), lambda **n: K.GlobalAveragePooling2D(**n)),
+    "UpSampling2D": ((4, 4, 2), lambda **n: K.UpSampling2D(**n)),
+}
+
+
+@pytest.mark.parametrize("kind", [*PASSES, *COMPUTES])
+def test_layers_that_move_or_pick_values_have_no_range_of_their_own_and_all_others_have(kind):
+    shape, layer = (PASSES | COMPUTES)[kind]
+    model = tf_keras.Sequential([K.Input(shape, name="x"), layer(name="it")])
+    assert cal.points(model) == (["x"] if kind in PASSES else ["x", "it"])
+
+
+#: {layer: (shape, layer without an activation, whether it is one operator with the ReLU behind it)}
+BEFORE_RELU = {
+    "Conv1D": ((4, 2), lambda: K.Conv1D(2, 2, name="it"), True),
+    "Conv2D": ((4, 4, 2), lambda: K.Conv2D(2, 2, name="it"), True),
+    "DepthwiseConv2D": ((4, 4, 2), lambda: K.DepthwiseConv2D(2, name="it"), True),
+    "Dense": ((4,), lambda: K.Dense(2, name="it"), True),
+    "Conv2DTranspose": ((4, 4, 2), lambda: K.Conv2DTranspose(2, 2, name="it"), True),
+    "SeparableConv2D": ((4, 4, 2), lambda: K.SeparableConv2D(2, 2, name="it"), True),
+    "Dense with an activation": ((4,), lambda: K.Dense(2, "tanh", name="it"), False),
+    "Conv3D": ((3, 3, 3, 1), lambda: K.Conv3D(2, 2, name="it"), False),
+    "LSTM": ((4, 2), lambda: K.LSTM(2, activation="linear", name="it"), False),
+    "Softmax": ((4,), lambda: K.Softmax(name="it"), False),
+}
+
+
+@pytest.mark.parametrize("kind", BEFORE_RELU)
+def test_a_layer_with_weights_is_one_operator_with_its_relu(kind):
+    shape, layer, fused = BEFORE_RELU[kind]
+    model = tf_keras.Sequential([K.Input(shape, name="x"), layer(), K.ReLU(name="relu")])
+    assert cal.points(model) == (["x", "relu"] if fused else ["x", "it", "relu"])
+
+
+@pytest.mark.parametrize(
+    "then, fused",
+    [
+        (lambda: K.ReLU(6.0), True), (lambda: K.ReLU(3.0), False), (lambda: K.ReLU(negative_slope=0.1), False),
+        (lambda: K.ReLU(threshold=0.5), False), (lambda: K.Activation("relu"), True),
+        (lambda: K.Activation("tanh"), False), (lambda: K.ELU(), False), (lambda: K.BatchNormalization(), True),
+    ],
+)  # fmt: skip
+def test_what_the_converter_fuses_with_a_dense_layer(then, fused):
+    model = tf_keras.Sequential([K.Input((4,)), K.Dense(3, name="it"), then()])
+    assert ("it" in cal.points(model)) == (not fused)
+
+
+@pytest.mark.parametrize("join, fused", [("Add", True), ("Multiply", True), ("Subtract", True), ("Maximum", False)])
+def test_sums_products_and_differences_are_fused_with_their_relu(join, fused):
+    a = K.Input((4,), name="a")
+    joined = getattr(K, join)(name="it")([K.Dense(3, name="l")(a), K.Dense(3, name="r")(a)])
+    assert ("it" in cal.points(tf_keras.Model(a, K.ReLU(name="relu")(joined)))) == (not fused)
+
+
+def test_inputs_that_are_no_real_numbers_and_outputs_that_are_used_twice():
+    words = K.Input((3,), dtype="int32", name="words")
+    table = K.Embedding(5, 2, name="table")(words)
+    model = tf_keras.Model(words, [K.ReLU(name="relu")(table), table])
+    assert cal.points(model) == ["table", "relu"]
+    x = K.Input((4,), name="x")
+    dense = K.Dense(3, name="dense")(x)
+    assert cal.points(tf_keras.Model(x, [K.ReLU(name="relu")(dense), dense])) == ["x", "dense", "relu"]
+
+
+def test_of_several_outputs_the_first_is_kept_and_calls_stand_one_behind_the_other():
+    x = K.Input((3, 2), name="x")
+    output, state, carry = K.LSTM(2, return_sequences=True, return_state=True, name="lstm")(x)
+    model = tf_keras.Model(x, [output, state, carry])
+    values = np.random.default_rng(2).normal(size=(5, 3, 2)).astype(np.float32)
+    np.testing.assert_allclose(cal.activations(model, values)["lstm"], model(values)[0], rtol=1e-5, atol=1e-6)
+    a, b, shared = K.Input((4,), name="a"), K.Input((4,), name="b"), K.Dense(2, name="shared")
+    model = tf_keras.Model([a, b], K.Add()([shared(a), shared(b)]))
+    first, second = np.ones((3, 4), np.float32), np.zeros((3, 4), np.float32)
+    found = cal.activations(model, [first, second])["shared"]
+    np.testing.assert_allclose(found, np.concatenate([shared(first), shared(second)]), rtol=1e-6)
+
+
+def test_a_range_below_zero_is_widened_too():
+    layer = cal.FixedRange(-5.0, -2.0)
+    assert (layer.low, layer.high) == (-5.0, 0.0)
+
+
+@pytest.mark.parametrize("limits", [(np.nan, 1.0), (0.0, np.nan), (-np.inf, 1.0), (0.0, 0.0)])
+def test_each_end_of_a_range_must_be_finite_and_one_not_zero(limits):
+    with pytest.raises(ValueError, match=r"the range of 'dense' is .*; pass two finite numbers"):
+        cal.with_ranges(convolutional(), {"relu": (0.0, 1.0), "dense": limits})

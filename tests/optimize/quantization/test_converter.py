@@ -589,3 +589,88 @@ def test_the_way_out_of_a_loop_depends_on_the_mode(keras):
     from utils.optimize import keras_graph
 
     assert np.abs(convert(keras_graph.unroll(model), "int8", x).predict(x) - model(x)).max() < 0.05
+
+
+# ---------------------------------------------------------------- the lists and limits, one by one
+
+
+@pytest.mark.parametrize(
+    "shape, numbers, pixels",
+    [
+        ((2, 8, 8, 3), [0, 16], False), ((2, 8, 8, 3), [0, 17], True), ((2, 8, 8, 1), [0, 255], True),
+        ((2, 8, 8, 3), [0.5, 128], False), ((2, 8, 8, 4), [0.5, 128.5], True), ((2, 8, 8, 2), [0, 255.5], False),
+        ((2, 8, 8, 3), [-0.5, 200], False), ((2, 8, 8, 3), [0, 256], False), ((2, 8, 8, 5), [0, 255], False),
+        ((2, 256), [0, 250], True), ((2, 256), [0, 249], False), ((2, 255), [0, 255], False),
+        ((2, 256), [0.5, 255], False), ((2, 16, 16), [0, 255], True), ((2, 15, 17), [0, 255], False),
+        ((2, 4, 4, 4, 4), [0, 255], False), ((2, 256), [-1, 255], False), ((2, 256), [0, 256], False),
+    ],
+)  # fmt: skip
+def test_what_is_taken_for_raw_pixels(shape, numbers, pixels):
+    x = np.resize(np.array(numbers, np.float32), shape)
+    if pixels:
+        with pytest.raises(ValueError, match=rf"calibration lies in \[{numbers[0]:g}, {numbers[1]:g}\], like raw pix"):
+            converter._check_range(x, False, None)
+    else:
+        converter._check_range(x, False, None)
+    converter._check_range(x, True, None)
+    converter._check_range(x.astype(np.int32), False, None)
+
+
+def test_calibration_may_reach_both_ends_of_the_input_range_and_not_further():
+    for values, inside in (([0, 1], True), ([0.1, 0.9], True), ([-0.01, 1], False), ([0, 1.01], False)):
+        x = np.array([values], np.float32)
+        if inside:
+            converter._check_range(x, False, (0, 1))
+            continue
+        with pytest.raises(ValueError, match=r"outside input_range \(0, 1\); prepare it exactly"):
+            converter._check_range(x, True, (0, 1))
+
+
+@pytest.mark.parametrize(
+    "kind, prepares",
+    [(kind, True) for kind in ("Rescaling", "Normalization", "Embedding")]
+    + [
+        (kind, False)
+        for kind in (
+            *("LayerNormalization", "Softmax", "PReLU", "BatchNormalization", "Dropout", "Flatten", "Conv3D", "ELU"),
+            *("DepthwiseConv2D", "SeparableConv2D", "LSTM", "Conv1D", "Dense", "AveragePooling2D"),
+        )
+    ],
+)
+def test_layers_with_which_inputs_may_be_of_any_size(kind, prepares):
+    import tf_keras
+
+    layer = type(kind, (tf_keras.layers.Layer,), {})
+    model = tf_keras.Sequential([tf_keras.Input((256,)), layer()])
+    x = np.resize(np.float32([0, 255]), (3, 256))
+    if prepares:
+        (found,) = converter.check_calibration(model, "int8", x, None)
+        assert np.array_equal(found, x)
+    else:
+        with pytest.raises(ValueError, match="like raw pixels"):
+            converter.check_calibration(model, "int8", x, None)
+
+
+def test_three_modes_are_calibrated_and_the_others_take_no_calibration():
+    import tf_keras
+
+    model = tf_keras.Sequential([tf_keras.Input((4,)), tf_keras.layers.Dense(2)])
+    x = np.zeros((2, 4), np.float32)
+    assert {*converter.MODES} == {"float32", "float16", "dynamic", "int8", "int8_float_io", "int16x8"}
+    for mode in converter.MODES:
+        needed = mode in ("int8", "int8_float_io", "int16x8")
+        assert (converter.check_calibration(model, mode, x if needed else None, None) is not None) == needed
+        with pytest.raises(ValueError, match="needs calibration=" if needed else "does not use calibration data"):
+            converter.check_calibration(model, mode, None if needed else x, None)
+
+
+@pytest.mark.parametrize(
+    "mode, said",
+    [
+        ("float32", "nothing is quantized"), ("float16", "stored in 16-bit floats"),
+        ("dynamic", "quantized while running"), ("int8", "inputs and outputs too; calibrated"),
+        ("int8_float_io", "the same inside"), ("int16x8", "activations int16"),
+    ],
+)  # fmt: skip
+def test_each_mode_says_what_it_does(mode, said):
+    assert said in converter.MODES[mode]

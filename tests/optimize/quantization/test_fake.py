@@ -94,3 +94,17 @@ def test_fake_quantize_refuses_a_range_without_zero(low, high):
 def test_fake_quantize_refuses_bad_bits(bits):
     with pytest.raises(ValueError, match="from 2 to 16"):
         fq.fake_quantize([0.1], -1.0, 1.0, bits)
+
+
+def test_upstream_is_a_sine_of_x_unless_it_is_passed():
+    x = np.array([-5.0, 0.3, 0.9], np.float32)
+    _, dx, dlow, dhigh = fq.value_and_gradients(fq.fake_quantize, x, -1.0, 1.0, 3)
+    assert dx == pytest.approx([0, np.sin(0.3), np.sin(0.9)]) and dlow == pytest.approx(np.sin(-5.0)) and dhigh == 0
+
+
+@pytest.mark.parametrize("top", [8, 16])
+def test_bits_are_whole_and_from_two_to_the_top(top):
+    assert [fq.check_bits(bits, top) for bits in (2, np.int64(top))] == [2, top]
+    for bits in (1, top + 1, 4.0, True, "4", None):
+        with pytest.raises(ValueError, match=f"pass a whole number from 2 to {top}"):
+            fq.check_bits(bits, top)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -181,6 +183,11 @@ def test_sqnr_of_a_perfect_and_of_no_signal():
         (lambda: q.choose([[1.0]], axis=2), "axis is 2"),
         (lambda: q.mse(np.ones(3), np.ones((3, 1))), "have shape"),
         (lambda: q.best_clip([1.0], candidates=0), "at least 1"),
+        (lambda: q.choose([1.0], bits=17), "from 2 to 16"),
+        (lambda: q.choose([[1.0]], axis=-3), "axis is -3"),
+        (lambda: q.from_range(np.array([0.0, 3.0]), np.array([1.0, -1.0]), axis=0), "smaller end first"),
+        (lambda: q.from_range(np.array([-1.0, -np.inf]), np.ones(2), axis=0), "not finite"),
+        (lambda: q.from_range(-1, np.nan), "not finite"),
     ],
 )
 def test_bad_numbers_are_refused(call, message):
@@ -345,3 +352,109 @@ def test_folding_refuses_what_has_no_one_kernel_or_another_number_of_channels(ke
         q.folded_kernel(layers[2], layers[1])
     with pytest.raises(TypeError, match="BatchNormalization"):
         q.scale_and_shift(layers[2])
+
+
+# ---------------------------------------------------------------- each option does what it says
+
+
+def test_one_candidate_is_the_whole_range_and_more_are_evenly_spaced_parts():
+    x = np.random.default_rng(8).laplace(size=5_000)
+    for symmetric in (False, True):
+        whole = q.choose(x, 3, symmetric=symmetric)
+        assert q.best_clip(x, 3, symmetric=symmetric, candidates=1) == whole
+        assert q.clip_gain(x, 3, symmetric=symmetric, candidates=1) == 1
+        part = float(q.best_clip(x, 3, symmetric=symmetric, candidates=4).scale / whole.scale)
+        assert part in (pytest.approx(0.25), pytest.approx(0.5), pytest.approx(0.75))
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("bits", [3, 12])
+def test_the_gain_of_clipping_is_one_error_divided_by_the_other(bits, symmetric):
+    x = np.random.default_rng(9).laplace(loc=0.4, size=2_000)
+    before = q.mse(x, q.round_trip(x, q.choose(x, bits, symmetric=symmetric)))
+    for candidates in (5, 40):
+        clipped = q.best_clip(x, bits, symmetric=symmetric, candidates=candidates)
+        wanted = before / q.mse(x, q.round_trip(x, clipped))
+        assert q.clip_gain(x, bits, symmetric=symmetric, candidates=candidates) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("value", [0.3, -7.7, 1e4])
+def test_two_values_that_lie_on_the_grid_gain_nothing_by_clipping(value):
+    assert q.clip_gain(np.repeat(np.float32([0, value]), 20), 8) == pytest.approx(1, abs=1e-3)
+
+
+def test_decibels_pass_each_option_on():
+    x = np.random.default_rng(10).normal(size=(500, 3)) * [1, 5, 25] + 1
+    for bits, symmetric, axis in ((8, False, None), (4, True, None), (4, False, 1), (5, True, 1)):
+        wanted = q.sqnr_db(x, q.round_trip(x, q.choose(x, bits, symmetric=symmetric, axis=axis)))
+        assert q.decibels(x, bits, symmetric=symmetric, axis=axis) == wanted
+
+
+def test_ten_decibels_are_a_tenth_of_the_power():
+    assert q.sqnr_db([3.0, -1.0], [2.0, -1.0]) == pytest.approx(10)
+    assert q.mse([3.0, -1.0], [1.0, -2.0]) == 2.5
+
+
+def test_a_narrow_grid_leaves_the_lowest_integer_out_and_is_the_default_of_symmetric_ones():
+    x = np.array([[-2.0, 1.0], [0.5, 4.0]])
+    for symmetric, narrow, low in ((False, None, -8), (False, True, -7), (True, None, -7), (True, False, -8)):
+        found = q.choose(x, 4, symmetric=symmetric, narrow=narrow, axis=1)
+        assert (found.qmin, found.qmax, found.axis) == (low, 7, 1)
+        assert found.scale == pytest.approx([2 / 7, 4 / 7] if symmetric else [2.5 / (7 - low), 4 / (7 - low)])
+
+
+def test_clipping_is_the_error_of_what_lies_outside():
+    grid = q.from_range(0, 255, 8)  # steps of 1
+    assert q.error_parts([0.0, 255.0, 100.25, 99.0], grid) == (0, 0.25**2 / 4)
+    assert q.error_parts([257.0, -3.0, 7.5, 8.0], grid) == ((4 + 9) / 4, 0.25 / 4)
+
+
+# ---------------------------------------------------------------- normalization and layers that are not known
+
+
+@pytest.mark.parametrize("center", [True, False])
+@pytest.mark.parametrize("scale", [True, False])
+def test_normalization_in_inference_is_a_scale_and_a_shift(keras, scale, center):
+    norm, draw = keras.layers.BatchNormalization(scale=scale, center=center, epsilon=0.1), np.random.default_rng(11)
+    norm.build((None, 4))
+    norm.set_weights([draw.uniform(0.5, 2, 4) for _ in norm.weights])
+    factor, shift = q.scale_and_shift(norm)
+    x = draw.normal(size=(6, 4)).astype(np.float32)
+    assert np.allclose(x * factor + shift, norm(x, training=False).numpy(), atol=1e-5)
+
+
+def test_what_has_no_moving_variance_is_no_normalization(keras):
+    for layer in (keras.layers.Dense(2), keras.layers.LayerNormalization()):
+        with pytest.raises(TypeError, match=f"norm is a {type(layer).__name__}"):
+            q.scale_and_shift(layer)
+
+
+def test_only_tables_of_unknown_layers_are_warned_of(keras):
+    class Mine(keras.layers.Layer):
+        def build(self, shape):
+            self.vector = self.add_weight("vector", shape=(shape[-1],))
+            if self.name == "table":
+                self.table = self.add_weight("table", shape=(shape[-1], shape[-1]))
+
+        def call(self, x):
+            return x + self.vector
+
+    def quantized(name):
+        q.with_quantized_weights(keras.Sequential([keras.Input((3,)), Mine(name=name), keras.layers.Dense(2)]), 4)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        quantized("vector")
+    with pytest.warns(UserWarning, match="are not known: table/table(:0)?$"):
+        quantized("table")
+
+
+@pytest.mark.parametrize("bits", [2, 3, 8])
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_a_kernel_has_no_more_values_than_its_grid(keras, bits, per_channel):
+    model = keras.Sequential([keras.Input((300,)), keras.layers.Dense(2)])
+    kernel = q.with_quantized_weights(model, bits, per_channel=per_channel).get_weights()[0]
+    for column in kernel.T:
+        assert 2 ** (bits - 1) < len(np.unique(column)) <= 2**bits - 1
+    if bits > 2:  # else all are the ends or zero
+        assert per_channel == (np.isin(kernel[:, 0], kernel[:, 1]).mean() < 0.5)

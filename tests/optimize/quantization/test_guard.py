@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from ai_edge_litert import schema_py_generated as schema
 
+from utils import tflite_file
 from utils.measure.agreement import Agreement
 from utils.optimize.quantization import guard, layer_errors
 from utils.optimize.quantization.converter import convert
@@ -183,3 +186,229 @@ def test_layers_are_found_in_paths_slashes_included():
         "other": [],
         "StatefulPartitionedCall:0": ["c"],
     }
+
+
+def test_layers_are_found_at_the_beginning_of_a_path_in_order_and_once():
+    names = ["e", "b", "d", "a", "c", "f"]
+    model = Sequential([K.Input((4,)), *[K.Dense(3, name=name) for name in names]])
+    found = guard.named({f"{name}/MatMul" for name in names} | {"a/BiasAdd"}, model)
+    assert [layer.name for layer in found] == sorted(names)
+    assert [layer.name for layer in guard.named({"StatefulPartitionedCall:0", "other"}, model)] == ["f"]
+    assert guard.named({"net/a/b/MatMul"}, Sequential([K.Input((4,)), K.Dense(3, name="x")], name="net")) == []
+    assert guard.named({"a/MatMul"}, None) == []
+
+
+def test_a_call_of_a_model_with_two_outputs_names_no_layer():
+    start = K.Input((4,))
+    model = tf_keras.Model(start, [K.Dense(3, name="a")(start), K.Dense(2, name="b")(start)])
+    assert guard.named({"StatefulPartitionedCall:0"}, model) == []
+
+
+def test_three_layers_are_listed_at_most_else_the_model():
+    model = Sequential([K.Input((4,)), *[K.Dense(3, name=name) for name in "abcd"]], name="net")
+    assert guard.listed(model.layers, model) == "layer 'a' (Dense), 'b' (Dense), 'c' (Dense)"
+    assert guard.listed([], model) == "Sequential 'net'"
+    assert guard.listed([], None) == "the SavedModel"
+
+
+# ---------------------------------------------------------------- loops and their ways out
+
+
+@pytest.mark.parametrize(
+    "layer, shape, can",
+    [
+        (lambda: K.LSTM(2), (5, 4), True),
+        (lambda: K.LSTM(2), (None, 4), False),
+        (lambda: K.GRU(2), None, True),
+        (lambda: K.Dense(2), (5, 4), False),
+        *[(lambda n=n: getattr(K, f"ConvLSTM{n}D")(2, 2), None, False) for n in (1, 2, 3)],
+    ],
+)
+def test_keras_can_write_out_what_is_recurrent_and_has_a_known_number_of_steps(layer, shape, can):
+    made = layer()
+    if shape:
+        Sequential([K.Input(shape), made])
+    assert guard.can_unroll(made) == can
+
+
+def test_the_way_out_is_writing_out_if_that_is_possible_for_each_layer():
+    assert "unroll=True" in guard.way_out([K.GRU(2), K.LSTM(2)])
+    for layers in ([], [K.GRU(2), K.ConvLSTM2D(2, 2)]):
+        assert guard.way_out(layers).startswith("It cannot be written out")
+
+
+def test_layers_that_are_written_out_are_no_loops():
+    layers = [K.GRU(3, unroll=True, return_sequences=True, name="written"), K.Bidirectional(K.LSTM(2, name="memory"))]
+    names = {layer.name for layer in guard.looping(Sequential([K.Input((5, 4)), *layers]))}
+    assert {"forward_memory", "backward_memory"} <= names and "written" not in names
+    assert guard.looping(None) == []
+
+
+# ---------------------------------------------------------------- examples
+
+
+def test_thirty_two_examples_are_compared_spread_evenly_in_whole_batches():
+    x = {"x": np.arange(1000)}
+    assert len(guard.rows(x)) == len(set(guard.rows(x))) == 32 and guard.rows(x)[0] == 0 and guard.rows(x)[-1] == 999
+    assert len(guard.rows(x, 4)) == 8 and not any(row % 4 for row in guard.rows(x, 4))
+    assert len(guard.rows(x, 50)) == 1
+    assert guard.rows({"x": np.arange(5)}) == [0, 1, 2, 3, 4]
+
+
+def test_the_last_example_is_repeated_where_a_batch_is_not_full():
+    x = {"x": np.arange(5), "y": np.arange(5) * 10}
+    assert [v.tolist() for v in guard.part(x, 3, 4).values()] == [[3, 4, 4, 4], [30, 40, 40, 40]]
+    assert guard.part(x, 1)["x"].tolist() == [1]
+    assert guard.part(x, 0, 5)["x"].tolist() == [0, 1, 2, 3, 4]
+
+
+OPERATORS = [name for name in vars(schema.BuiltinOperator) if name.isupper()]
+
+
+def only_operator(monkeypatch, name: str, *types: str) -> None:
+    """Whatever file is read has this one operator, with outputs of these types."""
+    outputs = [SimpleNamespace(dtype=kind, name=f"net/{kind}") for kind in types]
+    operator = SimpleNamespace(name=name, outputs=outputs, subgraph=0)
+    monkeypatch.setattr(tflite_file, "File", lambda content: SimpleNamespace(all_operators=lambda: [operator]))
+
+
+def test_every_example_is_looked_at_where_an_operator_has_no_value_for_some_inputs(monkeypatch):
+    partial = {"LOG", "SQRT", "RSQRT", "POW", "DIV", "FLOOR_DIV", "FLOOR_MOD", "EXP"}
+    assert partial < set(OPERATORS)
+    made = convert(Sequential([K.Input((2,)), K.Dense(1)]), "float32")
+    (signature,), (x,) = made.runner.signatures, made.runner.inputs
+    monkeypatch.setattr(guard, "EXAMPLES", 1)
+    part, looked_at = guard.part, []
+    monkeypatch.setattr(guard, "part", lambda *arguments: looked_at.append(1) or part(*arguments))
+    for name in OPERATORS:
+        looked_at.clear()
+        only_operator(monkeypatch, name)
+        seen = guard.Seen({signature: {x.name: np.ones((3, 2), np.float32)}}, float_file=made.content)
+        (outputs,) = guard._float_outputs(seen, None)[signature].values()
+        assert (len(looked_at), len(outputs)) == (3 if name in partial else 1, 1), name
+
+
+def test_the_value_that_is_not_finite_is_the_first_one():
+    x = np.tile(np.array([[0, -1]], np.float32), (8, 1))
+    with pytest.raises(ValueError, match=r"'logarithm' \(Lambda\) is -inf for some"):
+        convert(Sequential([K.Input((2,)), K.Lambda(tf.math.log, name="logarithm"), K.Dense(2)]), "int8", x)
+
+
+# ---------------------------------------------------------------- ranges that are all zero
+
+
+def test_inputs_that_are_all_zero_get_the_range_up_to_one():
+    model = Sequential([K.Input((4,)), K.Dense(3, bias_initializer="ones")])
+    with pytest.warns(guard.ConversionWarning, match="is 0 throughout"):
+        made = convert(model, "int8", np.zeros((8, 4), np.float32))
+    assert made.runner.inputs[0].quantization.range == pytest.approx((0, 1), abs=1e-5)
+
+
+def test_a_sum_that_never_fires_gets_a_255th_of_its_widest_input():
+    a, b = K.Input((4,), name="a"), K.Input((4,), name="b")
+    model = tf_keras.Model([a, b], K.Dense(2, bias_initializer="ones")(K.ReLU()(K.Add()([a, b]))))
+    x = {"a": -rng.random((20, 4), np.float32), "b": -10 * rng.random((20, 4), np.float32)}
+    x["a"][0], x["b"][0] = -1, -10
+    added = next(o for o in convert(model, "int8", x).runner.file.all_operators() if o.name == "ADD")
+    low, high = added.outputs[0].quantization.range
+    assert (low, high) == pytest.approx((0, 10 / 255), rel=1e-3, abs=1e-6)
+
+
+# ---------------------------------------------------------------- the file that came out, part by part
+
+
+def test_sixteen_bit_activations_are_sixteen_bits_wide():
+    x = rng.random((20, 4), np.float32)
+    made = convert(Sequential([K.Input((4,)), K.Dense(3, "relu"), K.Dense(2)]), "int16x8", x)
+    dense = [o for o in made.runner.file.all_operators() if o.name == "FULLY_CONNECTED"]
+    assert [(o.inputs[1].dtype, o.outputs[0].dtype) for o in dense] == [("int8", "int16")] * 2
+
+
+def test_operators_that_only_move_values_may_be_float_and_no_other(monkeypatch):
+    between = {
+        *("RESHAPE", "TRANSPOSE", "FILL", "SQUEEZE", "EXPAND_DIMS", "PACK", "UNPACK", "SHAPE", "STRIDED_SLICE"),
+        *("SLICE", "SPLIT", "SPLIT_V", "PAD", "PADV2", "GATHER", "BROADCAST_TO", "TILE"),
+        *("QUANTIZE", "DEQUANTIZE", "CAST", "CONCATENATION"),
+    }
+    assert between < set(OPERATORS)
+    assert between - {"QUANTIZE", "DEQUANTIZE", "CAST", "CONCATENATION"} == guard.MOVERS
+    for name in OPERATORS:
+        only_operator(monkeypatch, name, "int32", "float32")
+        said = guard._floats(SimpleNamespace(content=b""), None, "int8")
+        assert bool(said) == (name not in between), name
+        assert not said or f"computes {name} (1) in float32" in said[0]
+        only_operator(monkeypatch, name, "int8", "int32")
+        assert guard._floats(SimpleNamespace(content=b""), None, "int8") == []
+
+
+def test_one_number_or_whole_numbers_that_are_all_alike_are_not_called_constant():
+    def said(*arrays):
+        return guard._constant(guard.Seen({"run": {f"x{i}": x for i, x in enumerate(arrays)}}))
+
+    assert said(np.ones((1, 1)), np.ones((4, 2), np.int32), np.array([[1.0], [2.0]])) == []
+    assert [text[:45] for text in said(np.zeros(3), np.arange(3.0), np.full(2, 0.25))] == [
+        "calibration of input 'x0' is 0 throughout: pa", "calibration of input 'x2' is 0.25 throughout:",
+    ]  # fmt: skip
+
+
+def test_a_hopeless_file_may_be_warned_of_instead(monkeypatch):
+    monkeypatch.setattr(guard, "agreements", lambda *_: {"sum": Agreement(0.2, 0.9)})
+    monkeypatch.setattr(guard, "_floats", lambda *_: [])
+    monkeypatch.setattr(guard, "_not_run", lambda *_: [])
+    seen = guard.Seen({"serving_default": {"x": np.arange(4.0)}})
+    (said,) = guard.complaints(None, seen, None, "int16x8", refuse=False)
+    assert "off by up to 0.2" in said and "or take mode 'int8', 'dynamic' or 'float16'" in said
+    with pytest.raises(ValueError, match="or take mode 'int16x8', 'dynamic' or 'float16'"):
+        guard.complaints(None, seen, None, "int8")
+
+
+@pytest.fixture(scope="module")
+def two_signatures(tmp_path_factory):
+    """A file with two signatures, one of them with two inputs, and what its conversion saw."""
+
+    class Two(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec((None, 3), tf.float32, n) for n in ("left", "right")])
+        def both(self, left, right):
+            return {"sum": left + right}
+
+        @tf.function(input_signature=[tf.TensorSpec((None, 3), tf.float32, "left")])
+        def single(self, left):
+            return {"double": left * 2.0}
+
+    two, path = Two(), tmp_path_factory.mktemp("two") / "two"
+    with quiet():
+        tf.saved_model.save(two, str(path), signatures={"both": two.both, "single": two.single})
+    x = {name: np.random.default_rng(3).random((20, 3), np.float32) for name in ("left", "right")}
+    samples, kept = {"both": x, "single": {"left": x["left"]}}, []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(guard, "complaints", lambda made, seen, *_: kept.append(seen) or [])
+        made = convert(path, "int8_float_io", samples)
+    return made, kept[0]
+
+
+def test_outputs_are_named_with_their_signature_where_there_are_several(two_signatures):
+    made, seen = two_signatures
+    assert {name: found.verdict for name, found in guard.agreements(made, seen).items()} == {
+        "both/sum": "near", "single/double": "near",
+    }  # fmt: skip
+
+
+def test_the_step_is_that_of_the_signatures_own_output(two_signatures):
+    runner = two_signatures[0].runner
+    both, single = (guard.output_steps(runner.signature(name), name) for name in ("both", "single"))
+    for steps, name, x in ((both, "both", 2), (single, "single", 1)):
+        (step,) = steps.values()
+        run = runner.signature(name)
+        fed = {port.name: np.random.default_rng(4).random((400, 3), np.float32) for port in run.inputs}
+        values = np.unique(run.run(fed if x == 2 else fed["left"]))
+        assert step == pytest.approx(np.diff(values).min(), rel=1e-2)
+
+
+def test_a_file_with_one_signature_is_compared_by_the_names_of_its_outputs(monkeypatch):
+    kept, x = [], {name: rng.random((20, 4), np.float32) for name in ("a", "b")}
+    a, b = K.Input((4,), name="a"), K.Input((4,), name="b")
+    model = tf_keras.Model([a, b], [K.Dense(2, name="first")(K.Add()([a, b])), K.Dense(1, name="second")(a)])
+    monkeypatch.setattr(guard, "complaints", lambda made, seen, *_: kept.append(seen) or [])
+    made = convert(model, "int8", x)
+    found = guard.agreements(made, kept[0])
+    assert set(found) == {"first", "second"} and all(each.verdict == "near" for each in found.values())

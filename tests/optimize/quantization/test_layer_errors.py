@@ -184,3 +184,71 @@ def test_layers_with_slashes_in_their_names_can_be_kept_in_float(keras):
     assert {t.shape: t.dtype for t in kept.runner.tensors() if t.constant and len(t.shape) == 2} == {
         (5, 6): "float32", (4, 5): "int8", (2, 4): "int8",
     }  # fmt: skip
+
+
+# ---------------------------------------------------------------- names, rows and options
+
+
+def test_a_row_has_each_figure_under_its_name():
+    error = layer_errors.LayerError("name", "layer", "ADD", 0.1, 0.2, 2.0, 30.0)
+    assert error.row() == {
+        "layer": "layer", "operator": "ADD", "scale": 0.1, "rmse": 0.2, "rmse/scale": 2.0, "SQNR dB": 30.0,
+    }  # fmt: skip
+
+
+def test_the_worst_have_the_fewest_decibels_in_this_order():
+    decibels = {"a": 3, "b": 9, "c": 1, "d": 5}
+    found = [layer_errors.LayerError(name, name, "ADD", 1, 1, 1, ratio) for name, ratio in decibels.items()]
+    assert [layer_errors._worst(found, count) for count in (1, 2, 4)] == [["c"], ["c", "a"], ["c", "a", "d", "b"]]
+    for count in (0, 5, True, None):
+        with pytest.raises(ValueError, match="so pass 1 to 4"):
+            layer_errors._worst(found, count)
+
+
+def test_parts_of_a_path_are_all_that_may_be_a_layers_name():
+    assert layer_errors._parts("net/a/b/MatMul;c/Add") == {"net", "a", "b", "net/a", "a/b", "net/a/b", "c"}
+    assert layer_errors._parts("MatMul") == set()
+
+
+def test_an_output_has_its_layers_name(keras):
+    L = keras.layers
+    model = keras.Sequential([L.Input((3,)), L.Dense(2, name="last")])
+    assert layer_errors._label("StatefulPartitionedCall:0", model) == "last"
+    assert layer_errors._label("net/a/MatMul;net/a/Relu", model) == "net/a/MatMul"
+    start = L.Input((3,))
+    two = keras.Model(start, [L.Dense(2)(start), L.Dense(2)(start)])
+    assert layer_errors._label("StatefulPartitionedCall:1", two) == "StatefulPartitionedCall:1"
+
+
+def test_a_layer_may_be_named_alone_twice_or_by_its_operator():
+    found = [layer_errors.LayerError(f"net/{name}/MatMul", f"net/{name}/MatMul", "ADD", 1, 1, 1, 1) for name in "ab"]
+    assert layer_errors._named(found, "a") == ["net/a/MatMul"]
+    assert layer_errors._named(found, ["b", "b", "net/b/MatMul"]) == ["net/b/MatMul"]
+    assert layer_errors._named(found, ["net"]) == ["net/a/MatMul", "net/b/MatMul"]
+
+
+def test_thirty_two_examples_are_compared(dense, monkeypatch):
+    counts = []
+    monkeypatch.setattr(layer_errors, "_measure", lambda debugger, model, samples: counts.append(len(samples[0])) or [])
+    assert layer_errors.layer_errors(*dense) == [] and counts == [32]
+
+
+def test_calibration_outside_of_its_range_is_refused(dense):
+    for call in (layer_errors.layer_errors, lambda *a, **k: layer_errors.selective(*a, worst=1, **k)):
+        with pytest.raises(ValueError, match=r"outside input_range \(0, 0\.5\)"):
+            call(*dense, input_range=(0, 0.5))
+
+
+@pytest.mark.parametrize("per_channel, scales", [(True, 4), (False, 1)])
+def test_what_stays_in_integers_has_the_scales_that_were_asked_for(dense, per_channel, scales):
+    kept = layer_errors.selective(*dense, keep_float=["first"], per_channel=per_channel)
+    (kernel,) = (t for t in kept.runner.tensors() if t.constant and t.shape == (4, 16))
+    assert len(kernel.quantization.scales) == scales
+
+
+def test_an_operator_whose_output_is_zero_throughout_has_no_error(keras):
+    L = keras.layers
+    never = keras.initializers.Constant(-100.0)
+    layers = [L.Dense(4, "relu", bias_initializer=never, name="dead"), L.Dense(2, bias_initializer="ones", name="last")]
+    x = np.random.default_rng(0).random((20, 3), np.float32)
+    assert [e.layer for e in layer_errors.layer_errors(keras.Sequential([L.Input((3,)), *layers]), x)] == ["last"]

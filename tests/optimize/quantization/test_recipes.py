@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -147,9 +148,21 @@ def test_blocks_of_weights_share_a_scale(files):
 
 
 def test_a_better_range_gives_another_file_of_the_same_size(files):
-    made = {ranges: recipes.quantize(files["1-D"], "dynamic_int4", ranges=ranges) for ranges in recipes.RANGES}
-    assert len({artifact.content for artifact in made.values()}) > 1
+    names = ("minmax", "mse", "octav")
+    assert tuple(recipes.RANGES) == names
+    made = {ranges: recipes.quantize(files["1-D"], "dynamic_int4", ranges=ranges) for ranges in names}
+    assert len({artifact.content for artifact in made.values()}) == 3
     assert len({sum(recipes.summary(artifact).values()) for artifact in made.values()}) == 1
+    kernel = max((t for t in files["1-D"].runner.tensors() if t.constant), key=lambda t: t.bytes)
+    weights, errors = files["1-D"].runner.values(kernel), {}
+    for name, artifact in made.items():
+        stored = next(t for t in artifact.runner.tensors() if t.constant and t.shape == kernel.shape)
+        scales = np.asarray(stored.quantization.scales).reshape(-1, *[1] * (weights.ndim - 1))
+        errors[name] = np.mean((artifact.runner.values(stored) * scales - weights) ** 2)
+        if name == "minmax":
+            top = np.abs(weights).reshape(len(weights), -1).max(axis=1)
+            np.testing.assert_allclose(scales.ravel(), top / 7, rtol=1e-5)
+    assert errors["octav"] < min(errors["minmax"], errors["mse"])
 
 
 @pytest.mark.parametrize(
@@ -205,11 +218,21 @@ def test_nothing_is_printed_and_the_file_is_left_alone(files, capfd):
         ("branched", {"recipe": "dynamic_int8", "operators": ["SOFTMAX"]}, "the file has none; it has ADD, CONV_2D"),
         ("branched", {"recipe": "dynamic_int8", "operators": ["ADD"]}, "changed nothing"),
         ("branched", {"recipe": "dynamic_int4", "layers": "deep"}, "changed nothing: .*DEPTHWISE_CONV_2D"),
-        ("branched", {"recipe": "dynamic_int2", "operators": ["CONV_2D"]}, "no convolution"),
+        (
+            "branched",
+            {"recipe": "dynamic_int2", "operators": ["CONV_2D"]},
+            "FULLY_CONNECTED and EMBEDDING_LOOKUP right",
+        ),
         ("nothing", {"recipe": "weight_only_int8"}, "changed nothing"),
         ("branched", {"recipe": "dynamic_int8", "block": 32}, "only 'dynamic_int4'"),
-        ("branched", {"recipe": "dynamic_int4", "block": 16}, "blocks are 32, 64"),
-        ("1-D", {"recipe": "dynamic_int4", "block": 32}, "does not divide the inputs of"),
+        ("branched", {"recipe": "dynamic_int4", "block": 16}, "blocks are 32, 64, 128, 256 weights"),
+        ("1-D", {"recipe": "dynamic_int4", "block": 32}, r"does not divide the inputs of .* \(\d\d\)'"),
+        (
+            "branched",
+            {"recipe": "dynamic_int4", "block": 32, "operators": ["DEPTHWISE_CONV_2D", "CONV_2D"]},
+            "in blocks of 32 changed nothing: .* weight of CONV_2D, DEPTHWISE_CONV_2D. Depthwise",
+        ),
+        ("nothing", {"recipe": "weight_only_int8", "operators": "ADD"}, "the file has none; it has"),
         ("branched", {"recipe": "static_int8"}, "needs calibration="),
         ("branched", {"recipe": "dynamic_int8", "calibration": np.zeros((2, 8, 8, 2))}, "does not use calibration"),
         ("branched", {"recipe": "static_int8", "calibration": np.zeros((0, 8, 8, 2))}, "is empty"),
@@ -297,7 +320,15 @@ def test_two_bits_are_still_wrong_in_a_convolution(files):
 
 @pytest.mark.parametrize(
     ("found", "message"),
-    [([1.0, np.inf], "infinite outputs"), ([1.0, np.nan], "infinite"), ([100.0, 0], "up to 100"), ([5, 1.0], None)],
+    [
+        ([1.0, np.inf], "infinite outputs"),
+        ([1.0, np.nan], "infinite"),
+        ([100.0, 0], "up to 100"),
+        ([20.5, 0], "up to 20.5 where the float file's end at 2"),
+        ([0, -21.0], "up to 21"),
+        ([20.0, 0], None),
+        ([5, 1.0], None),
+    ],
 )
 def test_outputs_that_grow_are_refused(found, message):
     want = np.array([1.0, -2.0])
@@ -310,6 +341,8 @@ def test_outputs_that_grow_are_refused(found, message):
 
 def test_outputs_that_are_infinite_in_the_float_file_too_are_no_fault_of_the_recipe():
     assert recipes._check_size(np.array([1.0, np.inf]), np.array([1.0, np.inf]), "name") is None
+    assert recipes._check_size(np.array([1, 2]), np.array([100, 200]), "name") is None  # whole numbers are indices
+    assert recipes._check_size(np.ones((0, 2)), np.ones((0, 2)), "name") is None
 
 
 QUANTIZED = ("weight_only_float16", "weight_only_int8", "weight_only_int4", "dynamic_int8", "dynamic_int4")
@@ -380,3 +413,113 @@ def _without_tensorflow(content: bytes) -> bool:
 
 def test_it_works_without_tensorflow(files):
     assert not child.run("tests.optimize.quantization.test_recipes:_without_tensorflow", files["tiny"].content)
+
+
+# ---------------------------------------------------------------- names and tables
+
+
+def test_a_recipes_name_says_what_it_does():
+    names = {
+        *("weight_only_float16", "weight_only_int8", "weight_only_int4", "dynamic_int8", "dynamic_int4"),
+        *("dynamic_int2", "static_int8", "static_int4", "static_int16x8"),
+    }
+    assert recipes.RECIPES.keys() == names
+    for name, recipe in recipes.RECIPES.items():
+        kind, _, stored = name.rpartition("_")
+        *activations, weights = map(int, stored.lstrip("flointa").split("x"))
+        assert (recipe.kind, recipe.weights) == (kind, weights)
+        assert recipe.activations == ((activations or [8])[0] if kind == "static" else 32)
+        assert bool(recipe.only) == (weights == 2)
+
+
+def test_weights_of_a_float_file_are_its_parameters(files):
+    """Biases of zeros are not stored."""
+    for name, count in (("tiny", 4 * 3), ("tokens", 50 * 8 + 40 * 2), ("regression", 8 * 32 + 32)):
+        rows = recipes.report(files[name])
+        assert recipes.summary(files[name]) == {"float32": 4 * count}
+        assert sum(row["bytes"] for row in rows) == 4 * count
+        assert {(row["weight"], row["scales"], row["dequantized"]) for row in rows} == {("float32", 0, False)}
+
+
+def test_the_report_says_which_type_comes_in(files):
+    found = {row["operator"]: row["activations"] for row in recipes.report(files["tokens"])}
+    assert found == {"GATHER": "int32", "FULLY_CONNECTED": "float32"}
+    made = recipes.quantize(files["tiny"], "static_int16x8", calibration=only(inputs(files["tiny"])))
+    (row, *_) = recipes.report(made)
+    assert (row["operator"], row["weight"], row["shape"], row["bytes"]) == ("FULLY_CONNECTED", "int8", (3, 4), 12)
+    assert (row["scales"], row["activations"], row["dequantized"]) == (3, "int16", False)
+
+
+def test_a_layers_name_is_the_first_of_those_that_were_fused(files):
+    for row in recipes.report(files["branched"]):
+        assert "/" in row["layer"] and ";" not in row["layer"]
+    fused = SimpleNamespace(
+        outputs=[SimpleNamespace(name="call:0", constant=False)],
+        inputs=[
+            SimpleNamespace(name="x/y", constant=False, dtype="float32", quantization=None),
+            SimpleNamespace(name="net/dense/MatMul;net/dense/Relu", constant=True, dtype="float32", quantization=None),
+            SimpleNamespace(name="net/dense/Bias", constant=True, dtype="float32", quantization=None),
+        ],
+    )
+    assert recipes._label(fused) == "net/dense/MatMul"
+    for part in fused.inputs:
+        part.name = part.name.replace("/", "_")
+    assert recipes._label(fused) == "call:0"
+
+
+def test_a_pattern_is_searched_in_outputs_and_weights_and_not_in_what_comes_in(files):
+    made = types(recipes.quantize(files["branched"], "dynamic_int8", layers="first"))
+    assert made == {"first": "int8", "deep": "float32", "middle": "float32", "logits": "float32"}
+    kept = types(recipes.quantize(files["branched"], "dynamic_int8", keep="first"))
+    assert kept == {"first": "float32", "deep": "int8", "middle": "int8", "logits": "int8"}
+
+
+def test_eight_names_are_listed_and_the_others_counted():
+    assert recipes._some(list("abcdefgh")) == "'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'"
+    assert recipes._some(list("abcdefghij")).endswith("'g', 'h' and 2 more")
+    assert recipes._some(list("abc"), 2) == "'a', 'b' and 1 more"
+    assert recipes._some([]) == "none"
+
+
+def test_what_the_quantizer_raises_is_said(files, monkeypatch):
+    from litert_quantizer import quantizer
+
+    def fail(content):
+        raise KeyError("many\n  words")
+
+    monkeypatch.setattr(quantizer, "Quantizer", fail)
+    with pytest.raises(ArtifactError, match=r"LiteRT's quantizer gives up on this file: .*many"):
+        recipes.quantize(files["tiny"], "dynamic_int8")
+
+
+def test_static_recipes_need_a_file_with_one_signature():
+    runner = SimpleNamespace(signatures=["first", "second"], pieces=lambda x: [x])
+    with pytest.raises(ValueError, match="the file has 2 signatures; static recipes need a file with one"):
+        recipes._samples(runner, np.ones((2, 2)))
+    assert recipes._samples(SimpleNamespace(signatures=["one"], pieces=lambda x: [x]), 5) == {"one": [5]}
+
+
+@pytest.mark.parametrize("kind, quantized", [("float32", False), ("float16", True), ("int4", True)])
+def test_an_operator_is_quantized_if_one_of_its_weights_is(kind, quantized):
+    def weight(dtype):
+        return SimpleNamespace(dtype=dtype, constant=True, quantization=None, subgraph=0, index=1)
+
+    operator = SimpleNamespace(inputs=[weight("float32"), weight(kind)], outputs=[weight("float32")])
+    assert recipes._quantized(operator, {}) == quantized
+    operator.outputs[0].quantization = "a grid"
+    assert recipes._quantized(operator, {})
+
+
+@pytest.mark.parametrize(
+    "dtype, grid, parameter",
+    [
+        *[(kind, None, True) for kind in ("float32", "float16", "bfloat16", "int2", "int4")],
+        *[(kind, None, False) for kind in ("int8", "int32", "int64", "bool")],
+        ("int8", "a grid", True),
+    ],
+)
+def test_weights_are_told_from_shapes_and_axes(dtype, grid, parameter):
+    tensor = SimpleNamespace(dtype=dtype, quantization=grid, constant=True)
+    assert recipes._is_parameter(tensor) == parameter
+    tensor.constant = False
+    assert not recipes._is_parameter(tensor)

@@ -124,3 +124,60 @@ def test_a_channel_of_zeros_stays(layer):
 def test_bad_input_is_answered(layer, call, message):
     with pytest.raises(ValueError, match=message):
         call(*layer)
+
+
+# ---------------------------------------------------------------- each option does what it says
+
+
+def test_without_steps_or_without_a_rate_each_weight_goes_to_the_nearest_level(layer):
+    kernel, x = layer
+    for options in ({"iterations": 0}, {"iterations": 5, "rate": 0.0}):
+        np.testing.assert_allclose(rounding.adaptive(kernel, x, 3, **options), rounding.nearest(kernel, 3), atol=1e-6)
+
+
+def test_the_push_to_a_whole_step_has_a_say_in_the_rounding(layer):
+    results = [rounding.adaptive(*layer, 3, iterations=100, strength=strength) for strength in (0.0, 1e6)]
+    assert not np.allclose(*results)
+
+
+def test_examples_are_drawn_by_the_seed_as_many_as_a_batch_has(layer, monkeypatch):
+    seeds, drawn, generator = [], [], np.random.default_rng
+
+    class Noted:
+        def __init__(self, seed):
+            seeds.append(seed)
+            self.integers = lambda *arguments: drawn.append(arguments) or generator(seed).integers(*arguments)
+
+    monkeypatch.setattr(np.random, "default_rng", Noted)
+    rounding.adaptive(*layer, iterations=2, batch=7, seed=5)
+    rounding.adaptive(*layer, iterations=1)
+    assert seeds == [5, 0] and drawn == [(0, 400, 7), (0, 400, 7), (0, 400, 128)]
+
+
+@pytest.mark.parametrize("damp", [0.05, 1.0])
+def test_damping_adds_a_part_of_the_mean_variance_to_each_input(layer, damp):
+    kernel, x = layer
+    moment = rounding.second_moment(x)
+    damped = moment + damp * np.mean(np.diag(moment)) * np.eye(len(moment))
+    np.testing.assert_allclose(
+        rounding.gptq(kernel, moment, 3, damp=damp), rounding.gptq(kernel, damped, 3, damp=1e-13), atol=1e-9
+    )
+    assert not np.allclose(rounding.gptq(kernel, moment, 3, damp=damp), rounding.gptq(kernel, moment, 3))
+    with pytest.raises(ValueError, match=r"damp is 1\.01; pass a part"):
+        rounding.gptq(kernel, moment, 3, damp=1.01)
+
+
+def test_four_bits_are_what_is_not_passed(layer):
+    kernel, x = layer
+    assert np.array_equal(rounding.nearest(kernel), rounding.nearest(kernel, 4, clip=False))
+    assert np.array_equal(rounding.gptq(kernel, rounding.second_moment(x)), rounding.gptq(
+        kernel, rounding.second_moment(x), 4, damp=0.01, cholesky=True, clip=False
+    ))  # fmt: skip
+
+
+def test_one_value_that_is_no_number_is_enough_to_refuse(layer):
+    kernel = layer[0].copy()
+    kernel[3, 2] = np.inf
+    for bad in (kernel, np.zeros((0, 2)), np.array([["a"]]), np.zeros((2, 2, 2))):
+        with pytest.raises(ValueError, match="kernel must be a matrix of finite numbers"):
+            rounding.nearest(bad)

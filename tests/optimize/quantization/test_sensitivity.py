@@ -128,3 +128,26 @@ def test_no_other_choice_is_better(table, part):
 def test_bad_input_is_answered(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_budget_may_be_used_up_and_equal_losses_take_the_fewest_bytes():
+    rows = rows_of([((10, 3), (20, 1), (30, 1)), ((5, 4), (6, 2), (7, 0))])
+    assert sensitivity.choose(rows, 15) == {"k0": 2, "k1": 2}
+    assert sensitivity.choose(rows, 27) == {"k0": 4, "k1": 8}
+    assert sensitivity.choose(rows, 1000) == {"k0": 4, "k1": 8}
+    with pytest.raises(ValueError, match="the fewest bits need 15 bytes; the budget is 14"):
+        sensitivity.choose(rows, 14)
+
+
+def test_kernels_that_are_not_there_are_listed_in_order():
+    model = tf_keras.Sequential([K.Input((3,)), K.Dense(3, name="it")])
+    with pytest.raises(ValueError, match=r"\['a', 'b', 'c', 'd'\] are no kernels of '.*'; it has it/kernel"):
+        sensitivity.rounded(model, dict.fromkeys("dbca", 4))
+
+
+def test_a_model_with_two_inputs_is_measured_on_both():
+    a, b = K.Input((3,)), K.Input((4,))
+    model = tf_keras.Model([a, b], K.Add()([K.Dense(2, name="left")(a), K.Dense(2, name="right")(b)]))
+    x = [np.random.default_rng(i).normal(size=(8, n)).astype("float32") for i, n in enumerate((3, 4))]
+    rows = sensitivity.measure(model, x)
+    assert [row["bits"] for row in rows] == [4, 8, 4, 8] and all(row["loss"] > 0 for row in rows)
