@@ -8,14 +8,15 @@ temperature  Fashion-MNIST, all labels: temperatures for a small dense student (
 unseen       Fashion-MNIST: a teacher that has learnt from the pictures to which it answers, and one that has not (3)
 missing      MNIST: a student that never saw a 3 (2 minutes)
 example      MNIST: the networks of Keras' example, with a teacher that is no better and one that is (2 minutes)
-twin         the same with a teacher exactly as good as its student, at two temperatures (3 minutes)
+twin         the same with a teacher as good as its student on average, at temperature 10 (3 minutes)
 own          Fashion-MNIST: a teacher that has learnt from the same 1,000 labels as its student (5 minutes)
 steps        Fashion-MNIST, all labels: few and many steps, alone and at two temperatures (5 minutes)
 hinton       MNIST: the comparison of Hinton et al. 2015, section 3, with a narrower student (10 minutes)
 relatives    self-distillation, and a 4-bit student with and without a teacher (2 minutes)
 
 Times are of one quiet thread.  What is compared has the same network, steps and batch; both sides choose among equally
-many settings by validation pictures, and the test pictures are looked at once.  Chapter 10 shows the tables.
+many settings by validation pictures, and the test pictures are looked at once.  Chapter 10 shows the tables,
+but not that of "steps".
 --tiny: the smallest run of "own", "steps" and "hinton"; nothing is stored.
 """
 
