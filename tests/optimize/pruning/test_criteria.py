@@ -76,22 +76,18 @@ def test_movement_over_two_batches_is_that_of_two_steps(model):
 
 def test_the_fisher_score_of_a_batch_squares_its_mean_gradient(model):
     (kernel, *_) = criteria.fisher_scores(model, X, Y, batch_size=24)
-    np.testing.assert_allclose(
-        kernel, np.square(criteria.gradient_scores(model, X, Y)[0]) / 2, rtol=1e-3, atol=1e-8
-    )
+    np.testing.assert_allclose(kernel, np.square(criteria.gradient_scores(model, X, Y)[0]) / 2, rtol=1e-3, atol=1e-8)
 
 
 def test_probabilities_have_the_scores_of_their_logits(model):
-    said = tf_keras.Sequential([model, L.Softmax()])
-    for one, other in zip(
-        criteria.gradient_scores(said, X, Y), criteria.gradient_scores(model, X, Y), strict=True
-    ):
+    said = tf_keras.Sequential([tf_keras.Input((5,)), *model.layers, L.Softmax()])
+    for one, other in zip(criteria.gradient_scores(said, X, Y), criteria.gradient_scores(model, X, Y), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-6)
 
 
 def test_random_scores_are_drawn_again_for_another_seed_alone(model):
-    for shape, scores in zip([(5, 4), (4, 3)], zip(*(criteria.random_scores(model, s) for s in (1, 1, 2))), strict=True):
-        one, same, other = scores
+    drawn = [criteria.random_scores(model, seed) for seed in (1, 1, 2)]
+    for shape, one, same, other in zip([(5, 4), (4, 3)], *drawn, strict=True):
         assert one.shape == shape and (one >= 0).all() and (one < 1).all()
         assert np.array_equal(one, same) and not np.array_equal(one, other)
 

@@ -67,9 +67,7 @@ def test_the_lists_have_the_type_of_the_matrix(kind):
     assert storage.multiply(csr, np.ones(4, np.float32)).tolist() == SMALL.astype(kind).sum(axis=1).tolist()
 
 
-@pytest.mark.parametrize(
-    "count, width", [(1, 8), (256, 8), (257, 16), (65_536, 16), (65_537, 32), (2**32, 32)]
-)
+@pytest.mark.parametrize("count, width", [(1, 8), (256, 8), (257, 16), (65_536, 16), (65_537, 32), (2**32, 32)])
 def test_an_index_has_the_fewest_bits(count, width):
     assert storage.index_bits(count) == width
 
