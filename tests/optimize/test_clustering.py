@@ -308,6 +308,63 @@ def test_zeros_are_found_where_they_were_although_opening_changes_the_order(monk
         assert not made.model.get_layer(name).kernel.numpy()[kernel.numpy() == 0].any()
 
 
+@pytest.mark.parametrize(
+    "change, keep_zeros, sentence",
+    [
+        (lambda values: np.where(values == values.max(), np.nan, values), False, "not finite"),
+        (lambda values: np.arange(values.size).reshape(values.shape), False, "has 162 distinct values, not 8"),
+        (lambda values: values + 1, False, "gives other outputs than with them"),
+        (lambda values: values + 1, True, "zeros of 'conv/kernel' are gone"),
+    ],
+)
+def test_a_model_that_is_not_what_was_asked_for_is_not_handed_back(monkeypatch, change, keep_zeros, sentence):
+    strip = clustering.tfmot.clustering.keras.strip_clustering
+
+    def damaged(wrapped):
+        made = strip(wrapped)
+        kernel = made.get_layer("conv").kernel
+        kernel.assign(change(kernel.numpy()))
+        return made
+
+    monkeypatch.setattr(clustering.training, "fit", lambda *arguments, **settings: None)
+    monkeypatch.setattr(clustering.tfmot.clustering.keras, "strip_clustering", damaged)
+    model = convolutional()
+    kernel = model.get_layer("conv").kernel
+    kernel.assign(np.where(np.arange(162).reshape(kernel.shape) % 3, kernel, 0))
+    with pytest.raises(clustering.ClusteringFailed, match=sentence):
+        clustering.cluster_while_training(model, examples(model, 8), 8, keep_zeros=keep_zeros, only=["conv"])
+
+
+@pytest.mark.parametrize("count, bits", [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3), (256, 8), (257, 9)])
+def test_an_index_has_enough_bits_for_each_centroid(count, bits):
+    book = clustering.CodeBook(np.arange(count, dtype=np.float32), np.zeros(9, int))
+    assert book.fixed_bits == bits and book.size == -(-9 * bits // 8) + 4 * count
+
+
+def test_as_many_distinct_values_as_clusters_stay_and_one_more_does_not():
+    values = np.array([0.0, 1.0, 1.0, 5.0])
+    np.testing.assert_array_equal(clustering.kmeans(values, 3).values, values)
+    np.testing.assert_allclose(clustering.kmeans(values, 2).centroids, [2 / 3, 5])
+
+
+def test_quantiles_have_as_many_values_between_two():
+    start = clustering.kmeans(np.arange(100.0) ** 2, 4, rounds=0).centroids
+    np.testing.assert_array_equal(start, np.array([12, 37, 62, 87]) ** 2)
+    linear = clustering.kmeans(np.arange(100.0) ** 2, 4, start="linear", rounds=0).centroids
+    np.testing.assert_allclose(linear, np.linspace(0, 99**2, 4))
+
+
+def test_a_weight_of_as_many_numbers_as_clusters_is_left_out():
+    model = tf_keras.Sequential([tf_keras.Input((4,)), K.Dense(4, name="a"), K.Dense(5, name="b")])
+    made = clustering.cluster_once(model, 16)
+    assert made.left_out == {"a/kernel": "16 weights are not more than 16 clusters"}
+    assert set(clustering.cluster_once(model, 15).left_out) == set()
+    channels = clustering.cluster_once(model, 3, per_channel=True)
+    assert channels.left_out == {} and max(clustering.distinct(channels.model, per_channel=True).values()) == 3
+    with pytest.raises(ValueError, match="fewer clusters"):
+        clustering.cluster_once(model, 4, per_channel=True)
+
+
 def test_the_mean_as_gradient_trains_other_centroids():
     assert not np.array_equal(small_trained()[0], small_trained(average=True)[0])
 

@@ -266,3 +266,102 @@ def test_coded_bytes_are_those_of_the_kernels_and_of_the_rest(counted):
 def test_half_precision_kernels_are_refused(counted):
     with pytest.raises(ValueError, match=r"float16|no kernel"):
         combined.coded_size(convert(counted[0], "float16").content)
+
+
+EACH_ONE_VALUE = {
+    "CONV_2D": (lambda: K.Conv2D(4, 2), (5, 5, 3), -1),
+    "DEPTHWISE_CONV_2D": (lambda: K.DepthwiseConv2D(2), (5, 5, 4), -2),
+    "TRANSPOSE_CONV": (lambda: K.Conv2DTranspose(4, 2), (5, 5, 3), -2),
+    "CONV_3D": (lambda: K.Conv3D(4, 2), (4, 4, 4, 3), -1),
+    "FULLY_CONNECTED": (lambda: K.Dense(4), (3,), -1),
+}
+
+
+@pytest.mark.parametrize("operator", EACH_ONE_VALUE)
+def test_an_output_channel_lies_where_its_operator_stores_it(operator):
+    make, shape, axis = EACH_ONE_VALUE[operator]
+    model = tf_keras.Sequential([tf_keras.Input(shape), make()])
+    values, *biases = model.get_weights()
+    channels = np.moveaxis(np.broadcast_to(np.float32([0, 1, 2, 3]), np.moveaxis(values, axis, -1).shape), -1, axis)
+    model.set_weights([channels, *biases])
+    (kernel,) = combined.kernels_in_file(convert(model, "float32").content)
+    assert (kernel.operator, kernel.size, kernel.zeros) == (operator, values.size, values.size // 4)
+    assert (kernel.distinct, kernel.in_a_channel) == (4, 1)
+
+
+def test_the_words_for_what_is_kept_are_those_of_the_toolkit():
+    assert combined.KEEP == {"nothing": "QAT", "zeros": "PQAT", "values": "CQAT", "zeros and values": "PCQAT"}
+
+
+def test_sparse_kernels_are_not_coded():
+    with pytest.raises(ValueError, match="coded are dense float32 and int8 ones"):
+        combined.coded_size(samples.convert(prune_once(dense(), 0.75), sparse=True))
+
+
+class Reached(Exception):
+    """What comes next would be the training."""
+
+
+def before_training(monkeypatch, model, data, keep, epochs=1, **settings):
+    """What is measured and what training is called with."""
+    seen = {}
+
+    def fit(wrapped, examples, *arguments, **named):
+        seen.update(named, arguments=arguments)
+        raise Reached
+
+    monkeypatch.setattr(combined.aware_ranges, "calibrate", lambda wrapped, x: seen.update(measured=len(x)))
+    monkeypatch.setattr(combined.training, "fit", fit)
+    with pytest.raises(Reached):
+        combined.quantize_while_training(model, data, keep, epochs, **settings)
+    return seen
+
+
+@pytest.mark.parametrize("count, measured", [(400, 300), (40, 40)])
+def test_ranges_are_measured_on_the_first_300_and_training_gets_its_settings(monkeypatch, count, measured):
+    model = prune_once(dense(), 0.5)
+    settings = {"batch_size": 8, "learning_rate": 0.5, "decay": False, "seed": 4}
+    seen = before_training(monkeypatch, model, examples(model, count), "zeros", 3, **settings)
+    assert seen == settings | {"measured": measured, "arguments": (3,)}
+
+
+@pytest.mark.parametrize("values, kept", [(1, False), (2, True), (1024, True), (1025, False)])
+def test_values_are_kept_of_a_kernel_that_has_from_2_to_1024(monkeypatch, values, kept):
+    model = tf_keras.Sequential([tf_keras.Input((41,)), K.Dense(25, name="a")])
+    numbers = np.linspace(0.5, 1, values, dtype=np.float32)
+    model.layers[0].kernel.assign(np.resize(numbers, (41, 25)))
+    if kept:
+        before_training(monkeypatch, model, examples(model, 8), "values")
+    else:
+        with pytest.raises(ValueError, match="cluster it first"):
+            combined.quantize_while_training(model, examples(model, 8), "values")
+
+
+def kernel_of(zeros=10**6, in_a_channel=2):
+    return combined.Kernel("CONV_2D", "k", 10**6, zeros, 9, in_a_channel)
+
+
+@pytest.mark.parametrize(
+    "keep, integers, stored, sentence",
+    [
+        ("zeros", np.ones_like, kernel_of(), "zeros of layer 'conv' are gone after PQAT"),
+        ("zeros", np.zeros_like, kernel_of(zeros=3), "the file has 3 zeros, the model"),
+        ("values", lambda kernel: np.arange(kernel.size).reshape(kernel.shape), kernel_of(), "'conv' has 18 different"),
+        ("values", np.zeros_like, kernel_of(in_a_channel=9), "more different integers than 8"),
+    ],
+)
+def test_what_was_to_be_kept_and_is_gone_is_said(monkeypatch, keep, integers, stored, sentence):
+    model, made = trained(keep)
+    before = kernels(model)
+    monkeypatch.setattr(combined.aware_ranges, "integer_kernel", lambda model, name: (integers(before[name]), 1.0))
+    monkeypatch.setattr(combined, "kernels_in_file", lambda content: [stored])
+    with pytest.raises(combined.KeepingFailed, match=sentence):
+        combined._check_kept(made.model, before, keep, made.file)
+
+
+def test_a_model_of_arrays_has_them_as_its_kernels():
+    arrays = [np.random.default_rng(0).normal(size=shape).astype(np.float32) for shape in ((3, 4), (2, 2, 3, 5))]
+    model = combined.model_of(arrays)
+    assert [type(layer) for layer in model.layers if layer.weights] == [K.Dense, K.Conv2D]
+    for array, weight in zip(arrays, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(array, weight)

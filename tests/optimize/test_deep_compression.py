@@ -302,3 +302,142 @@ def test_a_trained_start_is_left_alone():
     deep_compression.train(rebuild(model), Plan(kept=60, steps=30, stages=0), batches(model))
     for old, new in zip(model.get_weights(), dense().get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+# ---------------------------------------------------------------- the plan, number by number
+
+
+def test_each_phase_of_the_plan_follows_its_formula():
+    plan = Plan(kept=100, steps=1000)
+    assert plan.kept_at(290, 10_000) == int(100 * 100 ** ((1 - 0.5) ** 2))  # half-way of 80 to 500
+    assert plan.rounded_at(770) == pytest.approx(1 - 0.5**1.5)  # half-way of 600 to 940
+    assert plan.rate_at(0) == pytest.approx(plan.learning_rate / 200)
+    assert plan.rate_at(199) == plan.rate_at(499) == plan.learning_rate
+    assert plan.rate_at(550) == pytest.approx(plan.learning_rate * (0.1 + 0.9 * 0.5))
+    assert plan.rate_at(600) == plan.rounding_rate
+    assert plan.rate_at(800) == pytest.approx(plan.rounding_rate * 0.5)
+    assert Plan(kept=100, steps=1000, stages=2).drops() == {290, 500}
+    assert Plan(kept=100, steps=1000, stages=0).drops() == set()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"kept": 1, "levels": 1, "steps": 1, "stages": 0},
+        {"decay": 0},
+        {"prune_until": 0.6, "round_from": 0.6},
+        {"round_until": 1.0},
+    ],
+)
+def test_a_plan_may_go_to_its_edges(settings):
+    plan = Plan(**{"kept": 10, **settings})
+    assert plan.rate_at(0) > 0 and plan.kept_at(plan.steps, 10) == plan.kept
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"kept": True}, "kept is True"),
+        ({"rounding_rate": 0}, "rounding_rate is 0"),
+        ({"decay": -0.1}, "decay is -0.1"),
+        ({"prune_until": 0.08}, "prune_until"),
+        ({"round_until": 0.6}, "round_until"),
+    ],
+)
+def test_a_plan_beyond_its_edges_is_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        Plan(**{"kept": 10, **wrong})
+
+
+def test_kept_weights_are_chosen_every_100_steps_and_rounded_every_25():
+    plan = Plan(kept=60, levels=3, steps=400, prune_from=0.2, prune_until=0.5, round_from=0.6, round_until=0.9)
+    training, stream = Training(dense(), plan), batches(dense())
+    kept, loose = [], []
+    for step in range(360):
+        training.advance(step, *next(stream))
+        kept.append(sum(training.counts()))
+        loose.append(sum(int(free.numpy().sum()) for free in training.free))
+    assert [step for step in range(1, 240) if kept[step] != kept[step - 1]] == [100, 200]
+    assert kept[200] <= 60 and min(kept) > 0
+    changed = [step for step in range(241, 360) if loose[step] != loose[step - 1]]
+    assert changed and all(step % 25 == 0 for step in changed)
+    assert set(range(275, 351, 25)) <= set(changed)
+
+
+def test_another_seed_rounds_other_weights_first():
+    _, one = trained(dense)
+    _, other = trained(dense, seed=1)
+    assert any(not np.array_equal(a, b) for a, b in zip(one.get_weights(), other.get_weights(), strict=True))
+
+
+def test_training_that_diverges_is_stopped():
+    def broken():
+        good = batches(dense())
+        yield next(good)
+        for x, targets in good:
+            yield x * np.nan, targets
+
+    late = Plan(kept=60, steps=500, stages=0, prune_from=0.99, prune_until=0.995, round_from=0.9999, round_until=1.0)
+    with pytest.raises(FloatingPointError, match="the loss is nan after 500 steps: pass a lower rate"):
+        deep_compression.train(dense(), late, broken())
+
+
+NO_CHAINS = [
+    (K.Conv1DTranspose, (6, 4), {"kernel_size": 2}),
+    (K.SeparableConv2D, (6, 6, 4), {"kernel_size": 2}),
+    (K.LSTM, (6, 4), {}),
+    (K.PReLU, (6, 4), {}),
+    (K.Embedding, (6,), {"output_dim": 3}),
+]
+
+
+@pytest.mark.parametrize("kind, shape, settings", NO_CHAINS)
+def test_no_other_layer_with_weights_can(kind, shape, settings):
+    layer = kind(**settings) if kind is K.PReLU else kind(6, **settings)
+    model = tf_keras.Sequential([tf_keras.Input(shape), layer, K.Flatten(), K.Dense(3)])
+    with pytest.raises(ValueError, match=f"is a {kind.__name__}; pass a chain of Dense"):
+        deep_compression.train(model, PLAN, batches(model))
+
+
+def test_channels_that_come_first_and_shared_layers_are_refused():
+    first = tf_keras.Sequential(
+        [tf_keras.Input((2, 6, 6)), K.Conv2D(3, 2, data_format="channels_first"), K.Flatten(), K.Dense(3)]
+    )
+    with pytest.raises(ValueError, match="channels first"):
+        deep_compression.train(first, PLAN, batches(first))
+    start, shared = tf_keras.Input((12,)), K.Dense(12, "relu")
+    twice = tf_keras.Model(start, K.Dense(3)(shared(shared(start))))
+    with pytest.raises(ValueError, match="is no chain of layers"):
+        deep_compression.train(twice, PLAN, batches(twice))
+
+
+def test_targets_are_as_many_as_inputs_and_a_share_may_be_all_or_nothing():
+    model = dense()
+    x, targets = next(batches(model))
+    with pytest.raises(ValueError, match="probabilities"):
+        deep_compression.train(model, PLAN, iter([(x, targets[:5])]))
+    logits, labels = np.array([[2.0, 0.0]]), np.array([1])
+    np.testing.assert_allclose(deep_compression.soft_targets(logits, labels, 0), [[0, 1]], atol=1e-7)
+    np.testing.assert_allclose(
+        deep_compression.soft_targets(logits, labels, 1), [np.exp([2, 0]) / np.exp([2, 0]).sum()], rtol=1e-5
+    )
+
+
+def test_without_levels_zero_is_on_the_grid_and_with_them_it_is_not():
+    values = np.float32([0.1, -0.1, 0.9, 5.0])
+    np.testing.assert_array_equal(deep_compression.on_grid(values, 0.5, None), np.float32([0, 0, 1, 5]))
+    np.testing.assert_array_equal(deep_compression.on_grid(values, 0.5, 3), np.float32([0.5, -0.5, 1, 1.5]))
+    assert deep_compression.on_grid(np.float32([2.0]), 0.5, 7).dtype == np.float32
+
+
+def test_the_cost_of_a_position_is_that_of_its_density():
+    """All rows, columns and taps as dense as the whole: log2((1 - p) / p) and the sign, for p of a half just that."""
+    half = np.indices((8, 8)).sum(0) % 2
+    np.testing.assert_allclose(deep_compression.position_bits(half), 1.8, atol=1e-3)
+    np.testing.assert_allclose(deep_compression.position_bits(np.ones((8, 8))), 0.8)
+    few = (np.add.outer(np.arange(8), np.arange(8)) % 8 == 0).astype(float)  # one in each row and column
+    np.testing.assert_allclose(deep_compression.position_bits(few), np.log2(7) + 1.8, atol=0.01)
+    picture = np.zeros((2, 1, 8, 8))
+    picture[0] = half
+    bits = deep_compression.position_bits(picture)
+    assert bits[0].max() < bits[1].min()

@@ -399,6 +399,12 @@ def test_settings_out_of_range(teacher, options, words):
         Distiller(**{"teacher": teacher, "student": dense(1), **options})
 
 
+def test_a_loss_that_is_no_number_is_no_history(teacher, monkeypatch):
+    monkeypatch.setattr(kd, "distillation_loss", lambda labels, given, z, *settings: tf.reduce_sum(z, -1) * np.nan)
+    with pytest.raises(FloatingPointError, match=r"the loss became nan; take a learning rate below 0\.01"):
+        distil(dense(1), problem(40), teacher=teacher, learning_rate=0.01)
+
+
 def test_models_that_do_not_fit(teacher):
     with pytest.raises(ValueError, match="same outputs"):
         Distiller(teacher=dense(0, classes=4), student=dense(1))

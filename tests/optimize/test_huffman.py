@@ -40,6 +40,26 @@ def test_a_code_by_hand():
     assert huffman.encode([0, 1, 2, 3], huffman.canonical(lengths)) == bytes([0b01011011, 0b10000000])
 
 
+def test_of_equal_lengths_the_smaller_symbol_comes_first():
+    assert huffman.canonical({5: 2, 3: 2, 9: 1}) == {9: "0", 3: "10", 5: "11"}
+    assert huffman.canonical({10: 3, 9: 3}) == {9: "000", 10: "001"}  # numbers by size, not by what they print
+    assert huffman.canonical({7: 1}) == {7: "0"}
+
+
+def test_of_equal_counts_the_smaller_symbols_are_joined_first():
+    for counts in ({1: 1, 2: 1, 3: 1}, {3: 1, 2: 1, 1: 1}):
+        assert huffman.code_lengths(counts) == {1: 2, 2: 2, 3: 1}
+    assert huffman.code_lengths({7: 5}) == {7: 1}
+
+
+def test_no_symbols_are_no_bytes_and_reading_ends_at_the_count():
+    code = {1: "0", 2: "10", 3: "11"}
+    assert huffman.encode([], code) == b"" and huffman.decode(b"", 0, code) == []
+    content = huffman.encode([3, 1, 2], code)
+    assert content == bytes([0b11010000]) and huffman.decode(memoryview(content), 2, code) == [3, 1]
+    assert huffman.decode(bytearray(content), 6, code) == [3, 1, 2, 1, 1, 1]
+
+
 def test_wrong_arguments_say_what_to_pass():
     with pytest.raises(ValueError, match="at least one"):
         huffman.code_lengths({})

@@ -41,6 +41,46 @@ def test_keras_2_keeps_penalties_and_constraints():
     assert isinstance(twin.kernel_constraint, tf_keras.constraints.NonNeg)
 
 
+def test_a_layer_that_is_called_twice_stays_one_and_nothing_is_shared():
+    left, right = keras.Input((4,), name="left"), keras.Input((4,), name="right")
+    twice = keras.layers.Dense(3, name="twice")
+    end = keras.layers.Concatenate(name="both")([twice(left), twice(right)])
+    model = keras.Model({"left": left, "right": right}, end, name="pair")
+    twin = keras_3.keras_2(model)
+    assert twin.name == "pair" and [layer.name for layer in twin.layers].count("twice") == 1
+    x = {
+        name: np.random.default_rng(i).normal(size=(2, 4)).astype("float32") for i, name in enumerate(("left", "right"))
+    }
+    wanted = np.asarray(model(x))
+    np.testing.assert_allclose(twin([x["left"], x["right"]]), wanted, atol=1e-6)
+    twin.set_weights([0 * w for w in twin.get_weights()])
+    np.testing.assert_array_equal(np.asarray(model(x)), wanted)
+
+
+def test_a_sequential_model_is_rebuilt_and_what_has_no_graph_is_refused():
+    model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(3, activation="relu", name="dense")])
+    twin, x = keras_3.keras_2(model), np.ones((2, 4), np.float32)
+    np.testing.assert_allclose(twin(x), np.asarray(model(x)), atol=1e-6)
+
+    class Subclassed(keras.Model):
+        def call(self, x):
+            return x
+
+    for bad in (keras.Sequential([keras.layers.Dense(3)]), Subclassed()):
+        with pytest.raises(ValueError, match="only built Sequential and functional models"):
+            keras_3.keras_2(bad)
+
+
+def test_a_setting_that_keras_2_has_not_is_said_with_the_layer():
+    class Own(keras.constraints.Constraint):
+        pass
+
+    start = keras.Input((4,))
+    end = keras.layers.Dense(2, kernel_constraint=Own(), name="end")(start)
+    with pytest.raises(ValueError, match="'end', a Dense, cannot be rebuilt with Keras 2"):
+        keras_3.keras_2(keras.Model(start, end))
+
+
 def test_keras_2_names_what_it_cannot_rebuild():
     start = keras.Input((4,))
     with pytest.raises(ValueError, match="Relu, which Keras 2 has not"):

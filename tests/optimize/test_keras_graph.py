@@ -144,6 +144,60 @@ def test_example_input_fits_types_and_unknown_sizes():
         keras_graph.example_input(model, 0)
 
 
+def test_examples_are_drawn_from_the_seed():
+    model = branched()
+    (one,), (same,), (other,) = (keras_graph.example_input(model, 1, seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, same)
+    assert one.shape == (1, 6) and not np.array_equal(one, other) and (one < 0).any()
+
+
+def test_inputs_are_passed_through_the_change_as_well():
+    calls = []
+
+    def halve(layer, arguments, apply):
+        calls.append((layer, apply))
+        return arguments[0] / 2 if layer is None else apply(layer, *arguments)
+
+    model, x = branched(), np.ones((2, 6), np.float32)
+    np.testing.assert_allclose(keras_graph.rebuild(model, halve)(x), model(x / 2), rtol=1e-5)
+    assert calls[0] == (None, None) and len(calls) == 5
+
+
+def test_settings_reach_models_inside_and_may_change_the_shapes_of_weights():
+    inner = tf_keras.Sequential([K.Input((4,)), K.Dense(3, name="inside")], name="inner")
+    model = tf_keras.Sequential([K.Input((4,), batch_size=7), inner, K.Dense(3, name="last")], name="outer")
+    copy = keras_graph.rebuild(model, settings={"inside": {"activation": "relu"}, "last": {"units": 5}})
+    assert copy.get_layer("inner").get_layer("inside").activation is tf_keras.activations.relu
+    assert copy.output_shape == (7, 5) and copy.name == "outer" and copy.get_layer("inner").name == "inner"
+    np.testing.assert_array_equal(copy.get_weights()[0], model.get_weights()[0])
+
+
+def test_a_lambda_keeps_its_name_its_arguments_and_its_type():
+    layer = K.Lambda(lambda x, by: x * by, arguments={"by": 3}, name="by_three", dtype="float64")
+    model = tf_keras.Sequential([K.Input((2,), dtype="float64"), layer])
+    (copy,) = keras_graph.rebuild(model).layers
+    assert (copy.name, copy.arguments, copy.dtype) == ("by_three", {"by": 3}, "float64") and copy is not layer
+
+
+def test_a_flat_model_shares_its_layers_and_is_named_after_the_old_one():
+    model = nested()
+    flat = keras_graph.flatten(model)
+    assert flat.name == f"{model.name}_flat" and {id(w) for w in flat.weights} == {id(w) for w in model.weights}
+    assert not any(isinstance(layer, tf_keras.Model) for layer in flat.layers)
+    opened = keras_graph.opened(sequential())
+    assert isinstance(opened, tf_keras.Sequential) and not {id(w) for w in opened.weights} & {
+        id(w) for w in flat.weights
+    }
+
+
+@pytest.mark.parametrize("layer", [K.ConvLSTM1D, K.ConvLSTM2D, K.ConvLSTM3D])
+def test_convolutional_recurrent_layers_cannot_be_written_out(layer):
+    shape = (2, *(4,) * int(layer.__name__[-2]), 1)
+    model = tf_keras.Sequential([K.Input(shape), layer(2, 2)])
+    with pytest.raises(ValueError, match="can be unrolled"):
+        keras_graph.unroll(model)
+
+
 def test_unrolling_keeps_the_outputs_and_needs_a_loop():
     model = LAYERS["GRU"]()
     x = keras_graph.example_input(model, 3)[0]

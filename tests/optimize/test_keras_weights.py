@@ -57,6 +57,10 @@ def test_a_change_in_one_output_channel_of_a_kernel_changes_that_channel_of_the_
 @pytest.mark.parametrize(
     "layer, shape, roles",
     [
+        (lambda: K.SeparableConv1D(4, 2), ROW, ["depthwise kernel", "kernel", "bias"]),
+        (lambda: K.LSTM(2, use_bias=False), ROW, ["kernel", "recurrent kernel"]),
+        (lambda: K.ConvLSTM2D(2, 2), (2, *PICTURE), ["kernel", "recurrent kernel", "bias"]),
+        (lambda: K.LocallyConnected1D(4, 2, implementation=3), ROW, ["kernel", "bias"]),
         (lambda: K.SeparableConv2D(4, 2), PICTURE, ["depthwise kernel", "kernel", "bias"]),
         (lambda: K.GRU(2), ROW, ["kernel", "recurrent kernel", "bias"]),
         (lambda: K.Bidirectional(K.LSTM(2)), ROW, ["kernel", "recurrent kernel", "bias"] * 2),
@@ -76,6 +80,7 @@ def test_each_weight_has_its_role_wrapped_or_not(layer, shape, roles):
     found = keras_weights.weights(model)
     assert [w.role for w in found] == roles and set(roles) <= set(keras_weights.ROLES)
     assert {id(w.variable) for w in found} == {id(w) for w in model.weights}
+    assert all(w.role == "unknown" or getattr(w.layer, w.attribute) is w.variable for w in found)
     assert [w.is_kernel for w in found] == ["kernel" in w.role or w.role == "embedding" for w in found]
     assert all((w.channels is not None) == w.is_kernel for w in found)
 
@@ -107,6 +112,41 @@ def test_a_layer_of_ones_own_is_unknown_and_a_subclass_is_not():
         ("bias", "bias", None),
         ("factor", "unknown", None),
     ]
+
+
+def test_factors_of_attention_are_no_kernels():
+    x = tf_keras.Input((3, 4))
+    layers = [K.Attention(use_scale=True, score_mode="concat"), K.AdditiveAttention()]
+    model = tf_keras.Model(x, [layer([x, x]) for layer in layers])
+    found = [(w.attribute, w.role) for w in keras_weights.weights(model)]
+    assert sorted(found) == [("concat_score_weight", "scale"), ("scale", "scale"), ("scale", "scale")]
+    assert keras_weights.kernels(model) == []
+
+
+def test_a_locally_connected_kernel_has_its_channels_where_it_stores_them():
+    def channels(**settings):
+        shape = (3, 4, 5) if settings.get("data_format") == "channels_first" else (4, 5, 3)
+        model = tf_keras.Sequential([K.Input(shape), K.LocallyConnected2D(6, 2, **settings)])
+        (kernel,) = keras_weights.kernels(model)
+        assert all(kernel.variable.shape[axis] == 6 for axis in kernel.channels)
+        return kernel.channels
+
+    assert channels(implementation=1) == (2,) and channels(implementation=3) == ()
+    assert channels(implementation=2) == (5,)
+    assert channels(implementation=2, data_format="channels_first") == (3,)
+
+
+def test_the_roles_and_those_that_are_kernels():
+    assert list(keras_weights.ROLES) == [
+        *("kernel", "depthwise kernel", "recurrent kernel", "embedding", "bias", "normalization"),
+        *("slope", "scale", "unknown"),
+    ]
+    assert keras_weights.KERNELS == ("kernel", "depthwise kernel", "recurrent kernel", "embedding")
+
+
+def test_a_name_is_that_of_the_model_without_a_number():
+    model = tf_keras.Sequential([K.Input((3,)), K.Dense(2, name="dense")])
+    assert [w.name for w in keras_weights.weights(model)] == ["dense/kernel", "dense/bias"]
 
 
 def test_a_shared_layer_counts_once():

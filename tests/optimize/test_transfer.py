@@ -76,7 +76,7 @@ def test_pictures_of_no_size_are_refused(size):
 @pytest.mark.parametrize("name, options", [("MobileNetV2", {"alpha": 0.35}), ("ResNet50", {})])
 def test_an_application_comes_with_its_own_preprocessing(name, options):
     backbone, preprocess = transfer.application(name, 32, weights=None, **options)
-    assert len(backbone.output_shape) == 2
+    assert len(backbone.output_shape) == 2 and backbone.input_shape == (None, 32, 32, 3)
     pixels = np.full((1, 32, 32, 3), 255.0, np.float32)
     made = preprocess(pixels)
     assert (pixels == 255).all(), "the argument stays as it was"
@@ -226,6 +226,7 @@ def test_layers_before_the_first_that_learns_keep_every_bit(joined):
 def test_the_beginning_of_a_name_is_a_whole_word():
     assert transfer._begins("block1_conv", "block1") and not transfer._begins("block11_conv", "block1")
     assert transfer._begins("quant_block1_conv", "block1")
+    assert transfer._begins("prune_low_magnitude_block1", "block1") and not transfer._begins("my_block1", "block1")
 
 
 def test_a_layer_that_is_not_there_is_refused_and_nothing_is_frozen(joined):
@@ -257,11 +258,96 @@ def test_a_shorter_backbone_gives_the_means_of_its_last_map():
         (np.array([0, 1, 0, 1, 0, 2]), 2, "from 0 to 1"),
         (np.array([0, 1, 0, 1, 0, 1]), 1, "num_classes is 1"),
         (np.array([0, 1, 0, 1]), 2, "have shape"),
+        (np.array([0, 1, 0, 1, 0, -1]), 2, "from 0 to 1"),
+        (np.array([0.0, 1, 0, 1, 0, 1]), 2, "must be whole numbers"),
+        (np.array([0, 1, 0, 1, 0, 1]), True, "num_classes is True"),
+        (np.array([0, 1, 0, 1, 0, 1]), 2.0, "num_classes is 2.0"),
     ],
 )
 def test_labels_that_do_not_fit_are_refused(y, classes, sentence):
     with pytest.raises(ValueError, match=sentence):
         transfer.train_head(np.random.default_rng(0).random((6, 4)), y, classes)
+
+
+def test_two_examples_of_each_class_are_enough_and_none_are_not():
+    head = transfer.train_head(np.eye(4), np.array([0, 0, 1, 1]), 2, epochs=1)
+    assert [layer.name for layer in head.layers] == ["logits"] and head.output_shape == (None, 2)
+    with pytest.raises(ValueError, match="must be whole numbers"):
+        transfer.train_head(np.zeros((0, 4)), np.zeros(0, int), 2)
+    with pytest.raises(ValueError, match=r"pass \(n, width\)"):
+        transfer.train_head(np.zeros((4, 2, 2)), np.array([0, 0, 1, 1]), 2)
+
+
+def test_a_head_is_trained_as_it_is_asked_to_be():
+    x, y = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32), np.arange(40) % 2
+    x[:, 0] += y
+
+    def kernel(**settings):
+        return transfer.train_head(x, y, 2, **{"epochs": 3, "batch_size": 16, **settings}).get_weights()[0]
+
+    plain = kernel()
+    np.testing.assert_array_equal(plain, kernel())
+    others = [{"epochs": 6}, {"learning_rate": 0.01}, {"weight_decay": 10.0}, {"batch_size": 8}, {"seed": 5}]
+    for settings in others:
+        assert not np.array_equal(plain, kernel(**settings)), settings
+    assert np.abs(kernel(weight_decay=10.0)).sum() < np.abs(plain).sum()
+
+
+def test_fine_tuning_hands_its_settings_on(monkeypatch, joined):
+    seen = {}
+    monkeypatch.setattr(transfer.recovery, "recover", lambda *arguments, **settings: seen.update(settings, a=arguments))
+    settings = {"learning_rate": 0.5, "batch_size": 7, "teacher": small_backbone(), "freeze_statistics": False}
+    transfer.fine_tune(joined, "data", 4, seed=9, **settings)
+    assert seen.pop("a") == (joined, "data", 4) and seen == settings | {"seed": 9}
+
+
+def test_a_layer_that_was_frozen_before_stays_so(joined):
+    joined.get_layer("second_bn").trainable = False
+    transfer.fine_tune(joined, problem(), from_layer="first")
+    assert [layer.name for layer in joined.layers if not layer.trainable] == ["second_bn"]
+
+
+def test_the_map_is_a_32nd_of_the_picture_and_weights_may_be_random():
+    model = transfer.efficientnet_lite0(32, weights=None)
+    assert model.output_shape == (None, 1280) and model.layers[-1].name == "features"
+    sides = {layer.output_shape[1] for layer in model.layers if layer.name.endswith("_depthwise")}
+    assert sides == {16, 8, 4, 2, 1}
+    last = {layer.name.removesuffix("_project_conv"): layer.output_shape[1:] for layer in model.layers}
+    assert [last[f"block{n}"] for n in (0, 2, 4, 7, 10, 14, 15)] == [
+        *((16, 16, 16), (8, 8, 24), (4, 4, 40), (2, 2, 80), (2, 2, 112), (1, 1, 192), (1, 1, 320))
+    ]
+    with pytest.raises(ValueError, match="weights is 'noisy_student'"):
+        transfer.efficientnet_lite0(64, weights="noisy_student")
+
+
+def test_what_is_random_in_inference_cannot_be_joined():
+    noise = tf_keras.layers.Lambda(lambda values: values + tf_keras.backend.random_normal((2, 8)))
+    head = tf_keras.Sequential([tf_keras.Input((8,)), noise])
+    with pytest.raises(ValueError, match="differs from its parts"):
+        transfer.with_head(small_backbone(), head)
+
+
+def test_a_cut_model_is_named_and_a_vector_is_no_map():
+    assert transfer.cut_at(small_backbone(), "first_relu").name == "small_to_first_relu"
+    assert transfer.cut_at(small_backbone(), "features").output_shape == (None, 8)
+    with pytest.raises(ValueError, match="first_relu"):
+        transfer.cut_at(small_backbone(), "first_rely")
+
+
+def test_another_failure_of_an_application_is_its_own(monkeypatch):
+    def fails(*args, weights=None, **options):
+        raise OSError("no space left")
+
+    fails.__module__ = tf_keras.applications.MobileNetV2.__module__
+    monkeypatch.setattr(tf_keras.applications, "MobileNetV2", fails)
+    with pytest.raises(OSError, match="no space left"):
+        transfer.application("MobileNetV2")
+
+
+def test_pixels_from_0_to_1_are_those_of_a_picture():
+    made = transfer.prepared(np.array([[[0.0, 1.0]]]), 2)[0, 0, :, 0]
+    assert np.allclose(made, [-127 / 128, 1])
+    assert transfer.prepared(np.zeros((1, 1, 1), np.uint8), 1).shape == (1, 1, 1, 3)
 
 
 def test_parts_that_do_not_fit_are_refused():

@@ -62,6 +62,56 @@ def test_movement_is_high_where_weights_grow(model):
         np.testing.assert_array_equal(old, new)
 
 
+def test_movement_over_two_batches_is_that_of_two_steps(model):
+    whole = criteria.movement_scores(model, X, Y, batch_size=12, learning_rate=0.1)
+    first = criteria.movement_scores(model, X[:12], Y[:12], batch_size=12, learning_rate=0.1)
+    kernels = [layer.kernel for layer in model.layers]
+    for kernel, score in zip(kernels, first, strict=True):  # a step of plain gradient descent: −w · g is the score
+        kernel.assign(kernel.numpy() + 0.1 * score / kernel.numpy())
+    second = criteria.movement_scores(model, X[12:], Y[12:], batch_size=12, learning_rate=0.1)
+    for both, one, other in zip(whole, first, second, strict=True):
+        np.testing.assert_allclose(both, one + other, rtol=1e-3, atol=1e-5)
+        assert not np.allclose(both, 2 * one, rtol=1e-2)
+
+
+def test_the_fisher_score_of_a_batch_squares_its_mean_gradient(model):
+    (kernel, *_) = criteria.fisher_scores(model, X, Y, batch_size=24)
+    np.testing.assert_allclose(kernel, np.square(criteria.gradient_scores(model, X, Y)[0]) / 2, rtol=1e-3, atol=1e-8)
+
+
+def test_probabilities_have_the_scores_of_their_logits(model):
+    said = tf_keras.Sequential([tf_keras.Input((5,)), *model.layers, L.Softmax()])
+    for one, other in zip(criteria.gradient_scores(said, X, Y), criteria.gradient_scores(model, X, Y), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-6)
+
+
+def test_random_scores_are_drawn_again_for_another_seed_alone(model):
+    drawn = [criteria.random_scores(model, seed) for seed in (1, 1, 2)]
+    for shape, one, same, other in zip([(5, 4), (4, 3)], *drawn, strict=True):
+        assert one.shape == shape and (one >= 0).all() and (one < 1).all()
+        assert np.array_equal(one, same) and not np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("scope, zeros", [("layer", [10, 6]), ("model", [16, 0])])
+def test_the_lowest_scores_go_of_each_array_or_of_all(model, scope, zeros):
+    scores = [np.arange(20.0).reshape(5, 4) - 50, np.arange(12.0).reshape(4, 3)]
+    before = [layer.kernel.numpy() for layer in model.layers]
+    pruned = criteria.prune_by(model, scores, 0.5, scope=scope)
+    for score, old, layer, count in zip(scores, before, pruned.layers, zeros, strict=True):
+        lowest = np.argsort(score, axis=None)[:count]
+        expected = old.ravel().copy()
+        expected[lowest] = 0
+        np.testing.assert_array_equal(layer.kernel.numpy().ravel(), expected)
+
+
+@pytest.mark.parametrize("scope", ["layer", "model"])
+def test_one_score_that_is_not_finite_is_refused(model, scope):
+    scores = criteria.magnitude_scores(model)
+    scores[1][0, 0] = np.inf
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        criteria.prune_by(model, scores, 0.5, scope=scope)
+
+
 @pytest.mark.parametrize("scope", ["layer", "model"])
 def test_pruning_by_magnitude_scores_is_magnitude_pruning(model, scope):
     for target in (0, 0.3, 0.9):
@@ -129,6 +179,46 @@ def test_what_is_no_count_of_weights(count):
 def test_the_surgeon_refuses_what_is_no_inverse_of_a_hessian(inverse):
     with pytest.raises(ValueError, match=r"add .*damping to H"):
         criteria.surgeon([1, 5, 3], inverse, 2)
+
+
+@pytest.mark.parametrize(
+    "weights, inverse",
+    [
+        ([1, np.nan, 3], np.eye(3)),
+        ([1, np.inf, 3], np.eye(3)),
+        ([1, 2, 3], np.diag([1, np.nan, 1])),
+        ([1, 2, 3], np.diag([1, 0, 1])),
+        ([1, 2, 3], np.diag([1, -1, 1])),
+    ],
+)
+def test_one_number_that_is_not_finite_or_no_curvature_is_enough_to_refuse(weights, inverse):
+    with pytest.raises(ValueError, match="must be finite, and the inverse's diagonal above 0"):
+        criteria.surgeon(weights, inverse, 1)
+
+
+@pytest.mark.parametrize("count", [0, 3, np.int64(2)])
+def test_the_surgeon_takes_none_or_all(count):
+    w = np.array([1, -2, 3])
+    assert np.count_nonzero(criteria.surgeon(w, np.eye(3), count) == 0) == count
+    assert w.tolist() == [1, -2, 3]
+
+
+def test_the_surgeon_refuses_what_are_no_numbers():
+    for weights, inverse in [(["a", "b"], np.eye(2)), (np.ones(2), [["a", "b"], ["c", "d"]])]:
+        with pytest.raises(ValueError, match="pass numbers"):
+            criteria.surgeon(weights, inverse, 1)
+
+
+@pytest.mark.parametrize("gradients", [[[1.0, np.nan]], np.ones((0, 3)), np.ones(3), [["a"]]])
+def test_gradients_are_finite_numbers_of_examples(gradients):
+    with pytest.raises(ValueError, match="pass finite numbers of shape"):
+        criteria.inverse_fisher(gradients)
+
+
+@pytest.mark.parametrize("damping", [True, -1, 0, np.nan])
+def test_a_damping_is_a_number_above_0(damping):
+    with pytest.raises(ValueError, match="damping is"):
+        criteria.inverse_fisher(np.ones((2, 3)), damping)
 
 
 @pytest.mark.parametrize(

@@ -91,12 +91,76 @@ def test_the_default_schedule_of_the_toolkit_does_nothing_before_step_100():
         ({"begin": 0}, "begin is 0"),
         ({"frequency": 50}, "frequency is 50"),
         ({"power": 0}, "power is 0"),
+        ({"power": True}, "power is True"),
+        ({"power": "3"}, "power is '3'"),
+        ({"begin": True}, "begin is True"),
+        ({"end": 2.5}, "end is 2.5"),
+        ({"end": 0}, "end is 0"),
+        ({"frequency": 0}, "frequency is 0"),
+        ({"begin": 5, "end": 10, "frequency": 6}, "frequency is 6, but there are 5 steps"),
+        ({"begin": 21, "end": 21}, "ends in step 21 of 20"),
+        ({"steps": 0}, "steps is 0"),
+        ({"initial": 1.0}, "initial is 1.0"),
     ],
 )
 def test_schedules_that_make_no_sense_are_refused(settings, sentence):
     arguments = {"target": 0.5, "steps": 20} | settings
     with pytest.raises(ValueError, match=sentence):
         gradual.schedule(arguments.pop("target"), arguments.pop("steps"), **arguments)
+
+
+@pytest.mark.parametrize("begin, end, initial, power", [(1, 9, 0.0, 3), (3, 11, 0.2, 1), (2, 6, 0.5, 2)])
+def test_the_share_is_that_of_the_formula(begin, end, initial, power):
+    plan = gradual.schedule(0.8, 12, initial=initial, begin=begin, end=end, frequency=2, power=power)
+    wanted = {t: 0.8 + (initial - 0.8) * (1 - (t - begin) / (end - begin)) ** power for t in range(begin, end + 1, 2)}
+    made = gradual.updates(plan, 12)
+    assert list(made) == list(wanted)
+    np.testing.assert_allclose(list(made.values()), list(wanted.values()), atol=1e-5)
+
+
+def test_without_wishes_twenty_masks_grow_over_three_quarters_of_the_steps():
+    config = gradual.schedule(0.5, 1000).get_config()["config"]
+    assert (config["begin_step"], config["frequency"], config["power"]) == (1, 37, 3)
+    assert config["end_step"] == 1 + 20 * 37  # 750 moved onto a step in which masks are renewed
+    assert config["initial_sparsity"] == 0
+    assert list(gradual.updates(gradual.schedule(0.5, 9, begin=9), 9)) == [9]
+    assert list(gradual.updates(gradual.schedule(0.5, 9, begin=2, end=6, frequency=4), 9)) == [2, 6]
+    assert gradual.updates(gradual.schedule(0.5, 9, initial=0.5), 9).keys() == set(range(1, 8))
+
+
+def damaged(monkeypatch, change):
+    """The Toolkit's stripping as it would be if it changed the kernel of the layer `dense` as well."""
+    strip = toolkit.strip_pruning
+
+    def stripped(model):
+        made = strip(model)
+        kernel = made.get_layer("dense").kernel
+        kernel.assign(change(kernel.numpy()))
+        return made
+
+    monkeypatch.setattr(gradual.tfmot.sparsity.keras, "strip_pruning", stripped)
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [(lambda values: np.where(values == 0, 1, values), "'dense/kernel' has 0 zeros of 1,512, not the 756"),
+     (lambda values: 2 * values, "gives other outputs than with them")],
+)  # fmt: skip
+def test_a_model_that_is_not_what_was_asked_for_is_not_handed_back(monkeypatch, change, sentence):
+    damaged(monkeypatch, change)
+    with pytest.raises(gradual.PruningFailed, match=sentence):
+        gradual.prune_while_training(sequential(), (X, Y), 0.5, batch_size=65)
+
+
+def test_training_is_handed_its_settings(monkeypatch):
+    seen = {}
+    monkeypatch.setattr(gradual.training, "fit", lambda *arguments, **settings: seen.update(settings, a=arguments))
+    own = tf_keras.callbacks.Callback()
+    settings = {"batch_size": 65, "learning_rate": 0.5, "decay": False, "seed": 9}
+    with pytest.raises(gradual.PruningFailed, match="zeros"):  # nothing was trained, so there is no mask
+        gradual.prune_while_training(sequential(), (X, Y), 0.5, 3, callbacks=[own], **settings)
+    assert seen["a"][2] == 3 and settings.items() <= seen.items()
+    assert isinstance(seen["callbacks"][0], toolkit.UpdatePruningStep) and seen["callbacks"][1] is own
 
 
 def test_what_cannot_be_pruned_is_said():

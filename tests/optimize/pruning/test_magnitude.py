@@ -125,6 +125,22 @@ def test_equal_magnitudes_are_cut_to_the_exact_number():
     np.testing.assert_array_equal(pruned, [[0, 0], [1, -1]])
 
 
+def test_the_share_of_zeros_of_a_model_without_kernels_is_none():
+    model = tf_keras.Sequential([tf_keras.Input((4,)), L.PReLU()])
+    model.set_weights([np.zeros(4)])
+    assert np.isnan(pruning.sparsity(model)) and pruning.prunable(model) == []
+    with pytest.raises(ValueError, match="list of layer names"):
+        pruning.prunable(model, "p_re_lu")
+
+
+def test_zeros_that_were_there_count_and_the_argument_stays():
+    values = np.array([[0.0, 0.0], [0.0, 3.0]])
+    np.testing.assert_array_equal(pruning.zero_smallest(values, 0.5), values)
+    given = np.array([1.0, 2.0])
+    np.testing.assert_array_equal(pruning.zero_smallest(given, 0.5), [0, 2])
+    np.testing.assert_array_equal(given, [1, 2])
+
+
 def test_the_smallest_magnitudes_go_not_the_smallest_values():
     np.testing.assert_array_equal(pruning.zero_smallest(np.array([-9.0, 0.1, 5.0, -0.2]), 0.5), [-9, 0, 5, 0])
 

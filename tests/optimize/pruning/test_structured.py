@@ -163,6 +163,108 @@ def test_scores_that_say_nothing_are_refused(score, words):
         structured.remove_channels(randomized(nested), 0.5, score=score)
 
 
+def test_one_channel_whose_score_is_not_finite_is_enough_to_refuse():
+    scores = iter([1.0, float("nan")])
+    with pytest.raises(ValueError, match="return a finite number"):
+        structured.remove_channels(randomized(nested), 0.5, score=lambda values: next(scores, 1.0))
+    with pytest.raises(ValueError, match="finite"):
+        structured.remove_channels(randomized(nested), {"in": 0.5}, score={"in": [1.0] * 5 + [np.inf]})
+
+
+PER_CHANNEL = {
+    (6,): [L.BatchNormalization, L.ReLU, L.LeakyReLU, L.ELU, L.PReLU, L.ThresholdedReLU,
+           lambda: L.Dropout(0.1), lambda: L.GaussianNoise(0.1),
+           lambda: L.Activation("tanh"), lambda: L.GaussianDropout(0.1), lambda: L.Rescaling(0.5)],
+    (8, 6): [L.MaxPooling1D, L.AveragePooling1D, L.GlobalAveragePooling1D, L.GlobalMaxPooling1D, L.ZeroPadding1D,
+             L.Cropping1D, L.UpSampling1D, lambda: L.SpatialDropout1D(0.1), lambda: L.DepthwiseConv1D(3)],
+    (8, 8, 6): [L.MaxPooling2D, L.AveragePooling2D, L.GlobalAveragePooling2D, L.GlobalMaxPooling2D, L.ZeroPadding2D,
+                L.Cropping2D, L.UpSampling2D, lambda: L.SpatialDropout2D(0.1), lambda: L.DepthwiseConv2D(3)],
+    (4, 4, 4, 6): [L.MaxPooling3D, L.AveragePooling3D, L.GlobalAveragePooling3D, L.GlobalMaxPooling3D,
+                   L.ZeroPadding3D, L.Cropping3D, L.UpSampling3D, lambda: L.SpatialDropout3D(0.1)],
+}  # fmt: skip
+NEEDS_ALL = {
+    (6,): [L.LayerNormalization, L.Softmax, lambda: L.Activation("softmax"), lambda: L.Reshape((3, 2))],
+    (8, 6): [lambda: L.LSTM(3), lambda: L.Permute((2, 1)), lambda: L.LocallyConnected1D(3, 2)],
+    (8, 8, 6): [lambda: L.DepthwiseConv2D(3, activation="softmax"), lambda: L.BatchNormalization(axis=1),
+                lambda: L.Conv2D(4, 1, groups=2), L.UnitNormalization],
+}  # fmt: skip
+
+
+def behind(shape, make, name="made"):
+    """A layer that makes six channels, what `make` gives, and a dense layer that reads it."""
+    maker = {1: L.Dense, 2: L.Conv1D, 3: L.Conv2D, 4: L.Conv3D}[len(shape)]
+    first = maker(6, name=name) if len(shape) == 1 else maker(6, 1, name=name)
+    layers = [first, make() if callable(make) else make]
+    return tf_keras.Sequential([tf_keras.Input((*shape[:-1], 2)), *layers, L.Flatten(), L.Dense(2)])
+
+
+@pytest.mark.parametrize("shape, make", [(shape, make) for shape, makes in PER_CHANNEL.items() for make in makes])
+def test_what_works_on_each_channel_by_itself_lets_some_go(shape, make):
+    tf_keras.utils.set_random_seed(0)
+    model = behind(shape, make)
+    assert {name: group.removable for group in structured.groups(model) for name in group.layers}["made"]
+    smaller = structured.remove_channels(model, {"made": 0.5})
+    assert smaller.get_layer("made").output_shape[-1] == 3
+
+
+@pytest.mark.parametrize("shape, make", [(shape, make) for shape, makes in NEEDS_ALL.items() for make in makes])
+def test_what_needs_all_channels_keeps_them(shape, make):
+    model = behind(shape, make)
+    assert not {name: group.removable for group in structured.groups(model) for name in group.layers}["made"]
+
+
+@pytest.mark.parametrize(
+    "merge", [L.Add, L.Subtract, L.Multiply, L.Average, L.Maximum, L.Minimum, L.Dot, L.Concatenate]
+)
+def test_what_is_merged_number_by_number_has_the_same_channels(merge):
+    start = tf_keras.Input((5,))
+    sides = [L.Dense(4, name=name)(start) for name in "ab"]
+    merged = merge(axes=-1)(sides) if merge is L.Dot else merge()(sides)
+    found = {group.layers: group.removable for group in structured.groups(tf_keras.Model(start, L.Dense(2)(merged)))}
+    if merge in (L.Dot, L.Concatenate):
+        assert found[("a",)] == found[("b",)] == (merge is L.Concatenate)
+    else:
+        assert found[("a", "b")]
+
+
+ELEMENTWISE = {"linear", "relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "swish", "silu", "mish", "sigmoid",
+               "hard_sigmoid", "tanh", "softplus", "softsign", "exponential"}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(ELEMENTWISE | {"softmax", "log_softmax"}))
+def test_channels_behind_an_activation_can_go_if_it_looks_at_one_number_at_a_time(name):
+    function = getattr(tf_keras.activations, name, None) or getattr(tf.nn, name)
+    model = tf_keras.Sequential([tf_keras.Input((5,)), L.Dense(4, function, name="made"), L.Dense(2)])
+    found = {name: group.removable for group in structured.groups(model) for name in group.layers}
+    assert found["made"] is (name in ELEMENTWISE)
+
+
+@pytest.mark.parametrize(
+    "make, shape",
+    [
+        (lambda: L.Conv1D(6, 2, name="made"), (5, 2)),
+        (lambda: L.Conv2D(6, 2, name="made"), (5, 5, 2)),
+        (lambda: L.Conv3D(6, 2, name="made"), (5, 5, 5, 2)),
+        (lambda: L.Conv1DTranspose(6, 2, name="made"), (5, 2)),
+        (lambda: L.Conv2DTranspose(6, 2, name="made"), (5, 5, 2)),
+        (lambda: L.Conv3DTranspose(6, 2, name="made"), (3, 3, 3, 2)),
+        (lambda: L.SeparableConv1D(6, 2, name="made"), (5, 2)),
+        (lambda: L.SeparableConv2D(6, 2, name="made"), (5, 5, 2)),
+        (lambda: L.Dense(6, name="made"), (5, 2)),
+    ],
+)
+def test_each_layer_that_makes_channels_can_lose_some(make, shape):
+    tf_keras.utils.set_random_seed(0)
+    model = tf_keras.Sequential([tf_keras.Input(shape), make(), L.Flatten(), L.Dense(2)])
+    assert structured.remove_channels(model, 1 / 3).get_layer("made").output_shape[-1] == 4
+
+
+def test_channels_that_come_first_are_no_channels_of_this_layer():
+    model = tf_keras.Sequential([tf_keras.Input((2, 8, 8)), L.Conv2D(6, 1, data_format="channels_first", name="made"),
+                                 L.Flatten(), L.Dense(2)])  # fmt: skip
+    assert "made" not in {name for group in structured.groups(model) for name in group.layers}
+
+
 def test_one_share_for_each_group():
     with pytest.raises(ValueError, match="stem, branch are the same ones"):
         structured.remove_channels(randomized(branched), {"stem": 0.25, "branch": 0.5})
@@ -203,7 +305,7 @@ def test_what_cannot_be_done_is_said():
         structured.remove_channels(randomized(sequential), {"nowhere": 0.5})
     with pytest.raises(ValueError, match="all needed"):
         structured.remove_channels(randomized(reads_all), {"normed": 0.5})
-    with pytest.raises(ValueError, match="no channels can be removed"):
+    with pytest.raises(ValueError, match=r"no channels can be removed: .* is needed whole"):
         structured.remove_channels(tf_keras.Sequential([tf_keras.Input((3,)), L.Dense(2)]), 0.5)
     with pytest.raises(TypeError, match="tf_keras model"):
         structured.remove_channels("lenet5", 0.5)

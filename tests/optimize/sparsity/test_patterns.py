@@ -101,6 +101,52 @@ def test_each_kernel_with_input_channels_gets_the_pattern(name):
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
 
 
+AXES = {
+    "Dense": (lambda: layers.Dense(3), (4,), {"kernel": -2}),
+    "Conv1D": (lambda: layers.Conv1D(3, 2), (5, 4), {"kernel": -2}),
+    "Conv2D": (lambda: layers.Conv2D(3, 2), (5, 5, 4), {"kernel": -2}),
+    "Conv3D": (lambda: layers.Conv3D(3, 2), (5, 5, 5, 4), {"kernel": -2}),
+    "SeparableConv2D": (lambda: layers.SeparableConv2D(3, 2), (5, 5, 4), {"pointwise_kernel": -2}),
+    "DepthwiseConv2D": (lambda: layers.DepthwiseConv2D(2), (5, 5, 4), {}),
+    "Conv1DTranspose": (lambda: layers.Conv1DTranspose(3, 2), (5, 4), {"kernel": -1}),
+    "Conv2DTranspose": (lambda: layers.Conv2DTranspose(3, 2), (5, 5, 4), {"kernel": -1}),
+    "LSTM": (lambda: layers.LSTM(3), (5, 4), {"kernel": -2, "recurrent_kernel": -2}),
+    "Embedding": (lambda: layers.Embedding(7, 4), (5,), {}),
+    "EinsumDense": (lambda: layers.EinsumDense("ab,bc->ac", 3), (4,), {}),
+    "LocallyConnected1D": (lambda: layers.LocallyConnected1D(3, 2), (5, 4), {}),
+    "LocallyConnected2D": (lambda: layers.LocallyConnected2D(3, 2), (5, 5, 4), {}),
+    "BatchNormalization": (lambda: layers.BatchNormalization(), (5, 4), {}),
+    "PReLU": (lambda: layers.PReLU(), (5, 4), {}),
+}
+
+
+@pytest.mark.parametrize("kind", AXES)
+def test_the_input_channels_of_a_kernel_lie_where_its_layer_sums(kind):
+    make, shape, wanted = AXES[kind]
+    model = tf_keras.Sequential([tf_keras.Input(shape), make()])
+    axes = {w.variable.name.split("/")[-1].split(":")[0]: patterns.input_axis(w) for w in keras_weights.weights(model)}
+    assert {name: axis for name, axis in axes.items() if axis is not None} == wanted
+
+
+def test_single_zeros_are_the_smallest_magnitudes_and_the_first_of_equal_ones():
+    assert patterns.single(np.array([[-9.0, 1.0], [5.0, -1.0]]), 0.25).tolist() == [[True, False], [True, True]]
+    assert patterns.single(np.array([-9, -1]), 0.5).tolist() == [True, False]
+    assert patterns.single(values(4), 0).all()
+
+
+def test_groups_along_another_axis_are_those_of_the_turned_array():
+    kernel = values(3, 8, 2)
+    for axis in (-3, -1, 0, 1, 2):
+        turned = patterns.groups(np.moveaxis(kernel, axis, -2), 1, 3)
+        assert np.array_equal(patterns.groups(kernel, 1, 3, axis), np.moveaxis(turned, -2, axis))
+        assert patterns.holds(np.where(turned, np.moveaxis(kernel, axis, -2), 0), 1, 3)
+
+
+def test_of_equal_blocks_the_first_goes_and_the_mean_counts_what_is_there():
+    assert patterns.blocks(np.ones((4, 1)), 0.5, (2, 1)).ravel().tolist() == [False, False, True, True]
+    assert patterns.blocks(np.array([[2.0], [2.0], [3.0]]), 0.5, (2, 1)).ravel().tolist() == [False, False, True]
+
+
 def test_only_the_layers_named():
     model = tf_keras.Sequential([tf_keras.Input((8,)), layers.Dense(8, name="a"), layers.Dense(4, name="b")])
     pruned = patterns.prune(model, lambda array, axis: patterns.single(array, 0.5), only=["b"])
@@ -114,6 +160,20 @@ def test_only_the_layers_named():
         (lambda: patterns.single(values(4), 1), "share is 1"),
         (lambda: patterns.single(values(4), -0.1), "share is"),
         (lambda: patterns.single(np.array([1, np.nan]), 0.5), "finite"),
+        (lambda: patterns.single(values(4), True), "share is True"),
+        (lambda: patterns.single(values(4), "half"), "share is 'half'"),
+        (lambda: patterns.single(np.ones(4, bool), 0.5), "values are bool"),
+        (lambda: patterns.single(np.ones(0), 0.5), "at least one"),
+        (lambda: patterns.blocks(values(4, 4), 0.5, (1, 0)), "side of a block is 0"),
+        (lambda: patterns.groups(values(4, 4), 0, 4), "number of zeros is 0"),
+        (lambda: patterns.groups(values(4, 4), 1, 1), "size of a group is 1"),
+        (lambda: patterns.groups(values(4, 4), True, 4), "number of zeros is True"),
+        (lambda: patterns.holds(values(4, 4), 4, 4), "leave no weight"),
+        (lambda: patterns.groups(values(4, 4), axis=2), "axis is 2"),
+        (lambda: patterns.groups(values(4, 4), axis=-3), "axis is -3"),
+        (lambda: patterns.groups(values(4, 4), axis=True), "axis is True"),
+        (lambda: patterns.prune(models()["sequential"], lambda array, axis: np.ones(3, bool)), "boolean mask"),
+        (lambda: patterns.prune(models()["nested"], lambda array, axis: array > 0, only=[]), "no kernel"),
         (lambda: patterns.blocks(values(2, 2, 2), 0.5), "matrix"),
         (lambda: patterns.blocks(values(4, 4), 0.5, (0, 1)), "side of a block"),
         (lambda: patterns.groups(values(4, 4), 4, 4), "leave no weight"),

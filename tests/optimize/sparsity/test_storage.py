@@ -51,7 +51,23 @@ def test_bits_of_the_small_matrix():
     assert storage.bits((3, 4), 3, value=8, index=2) == 3 * 8 + 3 * 2 + 4 * 8
 
 
-@pytest.mark.parametrize("count, width", [(1, 8), (256, 8), (257, 16), (65_536, 16), (65_537, 32)])
+def test_bits_at_the_edges():
+    assert storage.bits((3, 4), 0) == 4 * 8
+    assert storage.bits((3, 4), 12) == 12 * 40 + 4 * 8
+    assert storage.bits([1, 2], 2, value=1, index=1) == 2 * 1 + 2 * 1 + 2 * 8
+    assert storage.bits((1, 256), 256) == 256 * 40 + 2 * 16  # a row may begin at 0 … 256: more than 8 bits tell apart
+    assert storage.bits((1, 255), 255) == 255 * 40 + 2 * 8
+    assert storage.bits((2, 257), 256, block=2) == 256 * 32 + 128 * 8 + 3 * 8  # 129 places, the last one half full
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int8, bool])
+def test_the_lists_have_the_type_of_the_matrix(kind):
+    csr = storage.to_csr(SMALL.astype(kind))
+    assert csr.values.dtype == storage.from_csr(csr).dtype == kind and csr.shape == (3, 4)
+    assert storage.multiply(csr, np.ones(4, np.float32)).tolist() == SMALL.astype(kind).sum(axis=1).tolist()
+
+
+@pytest.mark.parametrize("count, width", [(1, 8), (256, 8), (257, 16), (65_536, 16), (65_537, 32), (2**32, 32)])
 def test_an_index_has_the_fewest_bits(count, width):
     assert storage.index_bits(count) == width
 
@@ -80,6 +96,25 @@ def test_the_entropy_of_known_shares():
         (lambda: storage.index_bits(0), "from 1"),
         (lambda: storage.index_bits(2**32 + 1), "widest type has 32 bits"),
         (lambda: storage.bits((1, 2**33), 1), "widest type has 32 bits"),
+        (lambda: storage.bits((3, 4), -1), "nonzeros is -1"),
+        (lambda: storage.bits((3, 0), 0), "side of the matrix is 0"),
+        (lambda: storage.bits((3, True), 0), "side of the matrix is True"),
+        (lambda: storage.bits((3, 4), 3, value=0), "value is 0"),
+        (lambda: storage.bits((3, 4), 3, index=0), "index is 0"),
+        (lambda: storage.bits((3, 4), 3, block=0), "block is 0"),
+        (lambda: storage.bits((3, 4), 3, index=1), "tell 2 places apart; a row has 4"),
+        (lambda: storage.bits((3, 4, 5), 1), r"pass \(rows, columns\)"),
+        (lambda: storage.entropy_of_positions(-0.1), "0 to 1"),
+        (lambda: storage.entropy_of_positions(True), "share is True"),
+        (lambda: storage.entropy_of_positions("0.5"), "share is '0.5'"),
+        (lambda: storage.to_csr(np.ones((2, 2), complex)), "pass numbers"),
+        (lambda: storage.from_csr(by_hand([-1, 2], [0, 2])), "beyond its 3 columns"),
+        (lambda: storage.from_csr(by_hand([1, 3], [0, 2])), "beyond its 3 columns"),
+        (lambda: storage.from_csr(by_hand([1], [1, 1])), "do not divide"),
+        (lambda: storage.from_csr(by_hand([1], [0, 0, 1])), "do not divide"),
+        (lambda: storage.from_csr(by_hand([1], [0, 1])._replace(values=np.ones(2))), "do not divide 2 values"),
+        (lambda: storage.from_csr(storage.Csr(np.ones(1), np.zeros(1, int), [0, 2, 1], (2, 3))), "do not divide"),
+        (lambda: storage.multiply(by_hand([3], [0, 1]), np.ones(3)), "beyond its 3 columns"),
         (lambda: storage.bits((3,), 1), r"pass \(rows, columns\)"),
         (lambda: storage.bits(3, 1), r"pass \(rows, columns\)"),
         (lambda: storage.bits((3, 4), 3, value=-8), "value is -8"),

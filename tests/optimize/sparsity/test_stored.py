@@ -1,5 +1,7 @@
 """Sparse weights read from a file are the Keras weights, and what runs as stored is told from what is unpacked."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -76,7 +78,7 @@ def test_an_index_takes_what_the_matrix_needs():
 
 @pytest.mark.parametrize("delegates", ["AUTO", "BUILTIN_WITHOUT_DEFAULT_DELEGATES"])
 def test_a_file_without_densify_computes_the_same_from_its_lists(delegates):
-    content = converted(dense(0.8))
+    content = single_values()
     lists = stored.without_densify(content)
     assert [o.name for o in tflite_file.File(content).operators()] == ["DENSIFY", "FULLY_CONNECTED"]
     assert [o.name for o in tflite_file.File(lists).operators()] == ["FULLY_CONNECTED"]
@@ -88,6 +90,87 @@ def test_a_file_without_densify_computes_the_same_from_its_lists(delegates):
 def test_a_file_that_has_no_densify_stays_what_it_is():
     content = converted(dense(0.8, (4, 1)))
     assert tflite_file.pack(schema.ModelT.InitFromPackedBuf(content, 0)) == stored.without_densify(content)
+
+
+@functools.cache
+def single_values() -> bytes:
+    """A file with one sparse weight (12, 32)."""
+    return converted(dense(0.8))
+
+
+def altered(change) -> bytes:
+    """That file in which something was changed: change(the weight's tensor, its sparsity)."""
+    model = schema.ModelT.InitFromPackedBuf(single_values(), 0)
+    tensor = next(tensor for tensor in model.subgraphs[0].tensors if tensor.sparsity is not None)
+    change(tensor, tensor.sparsity)
+    return tflite_file.pack(model)
+
+
+def shaped(*shape):
+    return lambda tensor, sparsity: setattr(tensor, "shape", list(shape))
+
+
+def positions(change):
+    """change(the positions along the last axis), as 32-bit numbers."""
+
+    def in_place(tensor, sparsity):
+        axis = sparsity.dimMetadata[1]
+        axis.arrayIndices, axis.arrayIndicesType = (schema.Int32VectorT(change(list(axis.arrayIndices.values))), 1)
+
+    return in_place
+
+
+def starts(change):
+    def in_place(tensor, sparsity):
+        values = sparsity.dimMetadata[1].arraySegments
+        values.values = np.array(change(list(values.values)), np.uint8)
+
+    return in_place
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        (shaped(2**15, 2**16 + 1), "announces 2,147,516,416 values"),
+        (shaped(2**15, 2**16), "rows of tensor"),  # as many as there may be
+        (shaped(0, 32), "announces 0 values"),
+        (shaped(13, 32), "rows of tensor"),
+        (shaped(11, 32), "rows of tensor"),
+        (positions(lambda values: [-1, *values[1:]]), "beyond its 32 columns"),
+        (positions(lambda values: [*values[:-1], 32]), "beyond its 32 columns"),
+        (positions(lambda values: values[:-1]), "rows of tensor"),
+        (lambda tensor, sparsity: setattr(sparsity, "traversalOrder", [1, 0]), "in the order"),
+        (lambda tensor, sparsity: setattr(sparsity, "blockMap", [1]), "in the order"),
+        (lambda tensor, sparsity: sparsity.dimMetadata.append(sparsity.dimMetadata[0]), "in the order"),
+        (lambda tensor, sparsity: sparsity.dimMetadata.reverse(), "compressed rows of its last axis"),
+        (lambda tensor, sparsity: sparsity.dimMetadata.__setitem__(1, sparsity.dimMetadata[0]), "compressed rows"),
+        (lambda tensor, sparsity: sparsity.dimMetadata.__setitem__(0, sparsity.dimMetadata[1]), "compressed rows"),
+        (lambda tensor, sparsity: setattr(sparsity.dimMetadata[1], "arrayIndicesType", 0), "unknown kind 0"),
+        (starts(lambda values: [values[0], 70, *values[2:]]), "rows of tensor"),  # a row that ends before it begins
+        (starts(lambda values: values[:-1]), "rows of tensor"),
+    ],
+)
+def test_lists_that_are_no_matrix_are_refused(change, sentence):
+    with pytest.raises(ArtifactError, match=sentence):
+        stored.weights(altered(change))
+
+
+def test_positions_may_be_of_32_bits():
+    (narrow,), (wide,) = stored.weights(single_values()), stored.weights(altered(positions(list)))
+    assert np.array_equal(narrow.dense, wide.dense) and (narrow.dtype, narrow.shape) == ("float32", (12, 32))
+    count = round(0.2 * 32 * 12)
+    assert wide.indices == 4 * count + 13 and wide.values == 4 * count
+
+
+@pytest.mark.parametrize("before, after", [(1, 8), (8, 8), (12, 12)])
+def test_dense_layers_get_the_version_of_sparse_weights_unless_theirs_is_newer(before, after):
+    model = schema.ModelT.InitFromPackedBuf(single_values(), 0)
+    layer = schema.BuiltinOperator.FULLY_CONNECTED
+    next(code for code in model.operatorCodes if code.builtinCode == layer).version = before
+    made = schema.ModelT.InitFromPackedBuf(stored.without_densify(tflite_file.pack(model)), 0)
+    assert [code.version for code in made.operatorCodes if code.builtinCode == layer] == [after]
+    others = {code.builtinCode: code.version for code in model.operatorCodes if code.builtinCode != layer}
+    assert {code.builtinCode: code.version for code in made.operatorCodes if code.builtinCode != layer} == others
 
 
 @pytest.mark.parametrize("content", [b"", b"no model at all", b"\0\0\0\0TFL3"])
@@ -103,7 +186,7 @@ def test_what_is_no_content_is_refused(tmp_path):
 
 
 def test_a_damaged_file_is_refused_or_read():
-    content = converted(dense(0.8))
+    content = single_values()
     generator = np.random.default_rng(0)
     refused = 0
     for _ in range(200):

@@ -60,5 +60,42 @@ def test_a_policy_changes_computation_and_not_variables(model, x):
         beneath.with_policy(model, "mixed_float12")
 
 
+def test_the_passes_are_those_of_grappler_by_their_names():
+    from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
+
+    wanted = ["remapping", "constant folding", "arithmetic", "dependency", "shape", "layout", "loop", "function"]
+    assert list(beneath.PASSES) == wanted
+    for name, field in beneath.PASSES.items():
+        assert field.startswith(name.replace(" ", "_")) and field in RewriterConfig.DESCRIPTOR.fields_by_name
+
+
+def test_models_with_two_inputs_or_none_yet_are_refused(x):
+    starts = [tf_keras.Input((8, 8, 3)) for _ in range(2)]
+    with pytest.raises(ValueError, match="has 2 inputs and 1 outputs"):
+        beneath.executed_graph(tf_keras.Model(starts, K.Add()(starts)), x)
+    empty = tf_keras.Sequential([K.Dense(2)])
+    for call in (lambda: beneath.executed_graph(empty, x), lambda: beneath.with_policy(empty)):
+        with pytest.raises(ValueError, match="not built"):
+            call()
+
+
+def test_only_what_was_asked_for_is_compiled_by_xla(x):
+    model = tf_keras.Sequential([tf_keras.Input((8, 8, 3)), K.ReLU()])
+    assert beneath.forward(model, compiled=True).experimental_get_compiler_ir(x)(stage="hlo").startswith("HloModule")
+    with pytest.raises(ValueError, match="jit_compile"):
+        beneath.forward(model).experimental_get_compiler_ir(x)(stage="hlo")
+
+
+def test_a_policy_is_the_one_that_is_named_and_inputs_stay(model):
+    copy = beneath.with_policy(model, "mixed_float16")
+    assert {layer.dtype_policy.name for layer in copy.layers} == {"mixed_float16"}
+    assert copy.input.dtype == "float32" and copy.output.dtype == "float16"
+
+
+def test_dropout_does_nothing_in_inference(x):
+    idle = tf_keras.Sequential([tf_keras.Input((8, 8, 3)), K.Dropout(0.5)])
+    np.testing.assert_array_equal(beneath.forward(idle)(x), x)
+
+
 def test_forward_is_inference_and_may_be_compiled(model, x):
     np.testing.assert_allclose(beneath.forward(model, compiled=True)(x), beneath.forward(model)(x), atol=1e-5)

@@ -95,6 +95,47 @@ def test_shortened_text_keeps_to_its_limit(limit):
     assert len(said) <= limit and said.endswith(" …")
 
 
+@pytest.mark.parametrize("length, cut", [(19, False), (20, False), (21, True)])
+def test_text_of_just_the_limit_is_told_whole(length, cut):
+    text = "a b " * 4 + "c" * (length - 16)
+    assert changes.shortened(ValueError(text), 20) == (
+        "ValueError: a b a b a b a b …" if cut else f"ValueError: {text}"
+    )
+
+
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        ("", "no message"),
+        ("first\nsecond", "first"),
+        ("\n  File 'a.py', line 3\nException encountered when calling x\nwhat it is", "what it is"),
+        ("<unknown>:0:12: error: failed to legalize", "failed to legalize"),
+        ("got <a.b.Conv object at 0x7f00ab>", "got Conv"),
+        ("ValueError: this is no traced function", "ValueError: this is no traced function"),
+        ("in user code:\n a.KeyError: one\n b.c.TypeError: two\n", "two"),
+    ],
+)
+def test_what_is_told_is_what_happened_and_not_where(text, told):
+    assert changes.shortened(RuntimeError(text)) == f"RuntimeError: {told}"
+
+
+def test_an_api_that_answers_accepts_and_one_that_raises_says_why():
+    assert changes.says(lambda model: model, network()) == "accepted"
+    assert changes.says(lambda model: model.nothing, network()).startswith("AttributeError: ")
+
+
+def test_a_new_layer_is_told_with_its_variables_types_and_bytes():
+    more = tf_keras.Sequential([tf_keras.Input((6, 6, 4)), K.BatchNormalization(name="norm", dtype="float64")])
+    plain = tf_keras.Sequential([tf_keras.Input((6, 6, 4)), K.ReLU(name="relu")])
+    found = changes.what_it_added(plain, more)
+    assert found.wrappers == {"norm": "BatchNormalization"} and found.gone == ()
+    assert [(row.variable, row.shape, row.dtype, row.bytes, row.layer, row.wrapper) for row in found.added] == [
+        (name, (4,), "float64", 32, "norm", "BatchNormalization")
+        for name in ("gamma", "beta", "moving_mean", "moving_variance")
+    ]
+    assert found.added_bytes == 4 * 32
+
+
 def test_equal_variables_are_counted_as_often_as_they_are_there():
     """A wrapped LSTM has two kernels to prune: two masks, thresholds and so on, of which some look the same."""
     model = tf_keras.Sequential([K.Input((4, 3)), K.SimpleRNN(3, name="memory")])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tf_keras
 
+import utils
 from utils.optimize.toolkit import changes, entry_points
 
 # The Toolkit compares versions with a class that setuptools has deprecated.
@@ -70,6 +71,39 @@ def test_both_interpreters_compute_the_same_numbers():
     said, ours = entry_points.both_interpreters()
     assert said.shape == ours.shape == (1, 10) and said.any()
     np.testing.assert_allclose(said, ours, rtol=1e-5, atol=1e-6)
+
+
+def test_the_interpreters_are_shown_a_picture_of_64ths():
+    tf_keras.utils.set_random_seed(utils.SEED)
+    picture = (np.arange(784) % 65 / 64).astype(np.float32).reshape(1, 28, 28, 1)
+    wanted = entry_points.small_cnn()(picture, training=False)
+    np.testing.assert_allclose(entry_points.both_interpreters()[1], wanted, rtol=1e-3, atol=1e-4)
+
+
+def test_the_schedule_prunes_to_one_half_from_the_first_step_on():
+    asked = [entry_points.HALF(step) for step in range(4)]
+    assert [(bool(renewed), float(share)) for renewed, share in asked] == [(True, 0.5)] * 4
+
+
+def test_each_api_is_called_by_its_name():
+    assert list(entry_points.APIS) == ["prune_low_magnitude", "cluster_weights", "quantize_model", "combine"]
+    tf_keras.utils.set_random_seed(1)
+    wrapped = entry_points.wrapped_by_each(entry_points.small_cnn)
+    assert list(wrapped) == list(entry_points.APIS)
+
+    def keeps_zeros(model):
+        kinds = {type(quantizer).__name__ for layer in model.layers if hasattr(layer, "quantize_config")
+                 and layer.quantize_config for _, quantizer in
+                 layer.quantize_config.get_weights_and_quantizers(layer.layer)}  # fmt: skip
+        return any(kind.startswith("PrunePreserve") for kind in kinds)
+
+    assert keeps_zeros(wrapped["combine"]) and not keeps_zeros(wrapped["quantize_model"])
+
+
+def test_the_packages_are_those_around_the_toolkit():
+    assert [row["package"] for row in entry_points.packages()] == [
+        *("tensorflow-model-optimization", "tf-keras", "keras", "ai-edge-litert", "litert-quantizer")
+    ]
 
 
 def test_interpreter_warns_and_packages_describe_themselves():

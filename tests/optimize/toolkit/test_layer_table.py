@@ -24,6 +24,76 @@ def test_every_technique_reaches_a_dense_layer():
     assert {cell.outcome for cell in cells} == {"yes"}
 
 
+def test_each_technique_tells_its_own_proof():
+    model = tf_keras.Sequential([tf_keras.Input((8,)), K.Dense(8, name="a"), K.Dense(8, name="b")])
+    cells = {cell.technique: cell for cell in layer_table.layer_support({"two": lambda: rebuilt(model)})}
+    seen = {name: cell.evidence for name, cell in cells.items()}
+    assert seen["pruning"] == seen["2:4"] == seen["1×4 blocks"] == "kernel 50% zeros, b/kernel 50% zeros"
+    assert seen["clustering"].count(" 4 values") == 2
+    assert seen["QAT"].startswith("ranges: ") and "kernel" in seen["QAT"]
+    assert seen["QAT int8 file"] == seen["PTQ int8 file"] == "int8: FULLY_CONNECTED×2"
+    assert not any(cell.way_out for cell in cells.values())
+
+
+def rebuilt(model):
+    return tf_keras.Sequential.from_config(model.get_config())
+
+
+def test_a_matrix_with_no_more_weights_than_clusters_is_not_clustered():
+    """It has so few values anyway."""
+
+    def cell(inputs):
+        build = {"row": lambda: tf_keras.Sequential([tf_keras.Input((inputs,)), K.Dense(2)])}
+        (found,) = layer_table.layer_support(build, ["clustering"])
+        return found.outcome
+
+    assert cell(2) == "no effect" and cell(3) == "yes"
+
+
+@pytest.mark.parametrize("layer", [K.ReLU, K.BatchNormalization])
+def test_factors_are_nothing_to_prune(layer):
+    build = {"row": lambda: tf_keras.Sequential([tf_keras.Input((8, 4)), layer()])}
+    (cell,) = layer_table.layer_support(build, ["pruning"])
+    assert cell.outcome == "nothing to do" and cell.evidence == "no weight matrix"
+
+
+def test_a_bias_of_two_axes_is_no_matrix():
+    (cell,) = layer_table.layer_support({"GRU": LAYERS["GRU"]}, ["pruning"])
+    assert (cell.outcome, cell.evidence) == ("yes", "kernel 50% zeros, recurrent_kernel 50% zeros")
+
+
+def test_what_cannot_be_wrapped_has_no_file_for_the_same_reason():
+    cells = layer_table.layer_support({"row": LAYERS["Conv1D"]}, ["QAT", "QAT int8 file"])
+    assert [cell.technique for cell in cells] == ["QAT", "QAT int8 file"]
+    assert cells[0].outcome == "refused" and cells[0].evidence == cells[1].evidence
+
+
+def test_every_outcome_has_its_mark():
+    cells = [layer_table.Support("row", outcome, outcome, "") for outcome in layer_table.MARKS]
+    cells.append(layer_table.Support("other", "yes", "refused", ""))
+    marks = {"yes": "✔", "part": "◐", "no effect": "○", "nothing to do": "·", "refused": "✘"}
+    assert layer_table.as_table(cells) == [{"layer": "row", **marks}, {"layer": "other", "yes": "✘"}]
+
+
+def test_the_ways_out_are_tried_in_this_order():
+    again, without = ["rebuild with Keras 2", "flatten the model"], "quantize after training"
+    aware = [*again, "own QuantizeConfig", without, f"{without}, batch of 1", f"unroll, then {without}"]
+    pruning = [*again, "subclass as PrunableLayer"]
+    assert {name: list(ways) for name, ways in layer_table._WAYS_OUT.items()} == {
+        "QAT": aware,
+        "QAT int8 file": aware,
+        "pruning": pruning,
+        "2:4": [*pruning, "unstructured"],
+        "1×4 blocks": [*pruning, "unstructured"],
+        "clustering": [*again, "subclass as ClusterableLayer"],
+        "PTQ int8 file": [again[0], "fixed batch of 1", "unroll", "allow float operators"],
+    }
+    assert list(layer_table.TECHNIQUES) == list(layer_table._WAYS_OUT)
+    ways = layer_table._WAYS_OUT["QAT"]
+    assert ways[without] is layer_table._int8_file_after_training
+    assert ways[f"{without}, batch of 1"] is layer_table._fixed_batch
+
+
 def test_silence_and_refusal_are_told_apart_with_ways_out():
     model = tf_keras.Sequential(
         [
