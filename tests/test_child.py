@@ -33,7 +33,7 @@ def test_a_crash_and_an_endless_loop_are_told_apart(tmp_path, monkeypatch):
         child.run("broken_child:crash")
     assert error.value.kind == "crash"
     assert "fatal: gone" in str(error.value)
-    with pytest.raises(child.ChildError, match="^it did not end within 1 s$") as error:
+    with pytest.raises(child.ChildError, match=r"^it did not end within 1 s$") as error:
         child.run("broken_child:hang", timeout=1)
     assert error.value.kind == "timeout"
     if sys.platform == "linux":
