@@ -283,3 +283,162 @@ def test_a_line_that_leaves_a_logarithmic_axis_is_named_at_its_edge(displayed):
     lines = {"vanishing": [1, 0.1, 0], "steady": [1, 1, 1]}
     plots.lines([1, 2, 3], lines, x_label="step", y_label="error", alt=ALT, yscale="log", ylim=0.01)
     assert len(displayed) == 1
+
+
+@pytest.fixture
+def handed_on(monkeypatch):
+    """What `lines` and `explore` hand on to `show`."""
+    found: list = []
+    monkeypatch.setattr(plots, "show", lambda figure, alt, **others: found.append((figure, alt, others)))
+    return found
+
+
+def test_a_single_line_needs_no_name_at_its_end_and_two_do(handed_on):
+    for lines in ({"a": [1, 2]}, {"a": [1, 2], "b": [2, 1]}):
+        plots.lines([1, 2], lines, x_label="bits", y_label="dB", alt=ALT, title="It falls", says={"falls": "a"})
+    (one, alt, others), (two, *_) = handed_on
+    assert [text.get_text() for text in one.axes[0].texts] == []
+    assert sorted(text.get_text() for text in two.axes[0].texts) == ["a", "b"]
+    assert (alt, others, one.get_suptitle()) == (ALT, {"says": {"falls": [1, 2]}}, "It falls")
+    assert (one.axes[0].get_xlabel(), one.axes[0].get_ylabel()) == ("bits", "dB")
+
+
+def test_each_line_has_a_marker_and_a_colour_of_its_own(handed_on):
+    plots.lines([1, 2], {f"{k}": [k, k] for k in range(9)}, x_label="bits", y_label="dB", alt=ALT)
+    drawn_lines = handed_on[0][0].axes[0].get_lines()
+    assert [line.get_marker() for line in drawn_lines] == [*"osD^vPX*", "o"]
+    assert [line.get_color() for line in drawn_lines] == [*plots.COLORS, plots.COLORS[0]]
+    assert len({color.lower() for color in plots.COLORS}) == 8
+    assert {line.get_linestyle() for line in drawn_lines} == {"-"}
+    plots.lines([1, 2], {"a": [1, 2]}, x_label="bits", y_label="dB", alt=ALT, style="o", xscale="log")
+    axes = handed_on[1][0].axes[0]
+    assert axes.get_lines()[0].get_linestyle() == "None" and axes.get_xscale() == "log"
+
+
+@pytest.mark.parametrize(
+    ("columns", "given", "size"),
+    [(1, {}, (5.5, 3.2)), (2, {}, (7.5, 3.2)), (3, {}, (7.5, 3.2)), (2, {"width": 4, "height": 5}, (4, 5))],
+)
+def test_a_figure_of_one_column_is_as_wide_as_a_phone_can_show(columns, given, size):
+    figure, _ = plots.figure(columns, **given)
+    assert tuple(figure.get_size_inches()) == size
+
+
+def test_a_figure_has_the_style_of_the_course():
+    figure, axes = plots.figure(title="word " * 30, sharex=True)
+    assert [axes.spines[side].get_visible() for side in ("top", "right", "left", "bottom")] == [False] * 2 + [True] * 2
+    assert axes.get_axisbelow() is True and all(line.get_visible() for line in axes.get_xgridlines())
+    assert axes.get_xgridlines()[0].get_alpha() == 0.3
+    assert max(map(len, figure.get_suptitle().splitlines())) <= 60  # letters in 5.5 inches
+    assert len(figure.get_suptitle().splitlines()) == 3
+    (title,) = figure.texts
+    assert (title.get_fontweight(), title.get_fontsize(), title.get_ha()) == ("bold", 11, "left")
+
+
+@pytest.mark.parametrize(("given", "width", "pixels"), [({}, 605, 165), ({"width": 50, "pixels_per_inch": 72}, 50, 72)])
+def test_a_picture_has_the_sharpness_and_the_width_asked_for(displayed, monkeypatch, given, width, pixels):
+    asked = []
+    monkeypatch.setattr(plots, "_png", lambda fig, pixels_per_inch: asked.append(pixels_per_inch) or "")
+    plots.show(drawn(), ALT, **given)
+    assert asked == [pixels] and displayed[0].metadata["image/png"] == {"alt": ALT, "width": width}
+
+
+def test_what_is_no_chart_says_so(unpainted, displayed):
+    plots.show(drawn(), ALT, drawing=True)
+    assert displayed[0].metadata["image/png"]["drawing"] is True
+
+
+def test_the_title_is_that_of_the_figure_and_of_each_of_its_axes(unpainted, displayed):
+    figure, axes = plots.figure(2, title="Both fall")
+    for one, title in zip(axes, ("the left", "the right"), strict=True):
+        one.set_title(title, loc="left")
+    axes[0].set_title("a middle\none")
+    plots.show(figure, ALT)
+    assert displayed[0].metadata["image/png"]["title"] == "Both fall · the left · a middle one · the right"
+
+
+@pytest.mark.parametrize("kind", ["line", "bars", "points"])
+def test_numbers_are_found_in_lines_bars_and_points(unpainted, displayed, kind):
+    for y, ok in (([3, 2, 1], True), ([1, 2, 3], False)):
+        figure, (other, axes) = plots.figure(2)
+        draw = {"line": axes.plot, "bars": axes.bar, "points": axes.scatter}[kind]
+        draw([5, 6, 7], y)
+        for one in (other, axes):
+            one.set(xlabel="bits", ylabel="error")
+        if ok:
+            plots.show(figure, ALT, says={"falls": y})
+        else:
+            with pytest.raises(ValueError, match="but the numbers go up from left to right"):
+                plots.show(figure, ALT, says={"falls": y})
+    assert len(displayed) == 1
+
+
+@pytest.mark.parametrize(
+    ("y", "run"),
+    [
+        ([0.5, 0.6], "flat"),  # a tenth of the axis
+        ([0.5, 0.61], "up"),
+        ([0.5, 0.39], "down"),
+        ([0.0, 1.0, 0.91], "up"),  # falls back by less than a tenth of its rise
+        ([0.0, 1.0, 0.88], "up and down"),
+        ([1.0, 0.0, 0.09], "down"),
+        ([1.0, 0.0, 0.12], "up and down"),
+    ],
+)
+@pytest.mark.parametrize("word", ["flat", "rises", "falls"])
+def test_a_tenth_of_the_axis_is_what_an_eye_overlooks(unpainted, displayed, y, run, word):
+    figure, axes = plots.figure()
+    axes.plot(y)
+    axes.set(xlabel="bits", ylabel="error", ylim=(0, 1.0001))
+    alt = f"A line that says {word} to the reader"
+    if plots.TRENDS[word] == run:
+        plots.show(figure, alt, says={word: y})
+        assert len(displayed) == 1
+    else:
+        with pytest.raises(ValueError, match=f"is {plots.TRENDS[word]}, but the numbers go {run} from"):
+            plots.show(figure, alt, says={word: y})
+
+
+def test_two_trends_in_one_phrase_are_none(unpainted, displayed):
+    alt = "A line that rises and falls from left to right"
+    with pytest.raises(ValueError, match="must say how the numbers run"):
+        plots.show(drawn(), alt, says={"rises and falls": [3, 2, 1]})
+
+
+def test_long_labels_are_broken_at_the_width_asked_for():
+    for width, lines in ((16, 2), (40, 1), (8, 3)):
+        _, axes = plots.figure()
+        axes.plot([1, 2], [1, 2], label="a rather long label")
+        axes.plot([1, 2], [1, 2], label="_hidden")
+        plots.label_lines(axes, width=width)
+        (text,) = axes.texts
+        assert len(text.get_text().splitlines()) == lines
+
+
+def test_spread_moves_as_little_as_needed():
+    assert plots.spread([0, 0], [2, 4]) == [-2, 1]  # both middles stay around 0
+    assert plots.spread([0, 10, 10, 30], [4, 4, 4, 4]) == [0, 8, 12, 30]
+    assert plots.spread([0, 4], [4, 4]) == [0, 4]  # they touch
+    assert plots.spread([], []) == []
+
+
+def test_a_slider_redraws_with_the_value_that_the_reader_chose(handed_on, monkeypatch):
+    import ipywidgets
+
+    monkeypatch.setenv("COURSE_STORED", "")
+    made = {}
+    monkeypatch.setattr(ipywidgets, "interact", lambda function, **controls: made.update(controls, function=function))
+    plots.explore(lambda **values: values, alt=ALT, bits=(2, 8, 16), limit=(0, 0.5, 2), kind=["a", "b"])
+    made["function"](bits=3, limit=1, kind="b")
+    assert handed_on == [({"bits": 3, "limit": 1, "kind": "b"}, ALT, {})]
+    assert (made["bits"].min, made["bits"].value, made["bits"].max) == (2, 8, 16)
+    assert (made["limit"].min, made["limit"].value, made["limit"].max, made["limit"].step) == (0, 0.5, 2, 0.02)
+    assert not made["bits"].continuous_update and not made["limit"].continuous_update
+    assert made["kind"].description == "kind"
+
+
+@pytest.mark.parametrize("spec", [(1, 1, 2), (1, 2, 2), [7]])
+def test_a_control_may_start_at_either_end(handed_on, monkeypatch, spec):
+    monkeypatch.setenv("COURSE_STORED", "1")
+    plots.explore(lambda **values: values, alt=ALT, bits=spec)
+    assert handed_on[0][0] == {"bits": spec[1] if isinstance(spec, tuple) else 7}

@@ -400,3 +400,135 @@ def test_every_record_is_whole_and_depends_on_something(name):
     if any(":" in entry for entry in result.depends):
         assert any(":" in entry for entry in result.digests)
     assert not set(result.digests) & dependencies.IGNORED
+
+
+# ---------------------------------------------------------------- edges
+
+
+@pytest.mark.parametrize(
+    ("count", "last"), [(7, "data6.npz has changed"), (8, "data7.npz has changed"), (9, "and 2 more")]
+)
+def test_eight_changes_are_named_and_of_more_the_first_seven(repository, count, last):
+    paths = [f"data{number}.npz" for number in range(count)]
+    for path in paths:
+        (repository / path).write_bytes(b"old")
+    save(depends=paths)
+    for path in paths:
+        (repository / path).write_bytes(b"new")
+    confirm([{"model": "mlp", "bytes": 9}], depends=paths)
+    said = recorded.load("sizes").confirmed[0]["changed"]
+    assert said[:7] == [f"data{number}.npz has changed" for number in range(7)]
+    assert len(said) == min(count, 8) and said[-1] == last
+
+
+@pytest.mark.parametrize(("count", "said"), [(1, "by 1 row"), (2, "by 2 rows")])
+def test_the_caption_tells_the_last_confirmation(repository, shown, count, said):
+    save()
+    rows = recorded.load("sizes").rows
+    confirm(rows if count == 1 else rows[:1])
+    confirm(rows[:count])
+    recorded.show("sizes", digits=5)
+    assert shown["caption"].endswith(said) and shown["digits"] == 5
+    assert shown["caption"].startswith("recorded by") and shown["rows"] == rows
+
+
+def test_widened_goes_out_at_both_ends():
+    assert recorded.widened(4.0, 6.0, 2.0) == (2.0, 12.0)
+
+
+@pytest.mark.parametrize("name", ["-x", "_x", "ä", "a b", "a.b", "x/y", "run_times"])
+def test_no_other_name_is_taken(repository, name):
+    with pytest.raises(ValueError, match=r"a result's name is .* and not claims or run_times; got"):
+        save(name)
+
+
+@pytest.mark.parametrize("name", ["0", "a_b-c9"])
+def test_names_of_letters_digits_and_lines_are_taken(repository, name):
+    save(name)
+    save()
+    assert recorded.names() == sorted([name, "sizes"])
+    assert recorded.names(repository / "data/results") == recorded.names()
+
+
+def test_another_folder_can_be_read(repository, tmp_path):
+    path = save()
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+    path.rename(other / "sizes.json")
+    assert recorded.load("sizes", other).rows[0] == {"model": "cnn", "bytes": 7}
+    assert recorded.load("sizes", other).source == other / "sizes.json"
+    assert not recorded.stale("sizes", other) and recorded.changes("sizes", other) == []
+    with pytest.raises(FileNotFoundError):
+        recorded.load("sizes")
+
+
+@pytest.mark.parametrize(
+    ("info", "said"),
+    [
+        ("model name\t: Fast 9 \nflags\t\t: fpu avx2 avx512f avx512_vnni avx_vnni amx_int8 avx5\n",
+         "Fast 9 (avx2 avx512f avx512_vnni avx_vnni amx_int8)"),
+        ("model name : A\nflags : fpu avx2\n\nmodel name : B\nflags : avx512f\n", "A (avx2)"),
+        ("model name : A\nflags : fpu avx\n", "A (no vector extensions named)"),
+        ("nothing of it\n", "machine (no vector extensions named)"),
+    ],
+)  # fmt: skip
+def test_a_processor_is_named_with_what_makes_integers_fast(monkeypatch, info, said):
+    monkeypatch.setattr(recorded.platform, "machine", lambda: "machine")
+    monkeypatch.setattr(recorded.Path, "exists", lambda _: True)
+    monkeypatch.setattr(recorded.Path, "read_text", lambda _: info)
+    assert recorded.processor() == said
+
+
+@pytest.mark.parametrize(("known", "said"), [("Apple M9", "Apple M9"), ("", "arm64")])
+def test_where_linux_tables_are_missing_python_names_the_processor(monkeypatch, known, said):
+    monkeypatch.setattr(recorded.Path, "exists", lambda _: False)
+    monkeypatch.setattr(recorded.platform, "processor", lambda: known)
+    monkeypatch.setattr(recorded.platform, "machine", lambda: "arm64")
+    assert recorded.processor() == said
+
+
+def test_the_packages_that_made_a_figure_are_stored(repository, monkeypatch):
+    monkeypatch.setattr(recorded.metadata, "version", lambda name: f"1.2 of {name}")
+    save()
+    names = (
+        *("tensorflow", "tensorflow-cpu", "tf-keras", "tensorflow-model-optimization"),
+        *("ai-edge-litert", "litert-quantizer", "numpy"),
+    )
+    assert recorded.load("sizes").made_on["packages"] == {name: f"1.2 of {name}" for name in names}
+
+
+def test_a_package_that_is_gone_is_no_other_release(repository, monkeypatch):
+    save()
+
+    def gone(name):
+        raise recorded.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(recorded.metadata, "version", gone)
+    assert recorded.changes("sizes") == []
+    save()
+    assert recorded.load("sizes").made_on["packages"] == {}
+
+
+def test_a_record_of_no_rows_or_of_other_things_is_refused(repository):
+    path = save()
+    for rows in ([], [3], [{"a": 1}, "b"]):
+        stored = json.loads(path.read_text()) | {"rows": rows}
+        del stored["seal"]
+        path.write_text(json.dumps(stored | {"seal": recorded._seal(stored)}))
+        with pytest.raises(recorded.Refused, match="its rows are no mappings"):
+            recorded.load("sizes")
+
+
+def test_a_row_beside_others_is_found_by_all_of_its_columns(repository):
+    rows = [
+        {"model": "mlp", "bits": 8, "x": 1},
+        {"model": "mlp", "bits": 4, "x": 2},
+        {"model": "cnn", "bits": 4, "x": 3},
+    ]
+    save(rows=rows)
+    assert recorded.load("sizes").row(model="mlp", bits=4)["x"] == 2
+    with pytest.raises(KeyError, match="2 rows of the recorded result 'sizes' have"):
+        recorded.load("sizes").row(model="mlp")
+    with pytest.raises(KeyError, match=r"not every row .* has \['y'\]"):
+        save(rows=[*rows, {"model": "rnn", "bits": 4, "y": 1}])
+        recorded.show("sizes", ["y"])

@@ -152,3 +152,37 @@ def test_it_prints_outside_of_notebooks_and_shows_markdown_inside(module, capsys
     assert shown == [
         {"text/plain": plain, "text/markdown": "`utils.sample:bare`\n\n```python\ndef bare(x): return x\n```"}
     ]
+
+
+def test_what_is_printed_can_have_the_docstring(module, capsys):
+    for keep in (True, False):
+        show_source(module.Box.open, docstring=keep)
+        place, code = source.source(module.Box.open, docstring=keep)
+        assert capsys.readouterr().out == f"{place}\n\n{code}\n"
+        assert ("Open it." in code) is keep
+
+
+@pytest.mark.parametrize("mark", ["⟦", "⟧"])
+def test_either_bracket_is_refused(tmp_path, monkeypatch, mark):
+    path = tmp_path / "sample.py"
+    path.write_text(f'def bracket(): return "{mark}"\n', encoding="utf-8")
+    made = types.ModuleType("utils.sample")
+    exec(compile(path.read_text("utf-8"), str(path), "exec"), made.__dict__)
+    monkeypatch.setitem(sys.modules, "utils.sample", made)
+    with pytest.raises(TypeError, match=r"the source of utils\.sample\.bracket has ⟦ or ⟧"):
+        source.source(made.bracket)
+
+
+@pytest.mark.parametrize(("thing", "named"), [(3, "int 3"), (len, r"builtins\.len"), ("x" * 99, f"str '{'x' * 59}$")])
+def test_a_refusal_names_what_was_passed(thing, named):
+    with pytest.raises(TypeError, match=f"got {named}"):
+        source.source(thing)
+
+
+def test_a_private_function_of_a_cell_that_names_itself_utils_is_refused():
+    def utils_of_a_cell():
+        return 1
+
+    utils_of_a_cell.__module__ = "utilsomething"
+    with pytest.raises(TypeError, match="named function or class of utils"):
+        source.source(utils_of_a_cell)

@@ -120,3 +120,44 @@ def test_examples_are_taken_from_the_whole_length(count):
     taken = agreement.spread({"a": np.arange(count)})["a"]
     assert len(set(taken)) == len(taken) == min(count, 100)
     assert {taken[0], taken[-1]} == {0, count - 1}
+
+
+@pytest.mark.parametrize("most", [1, 3, 7, 99])
+def test_no_more_examples_are_taken_than_asked_for(most):
+    assert len(agreement.spread(np.arange(50), most)) == min(50, most)
+    assert len(agreement.spread({"a": np.arange(50)}, most)["a"]) == min(50, most)
+    assert agreement.spread(np.arange(9), 3).tolist() == [0, 4, 8]
+
+
+def test_a_hopeless_output_is_only_told_where_nothing_shall_be_raised():
+    hopeless = {"c": Agreement(0.2, 7.0)}
+    said = agreement.complaint(hopeless, "the file", "do better", None)
+    assert said.startswith("the file is off by up to 0.2 of the range") and "100% of their variance" in said
+    with pytest.raises(ValueError, match="output 'c', on the calibration data: do better"):
+        agreement.complaint(hopeless, "the file", "do better")
+    assert "in its output" not in agreement.complaint({"": hopeless["c"]}, "the file", "do better", None)
+
+
+def test_steps_belong_to_their_outputs():
+    a = {"a": outputs(), "b": outputs()}
+    moved = {name: values + 0.5 for name, values in a.items()}
+    found = agreement.compare(a, moved, {"b": 1.0})
+    assert found["b"] == Agreement(0, 0) and found["a"].share > 0
+
+
+@pytest.mark.parametrize("values", [np.zeros((0, 3)), np.zeros((3, 0))])
+def test_no_values_cannot_be_compared(values):
+    with pytest.raises(ValueError, match="the values have the shapes"):
+        agreement.compare(values, values)
+
+
+def test_names_are_told_in_order():
+    with pytest.raises(ValueError, match=r"\['a', 'b'\] and \['c', 'd'\]"):
+        agreement.compare({"b": 1, "a": 1}, {"d": 1, "c": 1})
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint8, bool])
+def test_of_whole_numbers_no_more_is_lost_than_differs(dtype):
+    a, b = np.array([0, 1, 1, 1], dtype), np.array([1, 1, 1, 1], dtype)
+    assert agreement.compare(a, b)[""] == Agreement(0.25, 0.25)
+    assert agreement.compare(a.astype(float), b.astype(float))[""].share == 1

@@ -54,3 +54,48 @@ def test_cost_by_hand():
 def test_costs_refuse(call, sentence):
     with pytest.raises(ValueError, match=sentence):
         call()
+
+
+@pytest.mark.parametrize("dtype", PUBLISHED)
+def test_every_published_type_is_known(dtype):
+    assert cost.energy_per_inference(1, 0, dtype).low > 0
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: cost.energy_per_inference(1, -1), "bytes_moved=-1; pass a finite number, at least 0"),
+        (lambda: cost.energy_per_inference(float("inf"), 1), "macs=inf; pass a finite"),
+        (
+            lambda: cost.energy_per_inference(1, 1, memory="disk"),
+            "memory='disk' is unknown; pass one of 'cache', 'dram'",
+        ),
+        (lambda: cost.energy_per_inference(1, 1, "int4"), "one of 'float32', 'float16', 'int32', 'int8'"),
+        (lambda: cost.cost_per_million(-1, 1), "seconds=-1"),
+        (lambda: cost.cost_per_million(1, -1), "price_per_core_hour=-1"),
+        (lambda: cost.cost_per_million(1, 1, utilization=1.01), "utilization=1.01; pass a share above 0, at most 1"),
+        (lambda: cost.cost_per_million(1, 1, cores=True), "cores=True; pass a whole number from 1"),
+        (lambda: cost.cost_per_million(1, 1, cores=1.5), "cores=1.5"),
+    ],
+)
+def test_what_is_out_of_range_is_named(call, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        call()
+
+
+@pytest.mark.parametrize("value", ["1", True, None, 1j])
+def test_what_is_no_number_is_named(value):
+    for call in (
+        lambda: cost.energy_per_inference(value, 1),
+        lambda: cost.energy_per_inference(1, value),
+        lambda: cost.cost_per_million(value, 1),
+        lambda: cost.cost_per_million(1, value),
+    ):
+        with pytest.raises(TypeError, match="pass a number"):
+            call()
+
+
+def test_nothing_costs_nothing_and_a_fully_used_core_is_allowed():
+    assert cost.energy_per_inference(0, 0) == cost.Energy(0, 0, 0)
+    assert cost.cost_per_million(1, 0) == 0
+    assert cost.cost_per_million(0.0036, 1, utilization=1, cores=1) == pytest.approx(1)

@@ -72,3 +72,31 @@ def test_the_high_water_mark_is_in_bytes(monkeypatch):
     """Linux counts it in kB of 1,024 bytes."""
     monkeypatch.setattr(memory.Path, "read_text", lambda _: "VmPeak:  9000 kB\nVmHWM:\t    2048 kB\nVmRSS: 1000 kB\n")
     assert memory._peak_resident() == 2 * 2**20
+
+
+def test_the_most_there_was_is_the_larger_of_two_looks(monkeypatch, tmp_path):
+    """One at the kernel's mark, one at what is used when the prediction is done."""
+    (tmp_path / "artifact").write_bytes(as_tflite().content)
+    np.savez(tmp_path / "x.npz", x=examples(2))
+    for after, mark, peak in ((7, 4, 7), (7, 9, 9), (3, 4, 5)):  # never below what there was before
+        used = iter((5, after))
+        monkeypatch.setattr(memory, "_resident", lambda used=used: next(used))
+        monkeypatch.setattr(memory, "_peak_resident", lambda mark=mark: mark)
+        assert memory._memory_of_child(b"", str(tmp_path), "tflite") == (5, peak)
+
+
+def test_inputs_of_several_names_arrive_in_the_child(monkeypatch, tmp_path):
+    seen = []
+
+    class Opened:
+        def __init__(self, content, format, trusted):
+            assert (content, format, trusted) == (b"file", "tflite", True)
+
+        def predict(self, x):
+            seen.append(x)
+
+    monkeypatch.setattr(memory, "Artifact", Opened)
+    (tmp_path / "artifact").write_bytes(b"file")
+    np.savez(tmp_path / "x.npz", xa=examples(2), xb=examples(3))
+    memory._memory_of_child(b"", str(tmp_path), "tflite")
+    assert {name: len(values) for name, values in seen[0].items()} == {"a": 2, "b": 3}

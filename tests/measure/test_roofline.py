@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -189,3 +190,110 @@ def test_a_file_of_another_kind_is_refused(converted):
         roofline.measured({"float32 matrix": converted["pooling"][1]}, [converted["dense"][1]])
     with pytest.raises(ValueError, match="pass one file"):
         roofline.measured({"float32 matrix": converted["1-D"][1]}, [])
+
+
+def test_where_both_take_equally_long_memory_is_named():
+    for arithmetic, memory, bound in ((2.0, 2.0, "memory"), (2.1, 2.0, "arithmetic"), (2.0, 2.1, "memory")):
+        assert roofline.Step(work(1, 1), arithmetic, memory).bound == bound
+
+
+def operator(name: str, inputs, outputs, options=None):
+    """One operator of float32 tensors of these shapes."""
+    shapes = [*inputs, *outputs]
+    tensors = [
+        SimpleNamespace(shape=shape, index=n, constant=False, dtype="float32", numpy=np.dtype(np.float32))
+        for n, shape in enumerate(shapes)
+    ]
+    return SimpleNamespace(
+        name=name, index=0, inputs=tensors[: len(inputs)], outputs=tensors[len(inputs) :], options=options
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM", "RNN", "UNIDIRECTIONAL_SEQUENCE_RNN"),
+        *("BIDIRECTIONAL_SEQUENCE_RNN", "SVDF", "WHILE", "IF", "CALL", "CUSTOM", "DELEGATE", "STABLEHLO_ADD"),
+    ],
+)
+def test_every_operator_that_hides_its_products_is_refused(monkeypatch, name):
+    monkeypatch.setattr(File, "operators", lambda _: [operator(name, [(2, 3)], [(2, 3)])])
+    with pytest.raises(ValueError, match=f"{name}: its multiply-accumulates"):
+        roofline.of_file(dense_file(np.ones((3, 4), np.int8), np.ones(3)))
+
+
+@pytest.mark.parametrize(
+    ("name", "moved"),
+    [("ADD", 4 * 12), ("SOFTMAX", 4 * 12), ("RESHAPE", 0), ("VAR_HANDLE", 4 * 12), ("CONCATENATION", 48)],
+)
+def test_what_multiplies_nothing_moves_its_bytes_and_reshaping_moves_none(monkeypatch, name, moved):
+    monkeypatch.setattr(File, "operators", lambda _: [operator(name, [(2, 3)], [(2, 3)])])
+    [part] = roofline.of_file(dense_file(np.ones((3, 4), np.int8), np.ones(3)))
+    assert (part.macs, part.bytes, part.rate) == (0, moved, "")
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_product_of_two_activations_counts_what_is_summed(monkeypatch, transposed):
+    left = (2, 7, 5) if transposed else (2, 5, 7)
+    one = operator("BATCH_MATMUL", [left, (2, 7, 3)], [(2, 5, 3)], SimpleNamespace(adjX=transposed))
+    monkeypatch.setattr(File, "operators", lambda _: [one])
+    [part] = roofline.of_file(dense_file(np.ones((3, 4), np.int8), np.ones(3)))
+    assert (part.macs, part.rate) == (2 * 5 * 3 * 7, "float32 matrix")
+
+
+def test_one_row_at_a_time_is_a_case_of_its_own(monkeypatch):
+    for rows, rate in ((1, "float32 vector"), (2, "float32 matrix")):
+        one = operator("FULLY_CONNECTED", [(rows, 4), (3, 4)], [(rows, 3)])
+        monkeypatch.setattr(File, "operators", lambda _, one=one: [one])
+        [part] = roofline.of_file(dense_file(np.ones((3, 4), np.int8), np.ones(3)))
+        assert (part.macs, part.rate, part.name) == (12 * rows, rate, "0 FULLY_CONNECTED")
+
+
+def test_rates_come_from_the_medians_of_one_comparison(converted, monkeypatch):
+    asked = {}
+
+    def latency(sides, *, rounds, seed):
+        asked.update(sides=sides, rounds=rounds, seed=seed)
+        return {name: SimpleNamespace(median=2.0 if name.startswith("memory") else 4.0) for name in sides}
+
+    monkeypatch.setattr(roofline.timing, "latency", latency)
+    (model, conv), (_, dense), (_, deep) = (converted[name] for name in ("1-D", "dense", "conv"))
+    roof = roofline.measured({"float32 matrix": conv}, [dense, deep], rounds=7, seed=3)
+    assert roof.macs_per_second == {"float32 matrix": macs.count(model) / 4}
+    sizes = [sum(part.bytes for part in roofline.of_file(file.content)) for file in (dense, deep)]
+    assert roof.bytes_per_second == {size: size / 2 for size in sizes}
+    assert list(asked["sides"]) == ["float32 matrix", "memory 0", "memory 1"]
+    assert (asked["rounds"], asked["seed"]) == (7, 3)
+    artifact, x = asked["sides"]["float32 matrix"]
+    assert artifact is conv and x.shape == (1, 12, 3) and x.dtype == np.float32 and not x.any()
+
+
+def test_a_file_of_two_inputs_measures_no_rate():
+    from utils.optimize.quantization.converter import convert
+
+    k = little.keras()
+    one, other = k.Input((4,)), k.Input((4,))
+    two = convert(k.Model([one, other], k.layers.Dense(3)(k.layers.Add()([one, other]))), "float32")
+    with pytest.raises(ValueError, match="has one input; this has 2"):
+        roofline.measured({"float32 vector": two}, [two])
+
+
+@pytest.mark.parametrize("rate", ["fast", None, math.inf, 0, -3])
+def test_a_rate_is_a_finite_number_above_zero(rate):
+    for roof in (({"float32 matrix": rate}, 1.0), ({}, {10: rate, 20: 1.0}), ({"a": 1.0, "b": rate}, 1.0)):
+        with pytest.raises(ValueError, match="rates are finite and above 0"):
+            Roof(*roof)
+
+
+@pytest.mark.parametrize("sizes", [{}, {0: 1.0}, {10: 1.0, -1: 1.0}])
+def test_sizes_of_working_sets_are_above_zero(sizes):
+    with pytest.raises(ValueError, match="with one size above 0 or more"):
+        Roof({}, sizes)
+    assert Roof({}, {1: 1.0}).bandwidth(0) == 1.0 and Roof({}, 3).bandwidth(99) == 3
+
+
+def test_all_operators_together_choose_the_rate_of_memory():
+    roof = Roof({}, {10: 5.0, 1000: 1.0})
+    small, large = (roofline.predict([work(0, size)] * 5, roof) for size in (2, 200))
+    assert [step.memory for step in small.steps] == [2 / 5] * 5
+    assert [step.memory for step in large.steps] == [200] * 5

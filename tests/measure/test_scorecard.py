@@ -96,3 +96,43 @@ def test_scorecard_refuses_float_labels_and_models():
 def test_what_holds_no_parameters_is_refused():
     with pytest.raises(TypeError, match="pass an Artifact or a tf_keras model, not int"):
         scorecard.stored(3)
+
+
+def test_a_wider_confidence_gives_a_wider_interval():
+    x, y = examples(), np.arange(60) % 4
+    cards = [scorecard.scorecard(as_tflite(), x, y, confidence=confidence) for confidence in (0.5, 0.95, 0.999)]
+    widths = [card.accuracy.high - card.accuracy.low for card in cards]
+    assert widths == sorted(widths) and widths[0] < widths[1] < widths[2]
+    assert scorecard.scorecard(as_tflite(), x, y).accuracy == cards[1].accuracy
+
+
+def test_a_card_without_a_model_takes_its_name_from_the_format():
+    card = scorecard.scorecard(as_tflite(), examples(), np.arange(60) % 4)
+    assert (card.name, card.format, card.macs, card.examples) == ("tflite", "tflite", None, 60)
+    assert card.parameters == scorecard.stored(as_tflite()).parameters
+
+
+def test_several_outputs_have_no_single_accuracy(monkeypatch):
+    monkeypatch.setattr(Artifact, "predict", lambda self, x: {"a": x, "b": x})
+    with pytest.raises(ValueError, match=r"has the outputs \['a', 'b'\]; a scorecard needs one"):
+        scorecard.scorecard(as_tflite(), examples(2), np.array([0, 1]))
+
+
+def test_where_the_format_cannot_tell_its_parameters_the_model_does(monkeypatch):
+    monkeypatch.setattr(Artifact, "constants", lambda self: None)
+    x, y = examples(), np.arange(60) % 4
+    assert scorecard.stored(as_tflite()) is None
+    assert scorecard.scorecard(as_tflite(), x, y).parameters is None
+    card = scorecard.scorecard(as_tflite(), x, y, classifier())
+    assert (card.parameters, card.nonzero, card.distinct) == tuple(vars(scorecard.stored(classifier())).values())
+
+
+def test_only_tensors_of_two_axes_count_for_different_values_and_nothing_stored_is_nothing(monkeypatch):
+    for constants, expected in (
+        ({"bias": np.arange(9), "kernel": np.eye(2)}, scorecard.Stored(13, 10 / 13, 2)),
+        ({"bias": np.arange(9)}, scorecard.Stored(9, 8 / 9, 0)),
+        ({}, scorecard.Stored(0, 0.0, 0)),
+        ({"a": np.eye(2), "b": np.arange(8).reshape(2, 4)}, scorecard.Stored(12, 9 / 12, 8)),
+    ):
+        monkeypatch.setattr(Artifact, "constants", lambda self, constants=constants: constants)
+        assert scorecard.stored(as_tflite()) == expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import struct
 
 import numpy as np
@@ -184,3 +185,36 @@ def test_weights_that_two_layers_share_count_for_the_first():
     users = [f"{o.index} {o.name}" for o in tflite_file.File(content).operators() if o.name == "FULLY_CONNECTED"]
     rows = byte_map.by_operator(content)
     assert len(users) == 2 and rows[users[0]] >= 4 * 36 and users[1] not in rows
+
+
+def test_sixteen_bytes_of_nothing_are_no_padding():
+    content = as_tflite().content
+    last = byte_map.regions(content)[-1]
+    content = content[: last.start] if last.kind == "padding" else content
+    for count in (11, 12, 15):
+        assert byte_map.regions(content + bytes(count))[-1].kind == "padding"
+    assert byte_map.regions(content + bytes(16))[-1].kind == "appended"
+    for zeros in (0, 3, 12, 14):
+        found = byte_map.regions(content + bytes(zeros) + b"x")
+        assert found[-1].kind == "appended" and found[-1].end == found[-1].start + zeros + 1
+
+
+def test_bars_stand_in_the_order_of_the_files_around_their_rows():
+    content = as_tflite().content
+    for names in (["one"], ["one", "two"], ["one", "two", "three"]):
+        (axes,) = byte_map.draw(dict.fromkeys(names, content), "Two files have equal parts").axes
+        assert axes.yaxis_inverted()
+        for row in range(len(axes.get_yticks())):
+            bars = [container[row] for container in axes.containers]
+            places = [bar.get_y() + bar.get_height() / 2 for bar in bars]
+            assert places == sorted(places) and np.mean(places) == pytest.approx(row)
+            assert all(a.get_y() + a.get_height() == pytest.approx(b.get_y()) for a, b in itertools.pairwise(bars))
+            assert sum(bar.get_height() for bar in bars) == pytest.approx(0.8)
+        assert len({container[0].get_hatch() for container in axes.containers}) == len(names)
+
+
+def test_only_kinds_of_one_per_cent_or_more_are_named_in_the_picture():
+    content = as_tflite().content
+    for tail, named in ((b"x" * (len(content) // 200), False), (b"x" * (len(content) // 40), True)):
+        (axes,) = byte_map.draw({"one": content + tail}, "What is appended is seen when it is large").axes
+        assert ("appended" in [label.get_text() for label in axes.get_yticklabels()]) is named

@@ -46,3 +46,31 @@ def test_a_program_that_fails_says_how():
         c_program._run([c_program._compiler(), "none.c"], b"", 20)
     with pytest.raises(c_program.CProgramError, match=r"did not end within 0.2 s"):
         c_program._run(["sleep", "5"], b"", 0.2)
+
+
+@needs_compiler
+def test_the_first_axis_is_the_batch(monkeypatch):
+    """Two batches of four at once, and nothing less."""
+    x = pictures(8)
+    assert len(c_program.predict(fixed_batch(4), x)) == 8
+    for count in (2, 6, 10):
+        with pytest.raises(ValueError, match="whole batches"):
+            c_program.predict(fixed_batch(4), np.concatenate([x, x])[:count])
+    with pytest.raises(c_program.CProgramError, match="the file cannot be run"):
+        c_program.predict(fixed_batch(4)[:2000], x)
+
+
+@needs_compiler
+def test_the_last_line_of_what_a_program_says_is_told():
+    said = "echo first >&2; echo last >&2; echo INFO: x >&2; exit 3"
+    with pytest.raises(c_program.CProgramError, match=r"^sh ended with 3: last$"):
+        c_program._run(["sh", "-c", said], b"", 20)
+    with pytest.raises(c_program.CProgramError, match=r"^sh ended with 4: no message$"):
+        c_program._run(["sh", "-c", "exit 4"], b"", 20)
+    assert c_program._run(["cat"], b"given", 20) == b"given"
+
+
+@pytest.mark.parametrize("there", ["cc", "gcc", "clang"])
+def test_any_of_three_compilers_will_do(monkeypatch, there):
+    monkeypatch.setattr(c_program.shutil, "which", lambda name: f"/bin/{name}" if name == there else None)
+    assert c_program._compiler() == f"/bin/{there}"

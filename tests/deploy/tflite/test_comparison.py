@@ -61,3 +61,19 @@ def test_several_outputs_go_by_name():
 def test_shapes_must_be_equal():
     with pytest.raises(ValueError, match=r"shapes \(2, 3\) and \(2, 4\); only equal shapes"):
         compare(np.zeros((2, 3)), np.zeros((2, 4)), {})
+
+
+def test_names_are_told_in_order():
+    with pytest.raises(ValueError, match=r"\['a', 'b'\] and \['c', 'd'\]"):
+        compare({"b": 1, "a": 1}, {"d": 1, "c": 1}, {})
+
+
+def test_steps_are_those_of_each_outputs_own_scale_and_rounded():
+    a, b = {"p": np.zeros((1, 2)), "q": np.zeros((1, 2))}, {"p": np.ones((1, 2)), "q": np.ones((1, 2))}
+    found = compare(a, b, {"p": 0.3, "q": None})
+    assert (found["p"].steps, found["q"].steps) == (3, None)
+    assert compare(a["p"], b["p"], {}).steps is None
+
+
+def test_whole_numbers_without_a_sign_do_not_wrap():
+    assert compare(np.array([[3, 0]], np.uint8), np.array([[5, 0]], np.uint8), {}).largest == 2

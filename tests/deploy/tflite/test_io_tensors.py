@@ -70,3 +70,100 @@ def test_another_scale_is_seen_in_pictures_that_are_mostly_black(pixel, refused)
             io_tensors.to_stored(INT8, x)
     else:
         assert io_tensors.to_stored(INT8, x)[0, 0] == 60 / 0.5 - 128
+
+
+REAL16 = io_tensors.IOTensor("x", 0, (-1, 3), np.dtype(np.float16), None)
+FLAGS = io_tensors.IOTensor("b", 0, (-1, 3), np.dtype(bool), None)
+SINGLE = io_tensors.IOTensor("s", 0, (), np.dtype(np.float32), None)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "values", "error", "sentence"),
+    [
+        (FLOAT, [[1, 2, 3]], TypeError, "'x' takes real values, got int64; .*pass float32$"),
+        (INT8, [[1, 2, 3]], TypeError, "takes real values, got int64; .*go to run_raw$"),
+        (TOKENS, [[1.0, 2, 3]], TypeError, r"takes whole numbers \(int16\), got float64"),
+        (TOKENS, [[True, False, True]], TypeError, r"takes whole numbers \(int16\), got bool"),
+        (TOKENS, [[0, 0, -32_769]], ValueError, "outside int16's range -32768"),
+        (TOKENS, [[0, 0, 32_768]], ValueError, "outside int16's range -32768"),
+        (FLAGS, [[1, 0, 1]], TypeError, "'b' takes bool, got int64"),
+        (FLOAT, [[0, np.nan, 0]], ValueError, "NaN or infinite values as float32"),
+        (FLOAT, [[0, np.inf, 0]], ValueError, "NaN or infinite values as float32"),
+        (FLOAT, [[0, 1e39, 0]], ValueError, "NaN or infinite values as float32"),
+        (REAL16, [[0, 1e5, 0]], ValueError, "NaN or infinite values as float16"),
+        (INT8, [[0, np.nan, 0]], ValueError, "NaN or infinite values as float32"),
+        (SINGLE, [1.0], ValueError, r"'s' is a single number, got shape \(1,\)"),
+    ],
+)
+def test_what_an_input_does_not_take_gets_a_sentence(tensor, values, error, sentence):
+    with pytest.raises(error, match=sentence):
+        io_tensors.to_stored(tensor, np.array(values))
+
+
+@pytest.mark.parametrize(
+    ("tensor", "values"),
+    [
+        (FLOAT, np.array([[0.1, 3e38, 0]])),
+        (REAL16, np.array([[0.1, 6e4, 0]])),
+        (TOKENS, np.array([[-32_768, 32_767, 0]])),
+        (TOKENS, np.array([[1, 2, 3]], np.uint8)),
+        (TOKENS, np.array([[-1, 2, 3]], np.int16)),
+        (FLAGS, np.array([[True, False, True]])),
+        (SINGLE, np.array(1.5)),
+    ],
+)
+def test_what_an_input_takes_is_stored_in_its_own_type(tensor, values):
+    stored = io_tensors.to_stored(tensor, values)
+    assert stored.dtype == tensor.dtype and stored.tolist() == values.astype(tensor.dtype).tolist()
+
+
+@pytest.mark.parametrize(
+    ("tensor", "dtype"), [(FLOAT, np.float32), (REAL16, np.float32), (TOKENS, np.int16), (FLAGS, bool)]
+)
+def test_real_numbers_come_back_as_float32_and_others_as_they_are(tensor, dtype):
+    assert io_tensors.to_real(tensor, np.ones((1, 3), tensor.dtype)).dtype == dtype
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(("off", "refused"), [(0.5, False), (0.6, True)])
+def test_a_step_beyond_the_range_is_within_and_half_of_the_numbers_may_lie_beyond(sign, off, refused):
+    centred = io_tensors.IOTensor("x", 0, (-1, 4), np.dtype(np.int8), QuantizationParameters.of_type(0.5, 0, "int8"))
+    edge = 63.5 if sign > 0 else 64.0
+    half = np.array([[sign * (edge + 5), sign * (edge + 5), 1, 2]], np.float32)
+    assert io_tensors.to_stored(centred, half).shape == (1, 4)
+    most = np.array([[sign * (edge + off)] * 3 + [1]], np.float32)
+    if refused:
+        with pytest.raises(ValueError, match=r"was calibrated for values from -64 to 63.5"):
+            io_tensors.to_stored(centred, most)
+    else:
+        assert io_tensors.to_stored(centred, most).tolist()[0][:3] == [127 if sign > 0 else -128] * 3
+
+
+@pytest.mark.parametrize(
+    ("dtype", "quantized"), [(np.int8, True), (np.uint8, True), (np.int16, True), (np.float32, False)]
+)
+def test_only_whole_numbers_with_a_scale_are_quantized(dtype, quantized):
+    tensor = io_tensors.from_detail(detail(dtype), "x")
+    assert tensor.quantized is quantized and tensor.dtype == dtype
+    assert not io_tensors.from_detail(detail(dtype, scales=()), "x").quantized
+    assert io_tensors.from_detail(detail(bool, scales=()), "x").dtype == bool
+
+
+def test_scale_and_zero_point_are_the_details_own():
+    told = detail()
+    told["quantization_parameters"]["zero_points"] = np.array([-7])
+    tensor = io_tensors.from_detail(told, "given")
+    assert (tensor.name, tensor.quantization.scale, tensor.quantization.zero_point) == ("given", 0.5, -7)
+
+
+@pytest.mark.parametrize("kind", [np.complex64, np.str_, object])
+def test_other_types_cannot_be_passed(kind):
+    with pytest.raises(ArtifactError, match="only real numbers can be passed"):
+        io_tensors.from_detail(detail(kind), "x")
+
+
+def test_a_whole_part_is_not_filled_up_and_a_single_number_has_no_parts():
+    x = np.arange(15, dtype=np.float32).reshape(5, 3)
+    assert io_tensors.part(FLOAT, x, 1, 2, 2).tolist() == x[1:3].tolist()
+    assert io_tensors.part(FLOAT, x.T.copy().T, 0, 5, 5).flags.c_contiguous
+    assert io_tensors.part(SINGLE, np.array(3.0), 4, 1, 1) == 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tf_keras
@@ -60,3 +62,29 @@ def test_what_is_not_there_is_said(files):
         modes.integers(files["float32"], "CONV_2D")
     with pytest.raises(ValueError, match="no files to compare"):
         modes.table({}, np.zeros((1, 2)), np.zeros(1, int))
+
+
+@pytest.mark.parametrize("given, rounds", [({}, 50), ({"rounds": 3}, 3)])
+def test_times_are_ratios_of_medians_of_as_many_rounds(files, monkeypatch, given, rounds):
+    asked = []
+
+    def latency(calls, *, rounds):
+        asked.append(rounds)
+        return {name: SimpleNamespace(median=2.0 + number) for number, name in enumerate(calls)}
+
+    monkeypatch.setattr(modes.timing, "latency", latency)
+    two = {name: files[name] for name in ("float32", "int8")}
+    x, y = np.random.default_rng(1).random((4, 40), np.float32), np.zeros(4, int)
+    rows = modes.table(two, x, y, trusted=True, **given)
+    assert asked == [rounds] * 2
+    assert [(row["time"], row["without XNNPACK"]) for row in rows] == [(1, 1), (1.5, 1.5)]
+    assert rows[1]["share"] == files["int8"].size / files["float32"].size
+
+
+def test_a_bias_alone_is_no_layer_with_stored_weights(files, monkeypatch):
+    rows = recipes.report(files["float32"])
+    only_biases = [row for row in rows if len(row["shape"]) == 1]
+    assert only_biases
+    monkeypatch.setattr(modes.recipes, "report", lambda artifact: only_biases)
+    with pytest.raises(ValueError, match="no FULLY_CONNECTED with stored weights"):
+        modes.integers(files["float32"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -45,3 +46,28 @@ def test_what_cannot_be_run_gets_a_sentence():
     with pytest.raises(ValueError, match="kernels='none' is unknown"):
         packed_weights.resident_bytes(converted("float"), "none")
     assert np.isfinite(packed_weights.packed_bytes(converted("float")))
+
+
+def test_what_runs_in_the_child_measures_the_growth_on_zeros(monkeypatch, tmp_path):
+    import ai_edge_litert.interpreter as litert
+    import psutil
+
+    sizes = iter((1_000, 5_500))
+    monkeypatch.setattr(psutil.Process, "memory_info", lambda self: SimpleNamespace(rss=next(sizes)))
+    given, made, plain = [], [], litert.Interpreter.set_tensor
+
+    class Watched(litert.Interpreter):
+        def __init__(self, **options):
+            made.append(options)
+            super().__init__(**options)
+
+        def set_tensor(self, index, values):
+            given.append(values)
+            plain(self, index, values)
+
+    monkeypatch.setattr(litert, "Interpreter", Watched)
+    path = tmp_path / "model.tflite"
+    path.write_bytes(converted("float"))
+    assert packed_weights._grown(b"", str(path), "builtin") == 4_500
+    assert len(given) == 1 and not given[0].any()
+    assert made[0]["num_threads"] == 1 and made[0]["model_path"] == str(path)

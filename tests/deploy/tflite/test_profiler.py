@@ -107,3 +107,45 @@ def test_bars_add_up_to_their_sums():
     assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["a", "b", "c"]
     with pytest.raises(ValueError, match="'int8' has 1 times for 2 layers: a, b"):
         profiler.draw({"int8": [1.0]}, ["a", "b"], "What it says")
+
+
+def test_weighted_hands_on_what_it_is_asked(monkeypatch):
+    asked = []
+    monkeypatch.setattr(profiler, "missing", lambda: "")
+    monkeypatch.setattr(profiler, "profile", lambda source, **options: asked.append((source, options)) or [])
+    assert profiler.weighted(b"a") == profiler.weighted(b"b", runs=3, other_work=7) == []
+    assert asked == [(b"a", {"runs": 100, "other_work": 0}), (b"b", {"runs": 3, "other_work": 7})]
+
+
+def test_the_child_is_told_all_that_was_asked(monkeypatch):
+    asked = []
+
+    def run(target, content, *, options, timeout):
+        asked.append((options, timeout))
+        return [["A", True, 2.5], ["B", False, 1.0]]
+
+    monkeypatch.setattr(profiler, "missing", lambda: "")
+    monkeypatch.setattr(profiler.child, "run", run)
+    steps = profiler.profile(converted("float"), runs=3, threads=2, other_work=5, timeout=7)
+    assert steps == (profiler.Step("A", True, 2.5), profiler.Step("B", False, 1.0))
+    profiler.profile(converted("float"))
+    assert asked == [
+        ({"runs": 3, "threads": 2, "other_work": 5}, 7),
+        ({"runs": 100, "threads": 1, "other_work": 0}, 60.0),
+    ]
+
+
+@pytest.mark.parametrize("wrong", [{"runs": True}, {"runs": 2.0}, {"other_work": True}, {"other_work": 1.5}])
+def test_counts_are_whole_numbers(wrong):
+    with pytest.raises(ValueError, match="pass a whole number from"):
+        profiler.profile(converted("float"), **wrong)
+
+
+def test_short_times_get_no_number_and_sums_stand_behind_their_bars():
+    figure = profiler.draw({"a": [95.0, 5.0], "b": [10.0, 5.1]}, ["x", "y"], "What it says")
+    axes = figure.axes[0]
+    assert [text.get_text() for text in axes.texts] == ["95", "100 µs", "10", "5", "15 µs"]
+    assert [text.get_position() for text in axes.texts][:2] == [(47.5, 0), (100 + 100 / 60, 0)]
+    assert axes.get_xlim() == (0, pytest.approx(118)) and axes.yaxis_inverted()
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
+    assert [[bar.get_x() for bar in bars] for bars in axes.containers] == [[0], [95], [0], [10]]

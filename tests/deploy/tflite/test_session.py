@@ -47,3 +47,56 @@ def test_what_is_no_info_line_gets_through(capfd):
     with session.stderr_kept():
         os.write(2, b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\nERROR: something\n")
     assert capfd.readouterr().err == "ERROR: something\n"
+
+
+@pytest.mark.parametrize(("kernels", "delegated"), [("default", True), ("builtin", False), ("reference", False)])
+def test_each_path_of_kernels_is_there_and_only_the_default_asks_a_delegate(kernels, delegated):
+    made = session.Session(as_tflite().content, session.check_kernels(kernels), 1)
+    assert made.delegated() is delegated
+    found, expected = (one.invoke({one.inputs[0].name: examples(2)}) for one in (made, opened()))
+    for name, values in found.items():
+        np.testing.assert_allclose(values, expected[name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kernels", ["fast", None, "Default"])
+def test_other_kernels_are_refused_with_those_there_are(kernels):
+    with pytest.raises(ValueError, match=r"is unknown; pass one of 'default', 'builtin', 'reference'$"):
+        session.check_kernels(kernels)
+
+
+def test_threads_are_whole_numbers_from_one():
+    assert [session.check_threads(threads) for threads in (1, 2, 64)] == [1, 2, 64]
+    for threads in (0, -1, True, 1.0, "2", None):
+        with pytest.raises(ValueError, match="pass a whole number from 1"):
+            session.check_threads(threads)
+
+
+def test_tensors_of_one_name_are_numbered():
+    assert session._unused("x", {}) == "x"
+    assert session._unused("x", {"x": 0}) == "x_1"
+    assert session._unused("x", {"x": 0, "x_1": 0, "y": 0}) == "x_2"
+
+
+@pytest.mark.parametrize("error", [ValueError, RuntimeError, MemoryError])
+def test_whatever_the_interpreter_raises_becomes_one_sentence(error):
+    with pytest.raises(ArtifactError, match=r"^it failed: two lines$"), session.interpreter_errors("it failed"):
+        raise error("two\n  lines")
+    with pytest.raises(ArtifactError, match=f"^it failed: {error.__name__}$"), session.interpreter_errors("it failed"):
+        raise error
+    with pytest.raises(KeyError), session.interpreter_errors("it failed"):
+        raise KeyError
+
+
+def test_lines_that_shall_be_dropped_are_dropped(capfd):
+    import os
+
+    with session.stderr_kept(b"WARNING:", b"NOTE"):
+        os.write(2, b"WARNING: a\nNOTE b\nan INFO: c\nlast")
+    assert capfd.readouterr().err == "an INFO: c\nlast"
+
+
+def test_bytes_of_any_kind_and_paths_give_the_same_content(tmp_path):
+    content = as_tflite().content
+    (tmp_path / "a.tflite").write_bytes(content)
+    for source in (content, bytearray(content), memoryview(content), tmp_path / "a.tflite", str(tmp_path / "a.tflite")):
+        assert session.content_of(source) == content

@@ -70,3 +70,21 @@ def test_examples_stay_independent_of_each_other_in_a_file_with_variable_tensors
     kept = np.concatenate([stream.step(one[None]) for one in x])
     np.testing.assert_array_equal(kept[0], one_by_one[0])
     assert np.abs(kept[1:] - one_by_one[1:]).max() > 1e-4
+
+
+def test_a_step_has_as_many_examples_as_the_file_declares_even_none():
+    from types import SimpleNamespace
+
+    from utils.deploy.tflite.io_tensors import IOTensor
+    from utils.deploy.tflite.stream import Stream
+
+    for shape, count, fits in (((0, 2), 1, False), ((-1, 2), 5, True), ((3, 2), 3, True), ((3, 2), 2, False)):
+        tensor = IOTensor("x", 0, shape, np.dtype(np.float32), None)
+        session = SimpleNamespace(inputs=[tensor], invoke=lambda values: values)
+        stream = Stream(session, lambda x: {"x": x}, lambda results: results["x"])
+        x = np.ones((count, 2), np.float32)
+        if fits:
+            assert stream.step(x) is x
+        else:
+            with pytest.raises(ValueError, match=f"takes {shape[0]} examples a step, got {count}"):
+                stream.step(x)
