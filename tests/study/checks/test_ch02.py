@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.study.checks import answers
 from utils.study import quiz
 from utils.study.exercises import Misconception, find, grade, hint
 
@@ -161,3 +162,7 @@ def test_hints(id, capsys):
     for number in (1, 2, 3):
         hint(id, number)
     assert capsys.readouterr().out.count("Hint") == 3
+
+
+test_near_misses = answers.near_misses([("02-1", right_mask), ("02-2", right_bytes)])
+test_other_words = answers.other_words([("02-1", right_mask), ("02-2", right_bytes)])

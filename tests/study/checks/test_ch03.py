@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.study.checks import answers
 from utils.study.exercises import grade
 
 
@@ -139,17 +140,20 @@ WRONG = [
 ]
 
 
+RIGHT = [
+    ("03-1", right_quantize),
+    ("03-2", right_scales),
+    ("03-3", right_dense),
+    ("03-3", fixed_point_dense),
+    ("03-4", right_roofline),
+]
+
+test_near_misses = answers.near_misses(RIGHT)
+test_other_words = answers.other_words(RIGHT)
+
+
 @pytest.mark.parametrize("repetition", range(5))
-@pytest.mark.parametrize(
-    ("id", "answer"),
-    [
-        ("03-1", right_quantize),
-        ("03-2", right_scales),
-        ("03-3", right_dense),
-        ("03-3", fixed_point_dense),
-        ("03-4", right_roofline),
-    ],
-)
+@pytest.mark.parametrize(("id", "answer"), RIGHT)
 def test_right_answers_are_right(id, answer, repetition):
     assert grade(id, answer).state == "right", grade(id, answer).message
 

@@ -138,3 +138,5 @@ WRONG = [
 ]
 
 test_solutions, test_stubs, test_misconceptions, test_hints = answers.tests(RIGHT, WRONG)
+test_near_misses = answers.near_misses(RIGHT, ["04-2"])
+test_other_words = answers.other_words(RIGHT, ["04-2"])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from tests.study.checks import answers
 from utils.study.exercises import grade
 
 
@@ -62,7 +63,13 @@ def other_way(x, kernel, alpha):
     return x * s, kernel / s[:, None]
 
 
-@pytest.mark.parametrize("id, answer", [("04b-1", cache), ("04b-2", smooth), ("04b-3", exact())])
+RIGHT = [("04b-1", cache), ("04b-2", smooth), ("04b-3", exact())]
+
+test_near_misses = answers.near_misses(RIGHT)
+test_other_words = answers.other_words(RIGHT, ["04b-3 arrays"])
+
+
+@pytest.mark.parametrize("id, answer", RIGHT)
 def test_right(id, answer):
     for _ in range(10):
         assert grade(id, answer).state == "right"

@@ -81,6 +81,8 @@ WRONG = [
 ]
 
 test_solutions, test_stubs, test_misconceptions, test_hints = answers.tests(RIGHT, WRONG)
+test_near_misses = answers.near_misses(RIGHT)
+test_other_words = answers.other_words(RIGHT)
 
 
 def test_parts_of_a_bit_are_told():

@@ -61,6 +61,8 @@ WRONG = [
 
 
 test_solutions, test_stubs, test_misconceptions, test_hints = answers.tests(RIGHT, WRONG)
+test_near_misses = answers.near_misses(RIGHT)
+test_other_words = answers.other_words(RIGHT)
 
 
 def test_logits_that_differ_by_a_number_a_row_are_the_same_teacher():

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from tests.study.checks import answers
 from utils.study.exercises import grade
 
 
@@ -76,3 +77,7 @@ def test_the_stub_is_not_attempted(id):
 def test_a_wrong_answer_is_told_its_misconception(id, answer, misconception):
     verdict = grade(id, answer)
     assert verdict.state == "wrong" and re.search(misconception, verdict.message), verdict
+
+
+test_near_misses = answers.near_misses(RIGHT)
+test_other_words = answers.other_words(RIGHT, ["11-2 arrays"])

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from tests.study.checks import answers
 from utils.study.checks import ch12
 from utils.study.exercises import grade
 
@@ -138,3 +139,7 @@ def test_what_runs_of_the_course_network_in_two_modes():
     block = [("CONV_2D", "float32", "int8"), ("DEPTHWISE_CONV_2D", "float32", "int8")]
     assert ch12._nodes(block * 2) == ["DELEGATE", "DEPTHWISE_CONV_2D"] * 2
     assert ch12._nodes([("CONV_2D", "int8", "int8"), ("MEAN", "int8", "none")]) == ["DELEGATE"]
+
+
+test_near_misses = answers.near_misses(RIGHT)
+test_other_words = answers.other_words(RIGHT, ["12-1 arrays"])
