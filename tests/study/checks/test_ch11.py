@@ -57,6 +57,12 @@ WRONG = [
         "old kernel",
     ),
     ("11-3", lambda *a: folded(*a)[0], "two arrays"),
+    ("11-1", lambda p, m, d: prepared(p, m, d) + 0.01, "this is not .pixels"),
+    ("11-2", lambda *a: learning(*a) + 1, "it is"),
+    ("11-3", lambda *a: (folded(*a)[0].T, folded(*a)[1]), "the kernel stays"),
+    ("11-3", lambda *a: (folded(*a)[0], folded(*a)[1][:1]), "the bias stays"),
+    ("11-3", lambda *a: (folded(*a)[0][::-1], folded(*a)[1]), "each row of the kernel"),
+    ("11-3", lambda *a: (folded(*a)[0], folded(*a)[1] + 0.1), "this bias does not give"),
 ]
 
 
