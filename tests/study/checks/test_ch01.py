@@ -105,7 +105,7 @@ RIGHT = [
         ("01-2", lambda s, w, m=m: np.quantile(s[w:], [0.5, 0.9, 0.99], method=m))
         for m in ("lower", "higher", "nearest", "hazen", "weibull", "median_unbiased", "inverted_cdf")
     ],
-    ("01-4", lambda s, a: {i for i in right_front(s, a)}),
+    ("01-4", lambda s, a: set(right_front(s, a))),
     ("01-4", lambda s, a: np.array(right_front(s, a))),
 ]
 

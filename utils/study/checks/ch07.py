@@ -71,8 +71,8 @@ def n_of_m(answer, rng: np.random.Generator) -> None:
         right = _groups(kernel.T, zeros, size).T
         require(
             not np.array_equal(got, _groups(kernel, zeros, size)),
-            "your groups lie along the outputs, as the kernel lies in memory; products along the *inputs* are summed, and "
-            "in the file they are last",
+            "your groups lie along the outputs, as the kernel lies in memory; products along the *inputs* are summed, "
+            "and in the file they are last",
         )
         require(not np.array_equal(got, ~right), "your mask is upside down: True marks what stays")
         require(
