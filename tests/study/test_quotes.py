@@ -176,7 +176,7 @@ def test_the_pages_show_the_stored_pictures(name):
 
 @pytest.mark.parametrize("value", [True, None, [1], {"a": 1}])
 def test_what_is_no_figure_is_refused(value):
-    with pytest.raises(KeyError, match="'bytes' holds .* which is no figure"):
+    with pytest.raises(KeyError, match=r"'bytes' holds .* which is no figure"):
         quotes.said(value, "bytes")
 
 
@@ -185,8 +185,8 @@ def test_what_is_no_figure_is_refused(value):
     [
         (5.0, "time ms", "5 ms"), (2.5, "time seconds", "2.5 seconds"), (1234567, "bytes", "1,234,567 bytes"),
         (9.94, "x", "9.9"), (9.95, "x", "9.9"), (10.0, "x", "10"), (-10.0, "x", "-10"), (-12345.0, "x", "-12,000"),
-        (50, "accuracy %", "50 %"), (0.04, "accuracy %", "0.0 %"), ("a few", "bytes", "a few"), (0.5, "points", "0.5 points"),
-        (3, "ratio of bytes", "3×"),
+        (50, "accuracy %", "50 %"), (0.04, "accuracy %", "0.0 %"), ("a few", "bytes", "a few"),
+        (0.5, "points", "0.5 points"), (3, "ratio of bytes", "3×"),
     ],
 )  # fmt: skip
 def test_every_unit_and_the_edges_of_digits(value, column, shown):
