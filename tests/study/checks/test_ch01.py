@@ -168,7 +168,7 @@ WRONG = [
     ("01-4", lambda s, a: [*right_front(s, a), right_front(s, a)[0]], "the front is"),
     ("01-4", lambda s, a: extremes(s, a) - {int(np.argmax(a))}, "only the smallest and the most accurate"),
     ("01-5", lambda a, b: comb(a + b, a) / 2 ** (a + b), "exactly this outcome|one side"),
-    ("01-5", lambda a, b: right_p(a, b) - (2 / 2 ** (a + b) if a != b else 0), "sum runs from 0"),
+    ("01-5", lambda a, b: right_p(a, b) - (2 / 2 ** (a + b) if a != b else 0), "sum runs from 0|exactly this outcome"),
     ("01-5", lambda a, b: float("inf"), "p is a number"),
     ("01-5", lambda a, b: (1 + 1e-4) * right_p(a, b) if a != b else 1.0, "p is"),
     ("01-5", lambda a, b: -right_p(a, b), "p is"),

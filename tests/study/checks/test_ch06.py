@@ -48,7 +48,7 @@ WRONG = [
     ("06-3", lambda f, b, n, s, k: (f[..., k][..., ::-1], b[k], [a[k] for a in n], s[:, :, k]), "in their order"),
     ("06-3", lambda f, b, n, s, k: (f[:, :, k][..., k], b[k], n, s[:, :, k]), "one axis only"),
     ("06-1", lambda w, s: 1 - right_mask(w, s), "larger, in absolute value|fraction of zeros|threshold"),
-    ("06-1", lambda w, s: np.ones(w.shape), "zeros. A threshold"),
+    ("06-1", lambda w, s: np.ones(w.shape), "zeros. A threshold|fraction of zeros"),
     ("06-1", lambda w, s: np.zeros(w.shape), "zeros. A threshold|fraction of zeros"),
     ("06-2", lambda n, s, v, i: (right_bytes(n, s, v, i)[0] + 1, i / (v + i)), "it is .* bytes|stored the zeros"),
     ("06-2", lambda n, s, v, i: (right_bytes(n, s, v, i)[0], i / v), "bits are fewer|may stay|half"),
