@@ -87,3 +87,11 @@ def test_chapters_have_their_minutes_and_questions():
 def test_every_question_has_its_chapter():
     for number, chapter in questions.CHAPTERS.items():
         assert {questions.chapter_of(n) for n in chapter.questions} <= {number}
+
+
+def test_the_core_path_is_these_chapters_and_minutes():
+    core = {number: chapter.core for number, chapter in questions.CHAPTERS.items() if chapter.core}
+    assert core == {
+        **{"00": 20, "01": 45, "03": 60, "04": 55, "05": 35, "06": 40},
+        **{"09": 30, "10": 30, "12": 40, "18": 30},
+    }
