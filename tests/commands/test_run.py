@@ -458,3 +458,29 @@ def test_the_ledger_is_what_the_course_stores():
 )
 def test_spread_of_figures(figures, text):
     assert seeds.spread(figures) == text
+
+
+def test_a_claim_that_failed_with_a_seed_did_not_hold_with_it():
+    records = {"Q3-a": seeds.Record("x", ["1", "3", "2"], [1]), "C00-long": seeds.Record("x", ["yes"] * 3)}
+    assert [seeds.held(record) for record in records.values()] == [2, 3]
+    assert seeds.table(records, 3) == [
+        "  ✘ Q3-a      held 2 of 3   1 … 2 … 3   failed with seed 1",
+        "  ✔ C00-long  held 3 of 3   yes",
+    ]
+    assert seeds.table({}, 3) == ["  no claims"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "compared"),
+    [
+        *((kind, False) for kind in ("image/png", "application/pdf", "application/vnd.jupyter.widget-view+json")),
+        *((kind, True) for kind in ("text/plain", "text/html", "application/json", "text/markdown")),
+    ],
+)
+def test_pictures_are_not_compared_and_words_are(kind, compared):
+    def notebook(text):
+        return new_notebook(cells=[new_code_cell("x", outputs=[new_output("display_data", data={kind: text})])])
+
+    assert bool(outputs.differences(notebook("a"), notebook("b"))) is compared
+    both = new_code_cell("x", outputs=[new_output("display_data", data={"text/html": "<b>a</b>", "text/plain": "a"})])
+    assert outputs.visible(both) == ["text/plain: a"]

@@ -264,3 +264,68 @@ def test_a_check_that_cannot_be_imported_says_so(monkeypatch):
     monkeypatch.setattr(exercises.importlib, "import_module", broken)
     with pytest.raises(ModuleNotFoundError, match="tensorflow"):
         exercises.of("98")
+
+
+def _closure_stub():
+    kept = 1
+
+    def answer(x):
+        nonlocal kept
+        ...
+
+    return answer
+
+
+def _cell_stub(x):
+    raise NotImplementedError
+    return lambda: x
+
+
+def _with_default_gap(x, factor=...):
+    return x * factor
+
+
+def _names_the_error(x):
+    return NotImplementedError
+
+
+def _gap_for_an_inner_function(x):
+    factor = ...
+    return lambda: factor * x
+
+
+@pytest.mark.parametrize("stub", [_closure_stub(), _cell_stub, _gap_for_an_inner_function])
+def test_stubs_that_share_variables_with_other_functions(stub):
+    assert is_stub(stub)
+
+
+@pytest.mark.parametrize("answer", [_with_default_gap, _names_the_error, {"a": 1}, {}, {...: 1}, [None], [[...]]])
+def test_what_only_looks_like_a_stub(answer):
+    assert not is_stub(answer)
+
+
+def test_require_says_its_sentence_only_where_the_condition_is_false():
+    require([1], "never said")
+    for nothing in (False, 0, [], None, np.bool_(False)):
+        with pytest.raises(Misconception, match="said"):
+            require(nothing, "said")
+
+
+def test_exercises_of_a_chapter_are_not_those_of_its_second_notebook(monkeypatch):
+    monkeypatch.setitem(sys.modules, "utils.study.checks.ch98b", ModuleType("utils.study.checks.ch98b"))
+    exercise("98b-1", "of the second notebook", HINTS)(lambda answer, rng: None)
+    assert list(exercises.of("98")) == ["98-2", "98-10"] and list(exercises.of("98b")) == ["98b-1"]
+    assert exercises.find("98b-1").title == "of the second notebook"
+
+
+def test_an_exercise_keeps_what_it_was_registered_with():
+    found = exercises.find("98-2")
+    assert (found.id, found.title, found.hints) == ("98-2", "double it", HINTS)
+    assert grade("98-2", lambda x: 2 * x).message == "right: double it"
+    with pytest.raises(AttributeError):
+        found.title = "another"
+
+
+def test_the_first_hint_is_given_if_no_number_is(capsys):
+    hint("98-2")
+    assert capsys.readouterr().out.startswith("Hint 1 of 3")

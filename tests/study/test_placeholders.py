@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -73,3 +74,35 @@ def test_the_templates_words_without_their_mark(tmp_path):
 
 def test_an_empty_course_has_none(tmp_path):
     assert placeholders.found(tmp_path) == []
+
+
+def test_several_are_found_in_the_order_of_files_and_lines(tmp_path, monkeypatch):
+    for path in ("utils/b.py", "utils/a.py", "benchmarks/c.py"):
+        write(tmp_path, path, f"x\n{MARKED.format('08')}\n\n  {MARKED.format('16b')}  ")
+    inside = type(tmp_path).glob
+    monkeypatch.setattr(type(tmp_path), "glob", lambda *a: sorted(inside(*a), reverse=True))
+    found = [(p.file, p.line, p.chapter) for p in placeholders.found(tmp_path)]
+    files = ("benchmarks/c.py", "utils/a.py", "utils/b.py")
+    assert found == [(file, line, chapter) for file in files for line, chapter in (("2", "08"), ("4", "16b"))]
+    assert placeholders.found(tmp_path)[1].text == MARKED.format("16b")
+
+
+@pytest.mark.parametrize("path", ["README.md", "docs/x.md", "commands/x.py", "benchmarks/deep/x.py", "interview/x.txt"])
+def test_other_places_are_not_searched(tmp_path, path):
+    write(tmp_path, path, MARKED.format("08"))
+    assert placeholders.found(tmp_path) == []
+
+
+def test_short_words_of_the_template_are_an_authors_own():
+    assert all(len(words.split()) >= 6 and words == words.strip() for words in placeholders.template_words())
+    said = "\n".join(path.read_text("utf-8") for path in placeholders.TEMPLATE.iterdir())
+    assert all(words in said for words in placeholders.template_words())
+    six = [words for words in placeholders.template_words() if len(words.split()) == 6]
+    every = {w.strip() for w in re.findall("PLACEHOLDER" + ' @NN@: ([^"|@\\n]+)', said)}
+    assert {w for w in every if len(w.split()) == 6} == {*six}
+
+
+def test_a_long_line_is_shortened_where_it_is_shown(tmp_path):
+    write(tmp_path, "interview/q08.md", MARKED.format("08") + "x" * 200)
+    (found,) = placeholders.found(tmp_path)
+    assert str(found) == f"interview/q08.md:1: {found.text[:100]}" and len(found.text) > 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -79,3 +80,23 @@ def test_check_remembers_what_is_right_and_nothing_else(file, monkeypatch, capsy
     }
     check("00-1", functions.get(answer, answer))
     assert list(solved(file)) == expected, capsys.readouterr().out
+
+
+def test_of_two_days_the_first_counts_and_lines_between_do_not(file):
+    lines = [
+        {"day": "2020-01-01", "exercise": "03-1"},
+        {"day": "2021-01-01", "exercise": "03-1"},
+        {"day": "2022-01-01"},
+    ]
+    file.write_text("\n\n".join(map(json.dumps, [*lines, {"exercise": "03-2"}])), encoding="utf-8")
+    assert solved(file) == {"03-1": "2020-01-01"}
+
+
+def test_the_day_is_today(file):
+    before = datetime.date.today()
+    remember("04b-2", file)
+    assert before <= datetime.date.fromisoformat(solved(file)["04b-2"]) <= datetime.date.today()
+
+
+def test_the_file_is_in_the_readers_copy():
+    assert progress.FILE.parts[-2:] == ("my", "progress.jsonl")

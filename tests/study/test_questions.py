@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from utils import ROOT
@@ -70,3 +72,26 @@ def test_a_damaged_list_is_noticed(tmp_path, monkeypatch, damage):
             questions.texts()
     finally:
         questions.texts.cache_clear()
+
+
+def test_chapters_have_their_minutes_and_questions():
+    """Those of the README's map, which everybody plans by."""
+    rows = re.findall(r"(?m)^\| (\d\d[a-z]?) \| .* \| ([^|]*) \| (\d+) \|$", (ROOT / "README.md").read_text("utf-8"))
+    shown = {number: (tuple(int(n) for n in re.findall(r"Q(\d+)", asked)), int(m)) for number, asked, m in rows}
+    assert shown == {
+        number: (chapter.questions or chapter.deepens, chapter.minutes)
+        for number, chapter in questions.CHAPTERS.items()
+    }
+
+
+def test_every_question_has_its_chapter():
+    for number, chapter in questions.CHAPTERS.items():
+        assert {questions.chapter_of(n) for n in chapter.questions} <= {number}
+
+
+def test_the_core_path_is_these_chapters_and_minutes():
+    core = {number: chapter.core for number, chapter in questions.CHAPTERS.items() if chapter.core}
+    assert core == {
+        **{"00": 20, "01": 45, "03": 60, "04": 55, "05": 35, "06": 40},
+        **{"09": 30, "10": 30, "12": 40, "18": 30},
+    }

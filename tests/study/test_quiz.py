@@ -118,3 +118,38 @@ def test_the_readers_own_random_numbers_are_left_alone(store, monkeypatch):
     random.seed(3)
     shown(monkeypatch, folder)
     assert random.random() == expected
+
+
+@pytest.mark.parametrize("kind", ["multiple_choice", "many_choice", "numeric"])
+def test_each_type_of_question_is_loaded(store, kind):
+    assert quiz.load("03", store([changed(type=kind)]))[0]["type"] == kind
+
+
+@pytest.mark.parametrize("kind", ["many_choice", "numeric"])
+def test_each_type_needs_a_right_answer(store, kind):
+    with pytest.raises(ValueError, match="0 right answers"):
+        quiz.load("03", store([changed(type=kind, answers=[GOOD["answers"][1]])]))
+
+
+def test_chapters_are_listed_in_order(store, monkeypatch):
+    for name in ("05", "03", "04"):
+        folder = store([GOOD], name)
+    inside = type(folder).glob
+    monkeypatch.setattr(type(folder), "glob", lambda *a: sorted(inside(*a), reverse=True))
+    with pytest.raises(ValueError, match=r"\['03', '04', '05'\]"):
+        quiz.load("9", folder)
+
+
+def test_all_that_a_question_lacks_is_named_in_order(store):
+    with pytest.raises(ValueError, match=r"question 1 lacks \['answers', 'question', 'type'\]"):
+        quiz.load("03", store([{}]))
+
+
+def test_answers_stand_in_the_order_that_their_author_gave_them(monkeypatch, store):
+    import jupyterquiz
+
+    asked = {}
+    monkeypatch.setattr(jupyterquiz, "display_quiz", lambda *a, **k: asked.update(k))
+    monkeypatch.setattr(quiz.load, "__defaults__", (store([GOOD]),))
+    quiz.show("03")
+    assert asked["shuffle_answers"] is False and asked["max_width"] == 800

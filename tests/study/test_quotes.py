@@ -172,3 +172,76 @@ def test_a_picture_is_taken_from_the_stored_notebook(tmp_path):
 @pytest.mark.parametrize("name", quotes.PICTURES)
 def test_the_pages_show_the_stored_pictures(name):
     assert (ROOT / name).read_bytes() == quotes.picture(*quotes.PICTURES[name]), "run `python course.py quote`"
+
+
+@pytest.mark.parametrize("value", [True, None, [1], {"a": 1}])
+def test_what_is_no_figure_is_refused(value):
+    with pytest.raises(KeyError, match=r"'bytes' holds .* which is no figure"):
+        quotes.said(value, "bytes")
+
+
+@pytest.mark.parametrize(
+    ("value", "column", "shown"),
+    [
+        (5.0, "time ms", "5 ms"), (2.5, "time seconds", "2.5 seconds"), (1234567, "bytes", "1,234,567 bytes"),
+        (9.94, "x", "9.9"), (9.95, "x", "9.9"), (10.0, "x", "10"), (-10.0, "x", "-10"), (-12345.0, "x", "-12,000"),
+        (50, "accuracy %", "50 %"), (0.04, "accuracy %", "0.0 %"), ("a few", "bytes", "a few"),
+        (0.5, "points", "0.5 points"), (3, "ratio of bytes", "3×"),
+    ],
+)  # fmt: skip
+def test_every_unit_and_the_edges_of_digits(value, column, shown):
+    assert quotes.said(value, column) == shown
+
+
+def test_pages_come_in_their_order_and_those_of_begun_chapters_wait(tmp_path, monkeypatch):
+    for folder in ("interview", "docs/decisions"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name in (
+        "interview/q08.md",
+        "interview/q03.md",
+        "interview/questions.md",
+        "docs/q08.md",
+        "docs/decisions/a.md",
+    ):
+        (tmp_path / name).write_text("words", encoding="utf-8")
+    inside, deep = type(tmp_path).glob, type(tmp_path).rglob
+    monkeypatch.setattr(type(tmp_path), "glob", lambda *a: sorted(inside(*a), reverse=True))
+    monkeypatch.setattr(type(tmp_path), "rglob", lambda *a: sorted(deep(*a), reverse=True))
+    names = ["README.md", "interview/q03.md", "interview/q08.md", "interview/questions.md"]
+    names += ["docs/decisions/a.md", "docs/q08.md"]
+    assert [page.relative_to(tmp_path).as_posix() for page in quotes.pages(tmp_path)] == names
+    assert quotes.finished_pages(tmp_path) == quotes.pages(tmp_path)
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "x.py").write_text("PLACEHOLDER" + "_06", encoding="utf-8")
+    waiting = {*quotes.pages(tmp_path)} - {*quotes.finished_pages(tmp_path)}
+    assert waiting == {tmp_path / "interview" / "q08.md"}
+
+
+def test_a_begun_chapter_is_no_link_and_of_two_notebooks_the_first_is(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    for name in ("06_b.ipynb", "06_a.ipynb", "07_x.ipynb"):
+        (tmp_path / "notebooks" / name).write_text('{"cells": []}', encoding="utf-8")
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "x.py").write_text("PLACEHOLDER" + "_07", encoding="utf-8")
+    table = quotes.chapter_map(tmp_path)
+    assert "[Pruning](notebooks/06_a.ipynb)" in table and "07_x.ipynb" not in table
+    assert "| 00 | Start here | the map of all fifty | 20 |" in table
+
+
+def test_every_page_with_an_unknown_quote_is_named_and_the_others_are_filled(tmp_path, monkeypatch):
+    monkeypatch.setattr(quotes, "PICTURES", {})
+    for folder in ("interview", "data/results", "docs"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name, text in (
+        ("README.md", "{{Q9-a}}"),
+        ("interview/q03.md", "{{Q3-bytes}}"),
+        ("interview/q04.md", "{{Q9-b}}"),
+    ):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    claims = json.dumps([{"id": "Q3-bytes", "figure": "7"}])
+    (tmp_path / "data/results/claims.json").write_text(claims, encoding="utf-8")
+    with pytest.raises(KeyError) as raised:
+        quotes.refresh_pages(tmp_path)
+    said = raised.value.args[0]
+    assert said.startswith("README.md: ") and "; interview/q04.md: " in said and "Q9-a" in said and "Q9-b" in said
+    assert (tmp_path / "interview/q03.md").read_text("utf-8") == "<!--Q3-bytes-->7<!--/-->"

@@ -49,3 +49,30 @@ def test_the_program_names_its_cells(course):
     assert recipes.program(tagged) == (
         "# cell 2: Q6 · Which modes?\nx = 1\ny = 2\n\n# cell 3: Q6 · Which modes?\nprint(x)\n\n# cell 4: Later\nz = 3\n"
     )
+
+
+def test_chapters_come_in_their_order_whatever_the_file_system_says(course, monkeypatch):
+    inside = type(course).glob
+    monkeypatch.setattr(type(course), "glob", lambda *a, **k: sorted(inside(*a, **k), reverse=True))
+    page = recipes.page(course)
+    assert page.index("## 04 · ") < page.index("## 04b · ")
+
+
+def test_headings_are_the_last_ones_of_a_text_and_never_comments_of_code():
+    tagged = {"tags": ["standalone", "other"]}
+    texts = ["# A\n## B ", "~~~\n# c\n~~~\nwords", "```python\n# d\n```\n### E\n```\n# f\n```"]
+    cells = [{"cell_type": "code", "source": ["a"], "metadata": tagged}]
+    for text in texts:
+        cells += [{"cell_type": "markdown", "source": [text]}, {"cell_type": "code", "source": "x", "metadata": tagged}]
+    cells += [
+        {"cell_type": "raw", "source": "r"},
+        {"cell_type": "code", "source": "y", "metadata": {"tags": ["other"]}},
+    ]
+    found = [(cell.position, cell.heading) for cell in recipes.cells({"cells": cells})]
+    assert found == [(1, ""), (2, "B"), (3, "B"), (4, "E")]
+
+
+def test_a_chapter_that_is_begun_has_no_recipes(course):
+    file = course / "notebooks" / "04_files.ipynb"
+    file.write_text(file.read_text("utf-8").replace("import utils", "PLACEHOLDER" + " 04: code"), encoding="utf-8")
+    assert "## 04 · " not in recipes.page(course) and "## 04b · " in recipes.page(course)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import yaml
 from packaging.requirements import Requirement
 
@@ -74,3 +75,30 @@ def test_conda_and_binder_name_nothing_that_the_lock_names():
     assert version in environment.accepted_pythons("")
     assert "course.py setup --here" in (ROOT / "binder/postBuild").read_text("utf-8")
     assert (ROOT / "binder/environment.yml").resolve() == ROOT / "environment.yml"
+
+
+@pytest.mark.parametrize(
+    ("line", "package"),
+    [
+        ("Foo_Bar.baz==1.2 \\\n    --hash=sha256:0", ("foo-bar-baz", "1.2", "")),
+        ("a==1 ; python_version < '4' \\\n    --hash=sha256:0", ("a", "1", "python_version < '4'")),
+        ("a==1", ("a", "1", "")),
+    ],
+)
+def test_a_locked_package_has_a_name_a_version_and_a_marker(line, package):
+    (entry,) = lockfile.entries(f"# made of x\n{line}\n")
+    assert (entry.name, entry.version, entry.marker) == package and entry.text == line
+
+
+def test_what_is_chosen_is_read_without_comments():
+    assert lockfile.requirements("# all\na>1  # why\n\n b#c\n") == ["a>1", "b#c"]
+
+
+def test_a_line_that_moves_to_another_file_is_another_choice(tmp_path, monkeypatch):
+    monkeypatch.setattr(lockfile, "REQUIREMENTS", tmp_path)
+    digests = set()
+    for first, second in (("a\n", "b\n"), ("a\nb\n", ""), ("b\n", "a\n")):
+        (tmp_path / "core.in").write_text(first, encoding="utf-8")
+        (tmp_path / "overrides.txt").write_text(second, encoding="utf-8")
+        digests.add(lockfile.sources_digest("core"))
+    assert len(digests) == 3

@@ -52,3 +52,11 @@ def test_an_installer_without_its_parent_keeps_the_next_set_up_waiting(tmp_path)
         began = time.monotonic()
         with Lock(tmp_path / "a.lock", "busy"):
             assert time.monotonic() - began > 1
+
+
+def test_the_lock_names_its_owner_alone_and_can_be_taken_again(tmp_path):
+    path = tmp_path / "a.lock"
+    path.write_text("99999999 and older words", encoding="utf-8")
+    for _ in range(2):
+        with Lock(path, "busy"):
+            assert path.read_text("utf-8") == str(os.getpid())

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from tests.study.checks import answers
 from utils.study.exercises import grade, hint
 
 
@@ -100,6 +101,12 @@ RIGHT = [
     ("01-4", lambda s, a: reversed(right_front(s, a))),
     ("01-5", right_p),
     ("01-5", lambda a, b: binomtest(a, a + b).pvalue if a + b else 1.0),
+    *[
+        ("01-2", lambda s, w, m=m: np.quantile(s[w:], [0.5, 0.9, 0.99], method=m))
+        for m in ("lower", "higher", "nearest", "hazen", "weibull", "median_unbiased", "inverted_cdf")
+    ],
+    ("01-4", lambda s, a: set(right_front(s, a))),
+    ("01-4", lambda s, a: np.array(right_front(s, a))),
 ]
 
 WRONG = [
@@ -141,6 +148,30 @@ WRONG = [
     ("01-5", lambda a, b: 1.0001 * right_p(a, b), "p is|at most 1"),
     ("01-5", lambda a, b: 0.9999 * right_p(a, b), "p is"),
     ("01-5", lambda a, b: float("nan"), "p is a number"),
+    ("01-1", lambda a, b: packed(a) / len(b), "only the larger file"),
+    ("01-1", lambda a, b: 1 - packed(b) / packed(a), "share that is saved"),
+    ("01-1", lambda a, b: 0.985 * right_ratio(a, b), "the ratio is"),
+    ("01-1", lambda a, b: 1.015 * right_ratio(a, b), "the ratio is"),
+    ("01-2", lambda s, w: (np.mean(s), *right_quantiles(s, w)[1:]), "is the mean"),
+    ("01-2", lambda s, w: np.quantile(s[w:], [0.6, 0.9, 0.99]), "median, p90 and p99 are"),
+    ("01-2", lambda s, w: np.quantile(s[w:], [0.5, 0.95, 0.99]), "median, p90 and p99 are"),
+    ("01-2", lambda s, w: np.quantile(s[w:], [0.5, 0.9, 0.95]), "median, p90 and p99 are"),
+    ("01-2", lambda s, w: np.quantile(s[w:], [0.5, 0.88, 0.99]), "median, p90 and p99 are"),
+    ("01-2", lambda s, w: (*right_quantiles(s, w)[:2], s[w:].max() * 1.01), "median, p90 and p99 are"),
+    ("01-3", lambda c, n: right_interval(c, n) if c < n else (1, 1), "Wilson's interval is"),
+    ("01-3", lambda c, n: right_interval(c, n) if c else (0, 0), "Wilson's interval is"),
+    ("01-3", lambda c, n: right_interval(c, n, 1.95), "Wilson's interval is"),
+    ("01-3", lambda c, n: right_interval(c, n, 1.97), "Wilson's interval is"),
+    ("01-4", lambda s, a: right_front(s, [-x for x in a]), "turned round"),
+    ("01-4", lambda s, a: [*right_front(s, a), len(s)], "positions run from 0 to 7"),
+    ("01-4", lambda s, a: [-1, *right_front(s, a)], "positions run from 0 to 7"),
+    ("01-4", lambda s, a: [*right_front(s, a), right_front(s, a)[0]], "the front is"),
+    ("01-4", lambda s, a: extremes(s, a) - {int(np.argmax(a))}, "only the smallest and the most accurate"),
+    ("01-5", lambda a, b: comb(a + b, a) / 2 ** (a + b), "exactly this outcome|one side"),
+    ("01-5", lambda a, b: right_p(a, b) - (2 / 2 ** (a + b) if a != b else 0), "sum runs from 0|exactly this outcome"),
+    ("01-5", lambda a, b: float("inf"), "p is a number"),
+    ("01-5", lambda a, b: (1 + 1e-4) * right_p(a, b) if a != b else 1.0, "p is"),
+    ("01-5", lambda a, b: -right_p(a, b), "p is"),
 ]
 
 
@@ -168,3 +199,7 @@ def test_three_hints_grow_more_specific(id, capsys):
         hint(id, number)
     shown = capsys.readouterr().out.splitlines()
     assert len(set(shown)) == 3 and all(f"for {id}" in line for line in shown)
+
+
+test_near_misses = answers.near_misses(RIGHT, ["01-2"])
+test_other_words = answers.other_words(RIGHT)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.study.checks import answers
 from utils.study import quiz
 from utils.study.exercises import Misconception, find, grade, hint
 
@@ -100,6 +101,15 @@ def test_stub(id):
         ("02-1", by_row, "one for the whole matrix"),
         ("02-1", none_survives, "always keeps one"),
         ("02-1", lambda w, s: ~right_mask(w, s), "upside down"),
+        ("02-1", lambda w, s: by_row(w.T, s).T, "one for the whole matrix"),
+        ("02-1", lambda w, s: np.ones(w.shape), "not all of them the same"),
+        ("02-1", lambda w, s: np.roll(right_mask(w, s), 1), "not all of them the same"),
+        ("02-2", lambda s, t, c: int(np.prod(s)) + (12 if t == "pruning" else 0), "a mask of booleans"),
+        ("02-2", lambda s, t, c: int(np.prod(s)) if t == "pruning" else 0, "a mask of booleans"),
+        ("02-2", lambda s, t, c: int(np.prod(s)) / 8 + 12 if t == "pruning" else 0, "one bit in theory"),
+        ("02-2", lambda s, t, c: 4 * int(np.prod(s)) + (12 if t == "pruning" else 0), "eight bytes, not four"),
+        ("02-2", lambda s, t, c: right_bytes(s, t, c) + 1, "pruning a kernel of shape"),
+        ("02-2", lambda s, t, c: right_bytes(s, t, c) + (t != "pruning"), "clusters on a kernel of shape"),
         ("02-1", lambda w, s: right_mask(w, s).ravel(), "shape"),
         ("02-2", one_bit, "one bit in theory"),
         ("02-2", lambda s, t, c: 4 * int(np.prod(s)), "threshold"),
@@ -161,3 +171,7 @@ def test_hints(id, capsys):
     for number in (1, 2, 3):
         hint(id, number)
     assert capsys.readouterr().out.count("Hint") == 3
+
+
+test_near_misses = answers.near_misses([("02-1", right_mask), ("02-2", right_bytes)])
+test_other_words = answers.other_words([("02-1", right_mask), ("02-2", right_bytes)])

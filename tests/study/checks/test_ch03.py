@@ -1,8 +1,11 @@
 """The checks of chapter 03 accept right answers and name the misconception of wrong ones."""
 
+import re
+
 import numpy as np
 import pytest
 
+from tests.study.checks import answers
 from utils.study.exercises import grade
 
 
@@ -63,6 +66,18 @@ def beside(integers):
     wrong = integers.astype(int)
     wrong.flat[np.argmin(np.abs(wrong))] += 1
     return wrong
+
+
+def off(count, by=1):
+    """So many of the quantized numbers, those nearest to 0, are off."""
+
+    def answer(x, bits):
+        integers, scale, zero = right_quantize(x, bits)
+        integers = integers.astype(int)
+        integers[np.argsort(np.abs(integers))[:count]] += by
+        return integers, scale, zero
+
+    return answer
 
 
 WRONG = [
@@ -136,20 +151,35 @@ WRONG = [
     ("03-4", lambda m, s, p, b: (right_roofline(m, s, p, b)[0], "memory"), "so arithmetic decides"),
     ("03-4", lambda m, s, p, b: (right_roofline(m, s, p, b)[0] * 1.01, right_roofline(m, s, p, b)[1]), "at least"),
     ("03-4", lambda m, s, p, b: right_roofline(m, s, p, b)[0], "return .seconds"),
+    ("03-1", quantized(integers=lambda x, b, s, z: right_quantize(x, b)[0].astype(int) - 1), "integers lie below"),
+    ("03-1", quantized(zero=lambda x, b, s: right_quantize(x, b)[2] + 1), "0.0 belongs to the integer"),
+    ("03-1", off(8), "[1-8] of 200 integers are one step away"),
+    ("03-1", off(28), "most integers are one off"),
+    ("03-1", off(1, by=-3), "some integers are 3 steps away"),
+    ("03-2", lambda w, axis: right_scales(w, axis) * np.where(np.arange(w.shape[axis]), 1, -1), "above 0"),
+    ("03-2", lambda w, axis: np.full(w.shape[axis], np.abs(w).max() / 127), "first scale"),
+    ("03-2", lambda w, axis: right_scales(w, axis)[:-1], "need . scales"),
+    ("03-4", lambda m, s, p, b: (right_roofline(m, s, p, b)[0], "arithmetic"), "so memory decides"),
+    ("03-4", lambda m, s, p, b: (b / s, "memory"), "not the other way round"),
 ]
 
 
+RIGHT = [
+    ("03-1", right_quantize),
+    ("03-2", right_scales),
+    ("03-3", right_dense),
+    ("03-3", fixed_point_dense),
+    ("03-4", right_roofline),
+    ("03-2", lambda w, axis: np.abs(w).max(axis=tuple(i for i in range(4) if i != axis), keepdims=True) / 127),
+    ("03-3", lambda *a: right_dense(*a).astype(float)),
+]
+
+test_near_misses = answers.near_misses(RIGHT)
+test_other_words = answers.other_words(RIGHT)
+
+
 @pytest.mark.parametrize("repetition", range(5))
-@pytest.mark.parametrize(
-    ("id", "answer"),
-    [
-        ("03-1", right_quantize),
-        ("03-2", right_scales),
-        ("03-3", right_dense),
-        ("03-3", fixed_point_dense),
-        ("03-4", right_roofline),
-    ],
-)
+@pytest.mark.parametrize(("id", "answer"), RIGHT)
 def test_right_answers_are_right(id, answer, repetition):
     assert grade(id, answer).state == "right", grade(id, answer).message
 
@@ -159,8 +189,6 @@ def test_right_answers_are_right(id, answer, repetition):
 def test_wrong_answers_name_the_misconception(id, answer, message, repetition):
     verdict = grade(id, answer)
     assert verdict.state == "wrong"
-    import re
-
     assert re.search(message, verdict.message), verdict.message
 
 
@@ -181,3 +209,10 @@ def test_the_numbers_of_the_quiz_are_computed():
         if answer.get("correct")
     ]
     assert right == [int(from_range(-2, 6).zero_point), round(1e6 * right_roofline(2e6, 1e6, 40e9, 10e9)[0])]
+
+
+def test_the_output_that_is_named_is_the_wrong_one():
+    told = re.compile(r"output \(\d+, \d+\) should be (-?\d+); you returned (-?\d+)")
+    for message in answers.verdicts("03-3", lambda *a: beside(right_dense(*a))):
+        should, returned = told.search(message).groups()
+        assert int(returned) == int(should) + 1, message

@@ -1,6 +1,7 @@
 """The checks of chapter 04 accept right answers and name the misconception of wrong ones."""
 
 import numpy as np
+import pytest
 
 from tests.study.checks import answers
 
@@ -109,6 +110,30 @@ def transposed(w1, b1, w2):
     return a, b, w2
 
 
+def guarded_once(w1, b1, w2, side):
+    """Channels that are 0 on the other side are forgotten."""
+    r1, r2 = np.abs(w1).max(0), np.abs(w2).max(1)
+    with np.errstate(all="ignore"):
+        s = np.where((r1 if side == "first" else r2) > 0, np.sqrt(r1 / r2), 1)
+        return w1 / s, b1 / s, w2 * s[:, None]
+
+
+def off(count, by):
+    """So many integers in the middle of the range are off."""
+
+    def into(real, details):
+        made = quantize(real, details).astype(int)
+        made[np.argsort(np.abs(made - np.mean(made)))[:count]] += by
+        return made.astype(details["dtype"])
+
+    return run(into, dequantize)
+
+
+def short_of_the_end(real, details):
+    info = np.iinfo(details["dtype"])
+    return np.maximum(quantize(real, details), info.min + 1).astype(details["dtype"])
+
+
 RIGHT = [("04-1", run(quantize, dequantize)), ("04-2", best_high), ("04-3", equalize)]
 WRONG = [
     ("04-1", run(cut, dequantize), "Round first"),
@@ -135,6 +160,33 @@ WRONG = [
     ("04-3", transposed, "must multiply the same row"),
     ("04-3", lambda w1, b1, w2: (w1, b1, w2), "nothing has changed"),
     ("04-3", lambda w1, b1, w2: (w1.T, b1, w2), "the shapes stay"),
+    ("04-1", run(short_of_the_end, dequantize), "stop short of them"),
+    ("04-1", off(1, 2), "2 steps away"),
+    ("04-1", off(100, 1), "many integers are one off"),
+    ("04-1", run(lambda r, d: quantize(r, d)[:-1], dequantize), "numbers go in"),
+    ("04-1", run(quantize, lambda s, d: dequantize(s, d) + d["quantization"][0] / 2), "real = scale"),
+    ("04-2", lambda x, bits: -best_high(x, bits), "must be above 0"),
+    ("04-2", lambda x, bits: np.inf, "the upper end is inf"),
+    ("04-2", lambda x, bits: 0.985 * x.max(), "that is the maximum"),
+    ("04-2", lambda x, bits: 0.975 * x.max(), "times the least one"),
+    ("04-3", lambda *a: guarded_once(*a, "first"), "division by 0"),
+    ("04-3", lambda *a: guarded_once(*a, "second"), "division by 0"),
+    ("04-3", lambda *a: equalize(*a)[:2], "return .w1, b1, w2."),
+    ("04-3", lambda w1, b1, w2: tuple(np.nan_to_num(part) for part in one_sided(w2.T, b1, w1.T)), "the shapes stay"),
 ]
 
 test_solutions, test_stubs, test_misconceptions, test_hints = answers.tests(RIGHT, WRONG)
+test_near_misses = answers.near_misses(RIGHT, ["04-2"])
+test_other_words = answers.other_words(RIGHT, ["04-2"])
+
+
+@pytest.mark.parametrize("percent", [90, 95, 99, 99.5, 99.9, 99.99])
+def test_a_fixed_percentile_is_recognized(percent):
+    messages = [*answers.verdicts("04-2", lambda x, bits: np.percentile(x, percent), 3)]
+    assert all(messages) and any("that is a percentile" in message for message in messages), messages
+
+
+def test_a_bound_with_nearly_the_least_error_will_do():
+    """Within a few hundredths of the best, on both sides."""
+    for factor in (0.98, 1.02):
+        assert not any(answers.verdicts("04-2", lambda x, bits, factor=factor: factor * best_high(x, bits), 1))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from tests.study.checks import answers
 from utils.study.exercises import grade
 
 
@@ -62,7 +63,25 @@ def other_way(x, kernel, alpha):
     return x * s, kernel / s[:, None]
 
 
-@pytest.mark.parametrize("id, answer", [("04b-1", cache), ("04b-2", smooth), ("04b-3", exact())])
+def guarded_once(x, kernel, alpha, side):
+    """Inputs that are 0 on the other side are forgotten."""
+    s = factors(x, kernel, alpha)
+    s = np.where(np.abs(x).max(0) > 0, s, 1) if side == "x" else np.where(np.isfinite(s), s, 1)
+    return x / s, kernel * s[:, None]
+
+
+def gives_up(x, kernel, alpha):
+    s = factors(x, kernel, alpha)
+    return smooth(x, kernel, alpha) if ((s > 0) & np.isfinite(s)).all() else (x, kernel)
+
+
+RIGHT = [("04b-1", cache), ("04b-2", smooth), ("04b-3", exact())]
+
+test_near_misses = answers.near_misses(RIGHT)
+test_other_words = answers.other_words(RIGHT, ["04b-3 arrays"])
+
+
+@pytest.mark.parametrize("id, answer", RIGHT)
 def test_right(id, answer):
     for _ in range(10):
         assert grade(id, answer).state == "right"
@@ -100,6 +119,15 @@ def test_a_stub_is_not_attempted(id):
         ("04b-3", exact(0.05), "few answers|both sides"),
         ("04b-3", lost_alone, "less than the margin"),
         ("04b-3", lambda b, a, m: 1.0, "True or False"),
+        ("04b-2", lambda *a: guarded_once(*a, "x"), "NaN"),
+        ("04b-2", lambda *a: guarded_once(*a, "kernel"), "NaN"),
+        ("04b-2", gives_up, "smoothed as before"),
+        ("04b-2", lambda *a: [*smooth(*a)], "two arrays"),
+        ("04b-3", lambda b, a, m: exact()(b, a, 0.01), "the margin is what is passed"),
+        ("04b-3", lambda b, a, m: exact()(b, a, max(m, 0.01)), "only 0.3 points"),
+        ("04b-3", lambda b, a, m: exact()(a, b, m), "."),
+        ("04b-3", lambda b, a, m: True, "not excluded"),
+        ("04b-3", lambda b, a, m: False, "that excludes"),
     ],
 )
 def test_wrong_answers_are_told_why(id, answer, message):

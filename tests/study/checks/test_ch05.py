@@ -82,6 +82,21 @@ WRONG = [
     ("05-3", lambda *a: right_fake(*a, round=tf.round), "half-way"),
     ("05-3", lambda *a: right_fake(*a, nudge=tf.round), "the zero point too"),
     ("05-3", lambda x, low, high, bits: right_fake(tf.clip_by_value(x, low, high), low, high, bits), "moved ends"),
+    ("05-1", gradient(lambda x, lo, hi, u, dx, a, b: (dx[:-1], a, b)), "dx needs x's shape"),
+    ("05-1", gradient(lambda x, lo, hi, u, dx, a, b: (2 * dx, a, b)), "dx is the upstream gradient inside"),
+    ("05-1", gradient(lambda x, lo, hi, u, dx, a, b: (dx, a, 0)), "dlow, dhigh are"),
+    ("05-1", gradient(lambda x, lo, hi, u, dx, a, b: (dx, 0, b)), "dlow, dhigh are"),
+    ("05-1", gradient(lambda x, lo, hi, u, dx, a, b: (dx * (x > lo), a, b)), "exactly on an end"),
+    ("05-1", gradient(lambda x, lo, hi, u, dx, a, b: (dx * (x < hi), a, b)), "exactly on an end"),
+    ("05-2", lambda k, g, b, m, v, e: right_folding(k, g[::-1], b, m, v, e), "each output channel"),
+    ("05-2", lambda *a: (right_folding(*a)[0][0], right_folding(*a)[1]), "keeps its shape"),
+    ("05-2", fold(bias=lambda b, m, f: b * f - m * f), "the bias is beta"),
+    ("05-3", lambda x, *a: right_fake(x, *a)[:-1], "the shape stays"),
+    ("05-3", lambda x, low, high, bits: right_fake(x, low, high, 8), "off the grid"),
+    ("05-3", lambda *a: right_fake(*a) * 2, "must be clipped|off the grid"),
+    ("05-3", lambda *a: 0.5 * right_fake(*a) + tf.stop_gradient(0.5 * right_fake(*a)), "the gradient is 1"),
 ]
 
 test_solutions, test_stubs, test_misconceptions, test_hints = answers.tests(RIGHT, WRONG)
+test_near_misses = answers.near_misses(RIGHT[:2])
+test_other_words = answers.other_words(RIGHT[:2])

@@ -47,6 +47,21 @@ WRONG = [
     ("06-3", lambda f, b, n, s, k: (f[..., k], b[k], n, s[:, :, k]), "four arrays"),
     ("06-3", lambda f, b, n, s, k: (f[..., k][..., ::-1], b[k], [a[k] for a in n], s[:, :, k]), "in their order"),
     ("06-3", lambda f, b, n, s, k: (f[:, :, k][..., k], b[k], n, s[:, :, k]), "one axis only"),
+    ("06-1", lambda w, s: 1 - right_mask(w, s), "larger, in absolute value|fraction of zeros|threshold"),
+    ("06-1", lambda w, s: np.ones(w.shape), "zeros. A threshold|fraction of zeros"),
+    ("06-1", lambda w, s: np.zeros(w.shape), "zeros. A threshold|fraction of zeros"),
+    ("06-2", lambda n, s, v, i: (right_bytes(n, s, v, i)[0] + 1, i / (v + i)), "it is .* bytes|stored the zeros"),
+    ("06-2", lambda n, s, v, i: (right_bytes(n, s, v, i)[0], i / v), "bits are fewer|may stay|half"),
+    ("06-2", lambda n, s, v, i: (n * s * (v + i) / 8, i / (v + i)), "stored the zeros"),
+    ("06-3", lambda *a: right_removal(*a)[:3], "four things"),
+    ("06-3", lambda f, b, n, s, k: (f, b[k], [a[k] for a in n], s[:, :, k]), "`first` is as large"),
+    ("06-3", lambda f, b, n, s, k: (f[..., k], b[k - 1], [a[k] for a in n], s[:, :, k]), "the bias keeps"),
+    ("06-3", lambda f, b, n, s, k: (f[..., k], b[k], [a[k - 1] for a in n], s[:, :, k]), "normalization keeps"),
+    ("06-3", lambda f, b, n, s, k: (f[..., k], b[k], [a[k] for a in n][:3], s[:, :, k]), "four arrays"),
+    ("06-3", lambda f, b, n, s, k: (f[..., k], b[k], [a[k] for a in n], s[:, :, k][:, :, ::-1]), "second kernel keeps"),
+    ("06-3", lambda f, b, n, s, k: (f[..., k], b[k], [n[0], *(a[k] for a in n[1:])], s[:, :, k]), "four arrays"),
 ]
 
 test_solutions, test_stubs, test_misconceptions, test_hints = answers.tests(RIGHT, WRONG)
+test_near_misses = answers.near_misses(RIGHT)
+test_other_words = answers.other_words(RIGHT)

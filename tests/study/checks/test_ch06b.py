@@ -71,6 +71,16 @@ WRONG = [
     ("06b-3", each_by_itself, "by itself"),
     ("06b-3", lambda f, t, s: right_ticket(f, t, s)[:2], "return 3 arrays"),
     ("06b-3", lambda f, t, s: right_ticket(f, t, s + 0.2), "zeros belong|fraction of zeros"),
+    ("06b-1", lambda w, g: (2 * right_scores(w, g)[0], right_scores(w, g)[1]), "the first score is"),
+    ("06b-1", lambda w, g: (right_scores(w, g)[0], 3 * right_scores(w, g)[1]), "the second score is"),
+    ("06b-2", lambda w, i: right_step(w, i) + 1e-3, "costs least"),
+    ("06b-2", lambda w, i: right_step(w, np.diag(np.diag(i))), "did not move"),
+    ("06b-3", lambda f, t, s: [a.ravel() for a in right_ticket(f, t, s)], "keeps its shape"),
+    ("06b-3", lambda f, t, s: right_ticket(f, t, 1 - s if s != 0.5 else 0.6), "not of what stays|zeros belong"),
+    ("06b-3", lambda f, t, s: f, "zeros belong"),
+    ("06b-3", lambda f, t, s: right_ticket(f, [np.exp(a) for a in t], s), "zeros belong"),
 ]
 
 test_solutions, test_stubs, test_misconceptions, test_hints = answers.tests(RIGHT, WRONG)
+test_near_misses = answers.near_misses(RIGHT)
+test_other_words = answers.other_words(RIGHT)

@@ -62,6 +62,14 @@ WRONG = [
     ("07-3", first_block_only, "one block a row"),
     ("07-3", lambda v, c, s, x: np.zeros(len(s)), "shape"),
     ("07-3", lambda v, c, s, x: 2 * block_product(v, c, s, x), "the product is"),
+    ("07-1", lambda w, s, v, i, b: w * s * (v + i / b) / 8, "stored the zeros"),
+    ("07-1", lambda *a: stored_bytes(*a) + 2, "it is"),
+    ("07-1", lambda *a: [], "it is"),
+    ("07-2", lambda k, z, n: n_of_m(k.reshape(-1, 1), z, n).reshape(k.shape), "along the outputs"),
+    ("07-2", lambda k, z, n: np.roll(n_of_m(k, z, n), 1, axis=0), "weights go; yours are not the same"),
+    ("07-3", lambda v, c, s, x: block_product(v, c, s, x) + (np.arange(len(s) - 1) == len(s) - 2), "last row is empty"),
 ]
 
 test_solutions, test_stubs, test_misconceptions, test_hints = answers.tests(RIGHT, WRONG)
+test_near_misses = answers.near_misses(RIGHT)
+test_other_words = answers.other_words(RIGHT)

@@ -78,9 +78,17 @@ WRONG = [
     ("08-3", lambda c: right_bytes(c, log=np.log), "natural logarithm"),
     ("08-3", lambda c: right_bytes(c, book=False), "code book has to be stored"),
     ("08-3", lambda c: right_bytes(c, many=False), "multiply by the number"),
+    ("08-1", lambda w, c: (right_round(w, c)[0], right_round(w, c)[1][:-1]), "after the round as before"),
+    ("08-1", lambda w, c: right_round(w, c, mean=np.median), "the means of their weights|middle"),
+    ("08-1", lambda w, c: (right_round(w, c)[0] * 0, c), "nearest centroid|did not move"),
+    ("08-1", lambda w, c: [*right_round(w, c)], "two things"),
+    ("08-3", lambda c: (right_bytes(c)[0], right_bytes(c)[1] + 2), "by the entropy it is"),
+    ("08-3", lambda c: (right_bytes(c)[0] + 2, right_bytes(c)[1]), "fixed indices it is"),
 ]
 
 test_solutions, test_stubs, test_misconceptions, test_hints = answers.tests(RIGHT, WRONG)
+test_near_misses = answers.near_misses(RIGHT)
+test_other_words = answers.other_words(RIGHT)
 
 
 def test_parts_of_a_bit_are_told():

@@ -82,6 +82,16 @@ WRONG = [
     ("09-3", lambda w, v, b, count: right_choice(w, v, b, count) * 2.0, "zeros and ones"),
     ("09-3", lambda w, v, b, count: right_choice(w, v, b, count).ravel()[:-1], "shape of the weights"),
     ("09-3", by_threshold, "equal"),
+    ("09-1", lambda w, b: right_bytes(w, b) + 1.5, "bytes; you returned"),
+    ("09-2", lambda w, g, r, s: right_step(w, g, r, s) + (w != 0) * 0.5, "return integers"),
+    ("09-2", lambda w, g, r, s: right_step(w, g, r, s, top=128), "end at"),
+    ("09-2", lambda w, g, r, s: right_step(w, g, r, s, top=126), "from −127 to 127"),
+    ("09-2", lambda w, g, r, s: np.clip(np.trunc((w - r * g * (w != 0)) / s), -127, 127), "the integers are round"),
+    ("09-3", scored(lambda w, v, b: np.abs(w) ** 3 * v / b), "other weights have the largest scores"),
+    ("09-3", scored(lambda w, v, b: w**2 * np.sqrt(v) / b), "other weights have the largest scores"),
+    ("09-3", lambda w, v, b, count: right_choice(w, v, b, count - 1), "weights should stay"),
 ]
 
 test_solutions, test_stubs, test_misconceptions, test_hints = answers.tests(RIGHT, WRONG)
+test_near_misses = answers.near_misses(RIGHT)
+test_other_words = answers.other_words(RIGHT)

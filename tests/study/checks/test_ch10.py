@@ -57,10 +57,27 @@ WRONG = [
     ("10-3", lambda a, b: (softmax(a) + softmax(b)) / 2, "these are the probabilities"),
     ("10-3", lambda a, b: np.log(softmax(a)) / 2 + np.log(softmax(b)) / 2, "geometric mean"),
     ("10-3", lambda a, b: np.log(softmax(a) * 0.9 + softmax(b) * 0.1), "not the mean"),
+    ("10-1", lambda z, t: soft_targets(z, t)[:1], "the shape stays"),
+    ("10-1", lambda z, t: soft_targets(z, t + 0.1), "this is not softmax"),
+    ("10-1", lambda z, t: soft_targets(np.minimum(z, 700), t), "for large logits"),
+    (
+        "10-2",
+        lambda s, t, n, tau, share: (
+            share * tau * (softmax(s) - softmax(t / tau)) + (1 - share) * (softmax(s) - np.eye(len(s))[n])
+        ),
+        "divided by T as well",
+    ),
+    ("10-2", lambda s, t, n, tau, share: 2 * gradient(s, t, n, tau, 0.5), "weighed by share"),
+    ("10-2", lambda *a: 2 * gradient(*a), "it is share"),
+    ("10-3", lambda a, b: two_teachers(a, b)[:1], "the shape stays"),
+    ("10-3", lambda a, b: np.where(two_teachers(a, b) < -1, -np.inf, two_teachers(a, b)), "not finite"),
+    ("10-3", lambda a, b: np.full(a.shape, -np.inf), "not finite"),
 ]
 
 
 test_solutions, test_stubs, test_misconceptions, test_hints = answers.tests(RIGHT, WRONG)
+test_near_misses = answers.near_misses(RIGHT)
+test_other_words = answers.other_words(RIGHT)
 
 
 def test_logits_that_differ_by_a_number_a_row_are_the_same_teacher():

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from tests.study.checks import answers
 from utils.study.exercises import grade
 
 
@@ -56,6 +57,12 @@ WRONG = [
         "old kernel",
     ),
     ("11-3", lambda *a: folded(*a)[0], "two arrays"),
+    ("11-1", lambda p, m, d: prepared(p, m, d) + 0.01, "this is not .pixels"),
+    ("11-2", lambda *a: learning(*a) + 1, "it is"),
+    ("11-3", lambda *a: (folded(*a)[0].T, folded(*a)[1]), "the kernel stays"),
+    ("11-3", lambda *a: (folded(*a)[0], folded(*a)[1][:1]), "the bias stays"),
+    ("11-3", lambda *a: (folded(*a)[0][::-1], folded(*a)[1]), "each row of the kernel"),
+    ("11-3", lambda *a: (folded(*a)[0], folded(*a)[1] + 0.1), "this bias does not give"),
 ]
 
 
@@ -76,3 +83,7 @@ def test_the_stub_is_not_attempted(id):
 def test_a_wrong_answer_is_told_its_misconception(id, answer, misconception):
     verdict = grade(id, answer)
     assert verdict.state == "wrong" and re.search(misconception, verdict.message), verdict
+
+
+test_near_misses = answers.near_misses(RIGHT)
+test_other_words = answers.other_words(RIGHT, ["11-2 arrays"])

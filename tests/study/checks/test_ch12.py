@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from tests.study.checks import answers
 from utils.study.checks import ch12
 from utils.study.exercises import grade
 
@@ -96,6 +97,10 @@ WRONG = [
     ("12-3", lambda ops: [*(name for name, *_ in ops), *["DELEGATE"] * right_nodes(ops).count("DELEGATE")], "replaced"),
     ("12-3", lambda ops: right_nodes(ops)[::-1], "these nodes run"),
     ("12-3", lambda ops: len(right_nodes(ops)), "return a list of names"),
+    ("12-2", lambda i, x: print(end=""), "return the outputs"),
+    ("12-2", lambda i, x: right_predict(i, x).T, "the outputs are"),
+    ("12-2", lambda i, x: i.set_tensor(0, x.astype(np.int8)), "allocate_tensors"),
+    ("12-3", lambda ops: [1, *right_nodes(ops)], "return a list of names"),
 ]
 
 
@@ -138,3 +143,63 @@ def test_what_runs_of_the_course_network_in_two_modes():
     block = [("CONV_2D", "float32", "int8"), ("DEPTHWISE_CONV_2D", "float32", "int8")]
     assert ch12._nodes(block * 2) == ["DELEGATE", "DEPTHWISE_CONV_2D"] * 2
     assert ch12._nodes([("CONV_2D", "int8", "int8"), ("MEAN", "int8", "none")]) == ["DELEGATE"]
+
+
+test_near_misses = answers.near_misses(RIGHT)
+test_other_words = answers.other_words(RIGHT, ["12-1 arrays"])
+
+
+def ready(rows=1):
+    little = ch12.LittleInterpreter(np.random.default_rng(3))
+    little.resize_tensor_input(0, (rows, little.features))
+    little.allocate_tensors()
+    return little
+
+
+@pytest.mark.parametrize(
+    ("use", "said"),
+    [
+        (lambda i: i.set_tensor(0, np.zeros((1, 6), np.float32)), "type float32 but expected type INT8"),
+        (lambda i: i.set_tensor(0, np.zeros((2, 6), np.int8)), "Dimension mismatch"),
+        (lambda i: i.invoke(), "not ready"),
+        (lambda i: (i.resize_tensor_input(0, (1, 6)), i.set_tensor(0, np.zeros((1, 6), np.int8))), "unallocated"),
+        (lambda i: (i.set_tensor(0, np.zeros((1, 6), np.int8)), i.resize_tensor_input(0, (1, 6)), i.invoke()), "ready"),
+    ],
+)
+def test_the_little_interpreter_refuses_what_the_real_one_refuses(use, said):
+    with pytest.raises((ValueError, RuntimeError), match=said):
+        use(ready())
+
+
+def test_the_little_interpreter_keeps_its_tensors_to_itself():
+    little, given = ready(), np.ones((1, 6), np.int8)
+    little.set_tensor(0, given)
+    given[:] = 5
+    little.get_tensor(0)[:] = 7
+    assert (little.get_tensor(0) == 1).all()
+    little.invoke()
+    before = little.get_tensor(9)
+    little.get_tensor(9)[:] = 99
+    assert np.array_equal(little.get_tensor(9), before) and before.dtype == np.int8
+
+
+def test_the_little_interpreter_describes_its_ends_as_the_real_one():
+    little = ready(3)
+    (given,), (made,) = little.get_input_details(), little.get_output_details()
+    assert (given["index"], made["index"], given["dtype"]) == (0, 9, np.int8)
+    assert given["shape"].tolist() == [3, 6] and made["shape"].tolist() == [3, 4]
+    assert given["shape_signature"].tolist() == [-1, 6] and made["shape_signature"].tolist() == [-1, 4]
+    for end, scale, zero in ((given, little.scale_in, little.zero_in), (made, little.scale_out, little.zero_out)):
+        several = end["quantization_parameters"]
+        assert end["quantization"] == (scale, zero)
+        assert several["scales"].tolist() == [np.float32(scale)] and several["zero_points"].tolist() == [zero]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_input_of_12_2_lies_near_a_tie_and_some_lie_beyond_the_range(seed):
+    rng = np.random.default_rng(seed)
+    little = ch12.LittleInterpreter(rng)
+    levels = ch12._inputs(rng, little, 200) / little.scale_in
+    away = np.abs(levels - np.round(levels))
+    assert np.all((away > 0.25) & (away < 0.35))
+    assert np.any(np.round(levels) + little.zero_in > 127) and not np.any(np.round(levels) + little.zero_in < -129)

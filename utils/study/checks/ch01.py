@@ -146,6 +146,9 @@ def front(answer, rng: np.random.Generator) -> None:
             got = sorted(int(i) for i in got)
         except TypeError:
             require(False, f"return the positions, such as [0, 2], not {got!r}")
+        require(
+            all(0 <= i < len(sizes) for i in got), f"positions run from 0 to {len(sizes) - 1} here; you returned {got}"
+        )
         if got != right:
             _name_wrong_front(got, right, sizes, accuracies)
 

@@ -72,6 +72,10 @@ def _check_stored(got: np.ndarray, real, dtype, scale, zero: int) -> None:
         "numbers beyond the range wrapped around: clip to the type's limits before the cast, which does not",
     )
     require(
+        np.mean(away[~inside] == 1) < 0.1,
+        f"numbers beyond the range end at {info.min} and {info.max}, the type's own limits; yours stop short of them",
+    )
+    require(
         np.mean(away[inside] > 0) < 0.2 or away[inside].max() > 1,
         "many integers are one off: a cast cuts the fraction off. Round first",
     )
@@ -161,6 +165,7 @@ def equalize(answer, rng: np.random.Generator) -> None:
         spread = 10 ** rng.uniform(-2, 2, 8)
         w1, b1 = w1 * spread, b1 * spread
         w1[:, 2] = 0 if trial % 2 else w1[:, 2]
+        w2[5] = 0 if trial % 3 == 1 else w2[5]
         got = answer(w1.copy(), b1.copy(), w2.copy())
         require(isinstance(got, tuple | list) and len(got) == 3, "return (w1, b1, w2), in this order")
         _check_equal([np.asarray(part, float) for part in got], w1, b1, w2, rng)

@@ -62,8 +62,9 @@ def smooth(answer, rng: np.random.Generator) -> None:
             new_x.shape == x.shape and new_kernel.shape == kernel.shape,
             f"shapes must stay {x.shape} and {kernel.shape}; got {new_x.shape} and {new_kernel.shape}",
         )
+        product = x @ kernel
         require(
-            np.allclose(new_x @ new_kernel, x @ kernel),
+            np.allclose(new_x @ new_kernel, product, rtol=1e-4, atol=1e-5 * np.abs(product).max()),  # float32 will do
             "the product changed: what divides a column of x multiplies the same row of the kernel",
         )
         s = np.abs(x).max(0) ** alpha / np.abs(kernel).max(1) ** (1 - alpha)
@@ -81,11 +82,19 @@ def smooth(answer, rng: np.random.Generator) -> None:
             f"and over the outputs. For the first input it is {s[0]:.4g}, yours is {found[0]:.4g}",
         )
     x[:, 1] = 0  # a pixel that is always black
+    kernel[2] = 0  # an input that no unit reads
     with np.errstate(all="ignore"):  # the sentence below says it
         new_x, new_kernel = (np.asarray(part) for part in answer(x.copy(), kernel.copy(), alpha))
     require(
         np.isfinite(new_x).all() and np.isfinite(new_kernel).all(),
-        "a column of x that is all 0 makes s 0 and the result NaN or infinite: let such an input keep s = 1",
+        "a column of x that is all 0 makes s 0 and the result NaN or infinite, and a row of the kernel that is all 0 "
+        "makes it infinite: let such an input keep s = 1",
+    )
+    live = [i for i in range(len(s)) if i not in (1, 2)]
+    require(
+        np.allclose(new_x[:, live], x[:, live] / s[live], rtol=1e-4)
+        and np.allclose(new_kernel[live], kernel[live] * s[live, None], rtol=1e-4),
+        "one input that is all 0 changes nothing for the others: they are smoothed as before",
     )
 
 
@@ -123,6 +132,8 @@ def non_inferior(answer, rng: np.random.Generator) -> None:
         (40000, 800, 400, 0.01, "the new file is better, so it is not worse either"),
         (2000, 200, 207, 0.01, "the mean is within the margin, the upper end of its interval is not"),
         (20000, 400, 500, 0.01, "half a point is lost, and the interval's half more is within the margin"),
+        (300, 9, 9, 0.05, "five points are allowed here: the margin is what is passed"),
+        (40000, 400, 600, 0.003, "half a point is lost for certain, and only 0.3 points are allowed here"),
         (20000, 400, 560, 0.01, "use both sides of a 95 % interval, 0.975 and 0.025: its upper end is what counts"),
     ]
     for n, won, lost, margin, why in cases:

@@ -116,6 +116,7 @@ def two_teachers(answer, rng: np.random.Generator) -> None:
         mean = (_softmax(first) + _softmax(second)) / 2
         made = np.asarray(answer(first.copy(), second.copy()), float)
         require(made.shape == first.shape, f"the shape stays {first.shape}; yours is {made.shape}")
+        require(np.isfinite(made).all(), "some of yours are not finite; two finite teachers give a finite one")
         require(
             not np.allclose(made, (first + second) / 2),
             "you averaged logits: the network with the larger ones outvotes the other. Average probabilities",
@@ -129,5 +130,4 @@ def two_teachers(answer, rng: np.random.Generator) -> None:
             not np.allclose(_softmax(made), product),
             "that is the geometric mean: averaging logarithms of probabilities is averaging logits",
         )
-        require(np.isfinite(made).all(), "some of yours are not finite; two finite teachers give a finite one")
         require(np.allclose(_softmax(made), mean), "the softmax of your logits is not the mean of the two softmaxes")
