@@ -6,6 +6,7 @@ import tensorflow as tf
 
 import utils  # noqa: F401
 from tests.study.checks import answers
+from utils.study.checks import ch05
 from utils.study.exercises import grade
 
 
@@ -100,3 +101,15 @@ WRONG = [
 test_solutions, test_stubs, test_misconceptions, test_hints = answers.tests(RIGHT, WRONG)
 test_near_misses = answers.near_misses(RIGHT[:2])
 test_other_words = answers.other_words(RIGHT[:2])
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_numbers_of_05_3_lie_between_the_ends_and_where_the_zero_point_moves_them(bits):
+    low, high = -0.6180339, 1.4142135
+    scale = (high - low) / (2**bits - 1)
+    moved = -np.round(-low / scale) * scale
+    x = ch05._numbers(np.random.default_rng(0), low, high, bits)
+    assert x.dtype == np.float32 and len(x) == 320
+    for end, other in ((low, moved), (high, moved + high - low)):
+        between = np.sort(x[300:][(x[300:] > min(end, other)) & (x[300:] < max(end, other))])
+        assert len(between) == 10 and np.ptp(between) == pytest.approx(abs(end - other) * 9 / 11, rel=1e-3)
