@@ -35,6 +35,12 @@ def right_fake(x, low, high, bits, straight=True, inside=True, nudge=half_up, ga
     return base + tf.stop_gradient(rounded - base)
 
 
+def leaking(x, low, high, bits, share):
+    """What is clipped passes a share of the gradient on."""
+    value = right_fake(x, low, high, bits)
+    return value + share * (x - tf.stop_gradient(x)) - share * (value - tf.stop_gradient(value))
+
+
 RIGHT = [("05-1", right_gradient), ("05-2", right_folding), ("05-3", right_fake)]
 
 
@@ -96,6 +102,7 @@ WRONG = [
     ("05-3", lambda x, low, high, bits: right_fake(x, low, high, 8), "off the grid"),
     ("05-3", lambda *a: right_fake(*a) * 2, "must be clipped|off the grid"),
     ("05-3", lambda *a: 0.5 * right_fake(*a) + tf.stop_gradient(0.5 * right_fake(*a)), "the gradient is 1"),
+    ("05-3", lambda *a: leaking(*a, 0.5), "outside it is 0"),
 ]
 
 test_solutions, test_stubs, test_misconceptions, test_hints = answers.tests(RIGHT, WRONG)
