@@ -103,6 +103,7 @@ WRONG = [
     ("05-3", lambda *a: right_fake(*a) * 2, "must be clipped|off the grid"),
     ("05-3", lambda *a: 0.5 * right_fake(*a) + tf.stop_gradient(0.5 * right_fake(*a)), "the gradient is 1"),
     ("05-3", lambda *a: leaking(*a, 0.5), "outside it is 0"),
+    ("05-3", lambda x, low, high, bits: leaking(x, low, high, bits, tf.cast(x > high, x.dtype)), "outside it is 0"),
 ]
 
 test_solutions, test_stubs, test_misconceptions, test_hints = answers.tests(RIGHT, WRONG)

@@ -84,3 +84,10 @@ def test_values_that_were_sorted_are_told_from_magnitudes_with_the_largest_first
             said.append(largest_first)
             assert ("larger, in absolute value" if largest_first else "sorted the values") in message
     assert any(said) and not all(said)
+
+
+def test_a_network_has_a_whole_number_of_weights_thousands_of_them():
+    asked = []
+    list(answers.verdicts("06-2", lambda *a: (asked.append(a), right_bytes(*a))[1], 3))
+    assert len(asked) == 30 and all(isinstance(n, int) and 1000 <= n < 100_000 for n, *_ in asked)
+    assert all(0 < share < 1 for _, share, *_ in asked)
