@@ -91,3 +91,14 @@ def test_a_network_has_a_whole_number_of_weights_thousands_of_them():
     list(answers.verdicts("06-2", lambda *a: (asked.append(a), right_bytes(*a))[1], 3))
     assert len(asked) == 30 and all(isinstance(n, int) and 1000 <= n < 100_000 for n, *_ in asked)
     assert all(0 < share < 1 for _, share, *_ in asked)
+
+
+def test_a_right_answer_is_right_where_another_mistake_gives_the_same_bytes():
+    """At a sparsity of one half as many are stored as are not."""
+    halves = []
+
+    def answer(n, sparsity, *bits):
+        halves.append(sparsity == 0.5)
+        return right_bytes(n, sparsity, *bits)
+
+    assert not any(answers.verdicts("06-2", answer, 60)) and any(halves)
