@@ -58,8 +58,12 @@ def test_heading_is_word_for_word():
     assert questions.heading(3) == "Q3 · Explain the concept of quantization in TensorFlow Model Optimization."
 
 
+def swapped(text):
+    return text.replace("\n7. ", "\nX. ").replace("\n8. ", "\n7. ").replace("\nX. ", "\n8. ")
+
+
 @pytest.mark.parametrize(
-    "damage", [lambda t: t.replace("\n7. ", "\n77. "), lambda t: t.replace("\n50. ", "\n"), lambda t: ""]
+    "damage", [lambda t: t.replace("\n7. ", "\n77. "), lambda t: t.replace("\n50. ", "\n"), lambda t: "", swapped]
 )
 def test_a_damaged_list_is_noticed(tmp_path, monkeypatch, damage):
     (tmp_path / "interview").mkdir()

@@ -245,3 +245,13 @@ def test_every_page_with_an_unknown_quote_is_named_and_the_others_are_filled(tmp
     said = raised.value.args[0]
     assert said.startswith("README.md: ") and "; interview/q04.md: " in said and "Q9-a" in said and "Q9-b" in said
     assert (tmp_path / "interview/q03.md").read_text("utf-8") == "<!--Q3-bytes-->7<!--/-->"
+
+
+def test_of_two_notebooks_with_the_picture_the_first_is_shown(tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    for name, png in (("03_b", "aGk="), ("03_a", "aG8="), ("030_c", "eA==")):
+        shown = {"data": {"image/png": png}, "metadata": {"image/png": {"alt": "A cliff"}}}
+        (tmp_path / "notebooks" / f"{name}.ipynb").write_text(json.dumps({"cells": [{"outputs": [shown]}]}), "utf-8")
+    inside = type(tmp_path).glob
+    monkeypatch.setattr(type(tmp_path), "glob", lambda *a: sorted(inside(*a), reverse=True))
+    assert quotes.picture("03", "A cliff", tmp_path) == b"ho"

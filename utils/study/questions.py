@@ -55,7 +55,7 @@ def texts() -> dict[int, str]:
     """{number: question}, 1 to 50, exactly as interview/questions.md words them."""
     text = (ROOT / "interview" / "questions.md").read_text(encoding="utf-8")
     found = {int(number): question for number, question in re.findall(r"(?m)^(\d+)\. (.+)$", text)}
-    if sorted(found) != list(range(1, 51)):
+    if [*found] != [*range(1, 51)]:
         raise ValueError(f"interview/questions.md should list the questions 1 to 50; found {len(found)}")
     return found
 

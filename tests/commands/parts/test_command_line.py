@@ -90,3 +90,20 @@ def test_paths_of_tests_are_found_from_anywhere(tmp_path, monkeypatch):
     assert test.resolve("prune") == "prune"
     with pytest.raises(Problem, match=r"Did you mean tests/commands/test_new\.py"):
         test.resolve("tests/commands/test_nwe.py")
+
+
+@pytest.mark.parametrize(
+    ("stop", "code", "said"),
+    [
+        (Problem("a sentence"), 1, "✘ a sentence\n"),
+        (PermissionError(errno.EACCES, "Permission denied", "x"), 1, "✘ "),
+        (KeyboardInterrupt(), 130, "\nStopped.\n"),
+    ],
+)
+def test_what_stops_a_verb_decides_the_exit_code(monkeypatch, capsys, stop, code, said):
+    def stopped(arguments):
+        raise stop
+
+    monkeypatch.setattr(command_line, "_dispatch", stopped)
+    assert command_line.main(["run"]) == code
+    assert capsys.readouterr().err.startswith(said)

@@ -58,9 +58,9 @@ def tests(right: Sequence[tuple[str, Callable]], wrong: Sequence[tuple[str, Call
 # ---------------------------------------------------------------- whatever is drawn
 
 
-def verdicts(id: str, answer: Callable, draws: int = 5) -> Iterator[str]:
-    """What the check says of an answer for each of the first draws: its sentence, or nothing if that is right."""
-    for seed in range(draws):
+def verdicts(id: str, answer: Callable, draws: int = 5, first: int = 0) -> Iterator[str]:
+    """What the check says of an answer for each of so many draws: its sentence, or nothing if that is right."""
+    for seed in range(first, first + draws):
         try:
             find(id).grade(answer, np.random.default_rng(seed))
         except Misconception as misconception:

@@ -107,6 +107,8 @@ RIGHT = [
     ],
     ("01-4", lambda s, a: set(right_front(s, a))),
     ("01-4", lambda s, a: np.array(right_front(s, a))),
+    ("01-1", lambda a, b: 1.007 * right_ratio(a, b)),
+    ("01-3", lambda c, n: tuple(end - 1.2e-5 for end in right_interval(c, n, 1.959964))),
 ]
 
 WRONG = [
@@ -172,6 +174,11 @@ WRONG = [
     ("01-5", lambda a, b: float("inf"), "p is a number"),
     ("01-5", lambda a, b: (1 + 1e-4) * right_p(a, b) if a != b else 1.0, "p is"),
     ("01-5", lambda a, b: -right_p(a, b), "p is"),
+    (
+        "01-3",
+        lambda c, n: (right_interval(c, n, 1.959964)[0] - 2.5e-5, right_interval(c, n)[1]),
+        "Wilson's interval is|plain normal formula",
+    ),
 ]
 
 

@@ -134,6 +134,22 @@ def short_of_the_end(real, details):
     return np.maximum(quantize(real, details), info.min + 1).astype(details["dtype"])
 
 
+def some_short_of_the_end(real, details):
+    """One in eight of those at a limit."""
+    made = quantize(real, details).astype(int)
+    info = np.iinfo(details["dtype"])
+    low, high = np.flatnonzero(made == info.min)[::8], np.flatnonzero(made == info.max)[::8]
+    made[low] += 1
+    made[high] -= 1
+    return made.astype(details["dtype"])
+
+
+def one_at_a_limit_is_off(real, details):
+    made = quantize(real, details).astype(int)
+    made[np.argmax(made)] -= 3
+    return made.astype(details["dtype"])
+
+
 RIGHT = [("04-1", run(quantize, dequantize)), ("04-2", best_high), ("04-3", equalize)]
 WRONG = [
     ("04-1", run(cut, dequantize), "Round first"),
@@ -173,6 +189,8 @@ WRONG = [
     ("04-3", lambda *a: guarded_once(*a, "second"), "division by 0"),
     ("04-3", lambda *a: equalize(*a)[:2], "return .w1, b1, w2."),
     ("04-3", lambda w1, b1, w2: tuple(np.nan_to_num(part) for part in one_sided(w2.T, b1, w1.T)), "the shapes stay"),
+    ("04-1", run(some_short_of_the_end, dequantize), "stop short of them"),
+    ("04-1", run(one_at_a_limit_is_off, dequantize), "3 steps away"),
 ]
 
 test_solutions, test_stubs, test_misconceptions, test_hints = answers.tests(RIGHT, WRONG)

@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import binomtest
 
 from tests.study.checks import answers
+from utils.study.checks import ch04b
 from utils.study.exercises import grade
 
 
@@ -135,3 +136,13 @@ def test_wrong_answers_are_told_why(id, answer, message):
 
     verdict = grade(id, answer)
     assert verdict.state == "wrong" and re.search(message, verdict.message), verdict.message
+
+
+@pytest.mark.parametrize("n", [1, 3, 20, 300])
+def test_the_upper_end_of_04b_3_is_that_of_the_exact_ends(n):
+    """Of so many pictures few may be lost, many, or none."""
+    for lost, won in {(0, 0), (1, 0), (0, 1), (n // 3, n // 2), (n // 2, n - n // 2)}:
+        if lost < n:
+            ends = [binomtest(k, n).proportion_ci(0.95, method="exact") for k in (lost, won)]
+            half = np.hypot(ends[0].high - lost / n, won / n - ends[1].low)
+            assert ch04b._upper_end(lost, won, n) == pytest.approx((lost - won) / n + half, rel=1e-9)

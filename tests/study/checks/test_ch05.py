@@ -6,6 +6,7 @@ import tensorflow as tf
 
 import utils  # noqa: F401
 from tests.study.checks import answers
+from utils.study.checks import ch05
 from utils.study.exercises import grade
 
 
@@ -32,6 +33,12 @@ def right_fake(x, low, high, bits, straight=True, inside=True, nudge=half_up, ga
         return rounded
     base = clipped if inside else x
     return base + tf.stop_gradient(rounded - base)
+
+
+def leaking(x, low, high, bits, share):
+    """What is clipped passes a share of the gradient on."""
+    value = right_fake(x, low, high, bits)
+    return value + share * (x - tf.stop_gradient(x)) - share * (value - tf.stop_gradient(value))
 
 
 RIGHT = [("05-1", right_gradient), ("05-2", right_folding), ("05-3", right_fake)]
@@ -95,8 +102,22 @@ WRONG = [
     ("05-3", lambda x, low, high, bits: right_fake(x, low, high, 8), "off the grid"),
     ("05-3", lambda *a: right_fake(*a) * 2, "must be clipped|off the grid"),
     ("05-3", lambda *a: 0.5 * right_fake(*a) + tf.stop_gradient(0.5 * right_fake(*a)), "the gradient is 1"),
+    ("05-3", lambda *a: leaking(*a, 0.5), "outside it is 0"),
+    ("05-3", lambda x, low, high, bits: leaking(x, low, high, bits, tf.cast(x > high, x.dtype)), "outside it is 0"),
 ]
 
 test_solutions, test_stubs, test_misconceptions, test_hints = answers.tests(RIGHT, WRONG)
 test_near_misses = answers.near_misses(RIGHT[:2])
 test_other_words = answers.other_words(RIGHT[:2])
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_numbers_of_05_3_lie_between_the_ends_and_where_the_zero_point_moves_them(bits):
+    low, high = -0.6180339, 1.4142135
+    scale = (high - low) / (2**bits - 1)
+    moved = -np.round(-low / scale) * scale
+    x = ch05._numbers(np.random.default_rng(0), low, high, bits)
+    assert x.dtype == np.float32 and len(x) == 320
+    for end, other in ((low, moved), (high, moved + high - low)):
+        between = np.sort(x[300:][(x[300:] > min(end, other)) & (x[300:] < max(end, other))])
+        assert len(between) == 10 and np.ptp(between) == pytest.approx(abs(end - other) * 9 / 11, rel=1e-3)

@@ -65,3 +65,40 @@ WRONG = [
 test_solutions, test_stubs, test_misconceptions, test_hints = answers.tests(RIGHT, WRONG)
 test_near_misses = answers.near_misses(RIGHT)
 test_other_words = answers.other_words(RIGHT)
+
+
+def test_values_that_were_sorted_are_told_from_magnitudes_with_the_largest_first():
+    """Both remove the same weights where the largest ones are all negative."""
+    seen = []
+
+    def by_value(weights, sparsity):
+        seen.append((weights.copy(), right_mask(weights, sparsity, key=lambda v: v), sparsity))
+        return seen[-1][1]
+
+    said = []
+    for seed in range(40):
+        (message,) = answers.verdicts("06-1", by_value, 1, seed)
+        weights, mask, sparsity = seen[-1]
+        if len(np.unique(np.abs(weights))) == weights.size:
+            largest_first = np.array_equal(mask, right_mask(weights, sparsity, key=lambda v: -np.abs(v)))
+            said.append(largest_first)
+            assert ("larger, in absolute value" if largest_first else "sorted the values") in message
+    assert any(said) and not all(said)
+
+
+def test_a_network_has_a_whole_number_of_weights_thousands_of_them():
+    asked = []
+    list(answers.verdicts("06-2", lambda *a: (asked.append(a), right_bytes(*a))[1], 3))
+    assert len(asked) == 30 and all(isinstance(n, int) and 1000 <= n < 100_000 for n, *_ in asked)
+    assert all(0 < share < 1 for _, share, *_ in asked)
+
+
+def test_a_right_answer_is_right_where_another_mistake_gives_the_same_bytes():
+    """At a sparsity of one half as many are stored as are not."""
+    halves = []
+
+    def answer(n, sparsity, *bits):
+        halves.append(sparsity == 0.5)
+        return right_bytes(n, sparsity, *bits)
+
+    assert not any(answers.verdicts("06-2", answer, 60)) and any(halves)

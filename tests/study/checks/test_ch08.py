@@ -80,7 +80,7 @@ WRONG = [
     ("08-3", lambda c: right_bytes(c, many=False), "multiply by the number"),
     ("08-1", lambda w, c: (right_round(w, c)[0], right_round(w, c)[1][:-1]), "after the round as before"),
     ("08-1", lambda w, c: right_round(w, c, mean=np.median), "the means of their weights|middle"),
-    ("08-1", lambda w, c: (right_round(w, c)[0] * 0, c), "nearest centroid|did not move"),
+    ("08-1", lambda w, c: (right_round(w, c)[0] * 0, c), "nearest centroid|did not move|absolute values"),
     ("08-1", lambda w, c: [*right_round(w, c)], "two things"),
     ("08-3", lambda c: (right_bytes(c)[0], right_bytes(c)[1] + 2), "by the entropy it is"),
     ("08-3", lambda c: (right_bytes(c)[0] + 2, right_bytes(c)[1]), "fixed indices it is"),

@@ -63,6 +63,8 @@ WRONG = [
     ("11-3", lambda *a: (folded(*a)[0], folded(*a)[1][:1]), "the bias stays"),
     ("11-3", lambda *a: (folded(*a)[0][::-1], folded(*a)[1]), "each row of the kernel"),
     ("11-3", lambda *a: (folded(*a)[0], folded(*a)[1] + 0.1), "this bias does not give"),
+    ("11-1", lambda p, m, d: prepared(p, m, d) + 0.00125, "this is not .pixels"),
+    ("11-2", lambda layers, first, frozen: learning(layers, 0 if frozen else first, frozen), "."),
 ]
 
 
@@ -87,3 +89,8 @@ def test_a_wrong_answer_is_told_its_misconception(id, answer, misconception):
 
 test_near_misses = answers.near_misses(RIGHT)
 test_other_words = answers.other_words(RIGHT, ["11-2 arrays"])
+
+
+def test_layers_before_the_first_are_told_when_normalization_is_frozen_too():
+    said = set(answers.verdicts("11-2", lambda layers, first, frozen: learning(layers, 0 if frozen else first, frozen)))
+    assert said == {"layers before `first` are frozen and do not count"}

@@ -203,3 +203,31 @@ def test_no_input_of_12_2_lies_near_a_tie_and_some_lie_beyond_the_range(seed):
     away = np.abs(levels - np.round(levels))
     assert np.all((away > 0.25) & (away < 0.35))
     assert np.any(np.round(levels) + little.zero_in > 127) and not np.any(np.round(levels) + little.zero_in < -129)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_each_constant_of_12_1_has_the_bytes_that_its_type_takes(seed):
+    width = {"float32": 4, "int8": 1, "int4": 0.5, "int32": 4}
+    tensors = ch12._tensors(np.random.default_rng(seed))
+    assert {t.dtype for t in tensors if t.constant} == {*width}
+    for t in tensors:
+        assert t.bytes == (int(np.ceil(np.prod(t.shape) * width[t.dtype])) if t.constant else 0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("apart", "become *one* node"),
+        ("one", "cuts the chain"),
+        ("merged", "do not join"),
+        ("depthwise", "wants one type"),
+        ("no depthwise", "is taken where its input and its weights have one type"),
+        ("int4", "only dense layers are taken"),
+        ("dense int4", "with int4 weights a dense layer is taken"),
+        ("int16", "nothing with int16"),
+    ],
+)
+def test_each_rule_that_is_left_out_of_12_3_has_its_own_sentence(wrong, said):
+    messages = [*answers.verdicts("12-3", lambda operators: ch12._nodes(operators, wrong), 10)]
+    assert all(messages) and any(said in message for message in messages)
+    assert {*ch12._WRONG_NODES} >= {wrong} and len(ch12._WRONG_NODES) == 8

@@ -86,7 +86,7 @@ def learning(answer, rng: np.random.Generator) -> None:
             ("bn", b, b, 0),
             ("dense", b, c, 0),
         ]
-        first, frozen = int(rng.integers(0, 3)), bool(trial % 2)
+        first, frozen = trial // 2, bool(trial % 2)  # each with each, so that none is left out by chance
         part = layers[first:]
         total, of_bn = (sum(values) for values in zip(*map(_sizes, part), strict=True))
         want = total - of_bn if frozen else total
