@@ -66,7 +66,7 @@ NOTES = {
     "sparsity_xnnpack": (
         "ratio: time with EXPERIMENTAL_SPARSITY to the same zeros without it, one thread; under emulation times follow "
         "the executed instructions and scatter by a fifth and more; differ: the outputs differ in a bit, which shows "
-        "that other kernels ran"
+        "that other kernels ran; off %: by how much, as a part of the largest output"
     ),
 }
 
@@ -197,7 +197,8 @@ def measured_xnnpack(rounds: int = 400, emulated: tuple[str, ...] = EMULATED) ->
             "network": name,
             "processor": place,
             "ratio": round(float(np.median(part["seconds"]["sparse"]) / np.median(part["seconds"]["plain"])), 3),
-            "differ": part["difference"] > 0,
+            "differ": part["off"] > 0,
+            "off %": round(100 * part["off"], 1),
         }
         for place, parts in found.items()
         for name, part in ((name, parts[name]) for name in samples.VARIANTS)

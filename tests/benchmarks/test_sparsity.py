@@ -3,7 +3,9 @@
 import json
 import subprocess
 
+import numpy as np
 import pytest
+import tf_keras
 
 from benchmarks import _sparsity_run, sparsity
 from utils import recorded
@@ -23,10 +25,13 @@ def test_memory_of_three_small_files():
 
 
 def test_a_pair_of_files_is_compared():
-    model = samples.network(size=16, width=8)
-    files = {side: samples.convert(model, sparse=side == "sparse") for side in _sparsity_run.SIDES}
-    found = _sparsity_run.pair(files, 3)
-    assert found["difference"] < 1e-5
+    layer = tf_keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
+    model = tf_keras.Sequential([tf_keras.Input((8,)), layer])
+    files = dict.fromkeys(_sparsity_run.SIDES, samples.convert(model, sparse=False))
+    assert _sparsity_run.pair(files, 1)["off"] == 0
+    layer.set_weights([np.full((8, 1), 0.75)])
+    found = _sparsity_run.pair(files | {"sparse": samples.convert(model, sparse=False)}, 3)
+    assert found["off"] == pytest.approx(0.25)
     assert {len(seconds) for seconds in found["seconds"].values()} == {3}
 
 
@@ -38,7 +43,7 @@ def test_a_run_that_fails_says_what_it_said(monkeypatch):
 
 
 def test_without_an_emulator_only_this_processor(monkeypatch, capsys):
-    part = {"seconds": {"plain": [2.0], "sparse": [1.0]}, "difference": 0.0}
+    part = {"seconds": {"plain": [2.0], "sparse": [1.0]}, "off": 0.25}
     answer = json.dumps(dict.fromkeys(samples.VARIANTS, part))
     monkeypatch.setattr(sparsity.shutil, "which", lambda name: None)
     monkeypatch.setattr(samples, "network", lambda **changes: None)
@@ -49,7 +54,7 @@ def test_without_an_emulator_only_this_processor(monkeypatch, capsys):
     rows = sparsity.measured_xnnpack()
     assert [row["network"] for row in rows] == list(samples.VARIANTS)
     assert {row["processor"] for row in rows} == {recorded.processor()}
-    assert all(row["ratio"] == 0.5 and not row["differ"] for row in rows)
+    assert all(row["ratio"] == 0.5 and row["differ"] and row["off %"] == 25 for row in rows)
     assert "apt install qemu-user" in capsys.readouterr().out
 
 

@@ -1,5 +1,6 @@
 """The training that makes a network small: few weights, few values, and still the network that it was."""
 
+import contextlib
 import functools
 
 import numpy as np
@@ -323,7 +324,7 @@ def test_each_phase_of_the_plan_follows_its_formula():
 @pytest.mark.parametrize(
     "settings",
     [
-        {"kept": 1, "levels": 1, "steps": 1, "stages": 0},
+        {"kept": 1, "levels": 1, "steps": 3, "stages": 0},
         {"decay": 0},
         {"prune_until": 0.6, "round_from": 0.6},
         {"round_until": 1.0},
@@ -377,7 +378,7 @@ def test_training_that_diverges_is_stopped():
         for x, targets in good:
             yield x * np.nan, targets
 
-    late = Plan(kept=60, steps=500, stages=0, prune_from=0.99, prune_until=0.995, round_from=0.9999, round_until=1.0)
+    late = Plan(kept=60, steps=500, stages=0, prune_from=0.99, prune_until=0.995, round_from=0.998, round_until=1.0)
     with pytest.raises(FloatingPointError, match="the loss is nan after 500 steps: pass a lower rate"):
         deep_compression.train(dense(), late, broken())
 
@@ -441,3 +442,13 @@ def test_the_cost_of_a_position_is_that_of_its_density():
     picture[0] = half
     bits = deep_compression.position_bits(picture)
     assert bits[0].max() < bits[1].min()
+
+
+@pytest.mark.parametrize("steps, enough", [(2, False), (3, True)])
+def test_rounding_needs_a_step_of_its_own(steps, enough):
+    """It begins at 0.6 of the steps: 2 of 3 are done by then, of 2 only one."""
+    model = dense()
+    with contextlib.nullcontext() if enough else pytest.raises(ValueError, match="steps is 2, too few"):
+        plan = Plan(kept=60, levels=3, steps=steps, stages=0)
+        kernels = [layer.kernel.numpy() for layer in deep_compression.train(model, plan, batches(model)).layers]
+        assert 0 < sum(np.count_nonzero(kernel) for kernel in kernels) <= 60

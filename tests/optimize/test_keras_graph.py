@@ -320,6 +320,15 @@ def test_a_model_of_any_precision_is_rebuilt_in_float32(policy):
     np.testing.assert_allclose(single(x), tf.cast(model(x), tf.float32), atol=0.05)
 
 
+def test_a_convolutional_layer_stays_a_loop_beside_one_that_is_unrolled():
+    layers = [K.ConvLSTM1D(2, 2, return_sequences=True), K.TimeDistributed(K.Flatten()), K.GRU(3)]
+    model = tf_keras.Sequential([K.Input((4, 5, 1)), *layers])
+    x = np.random.default_rng(0).normal(size=(2, 4, 5, 1)).astype(np.float32)
+    steps = keras_graph.unroll(model)
+    np.testing.assert_allclose(steps(x), model(x), atol=1e-6)
+    assert [layer.unroll for layer in steps.layers if isinstance(layer, K.RNN)] == [False, True]
+
+
 def test_recurrent_layers_in_wrappers_and_nested_models_are_unrolled():
     inner = tf_keras.Sequential([K.Input((5, 4)), K.LSTM(3)])
     model = tf_keras.Sequential([K.Input((5, 2)), K.Bidirectional(K.GRU(2, return_sequences=True)), inner])

@@ -84,13 +84,23 @@ def test_an_application_comes_with_its_own_preprocessing(name, options):
     assert np.allclose(made[0, 0, 0], wanted, atol=1e-3)
 
 
-def test_without_a_network_a_sentence_says_what_to_do(monkeypatch):
+_NO_NETWORK = Exception("URL fetch failure on https://storage.googleapis.com/x: None -- [Errno -3] no name")
+
+
+@pytest.mark.parametrize(
+    "failure, error, says",
+    [(_NO_NETWORK, ConnectionError, "pass weights=None"), (OSError("no space left"), OSError, "no space left")],
+    ids=["no network", "its own"],
+)
+def test_without_a_network_a_sentence_says_what_to_do_and_other_failures_speak_for_themselves(
+    monkeypatch, failure, error, says
+):
     def fails(*args, weights=None, **options):
-        raise Exception("URL fetch failure on https://storage.googleapis.com/x: None -- [Errno -3] no name")
+        raise failure
 
     fails.__module__ = tf_keras.applications.MobileNetV2.__module__
     monkeypatch.setattr(tf_keras.applications, "MobileNetV2", fails)
-    with pytest.raises(ConnectionError, match="pass weights=None"):
+    with pytest.raises(error, match=says):
         transfer.application("MobileNetV2")
 
 
@@ -332,16 +342,6 @@ def test_a_cut_model_is_named_and_a_vector_is_no_map():
     assert transfer.cut_at(small_backbone(), "features").output_shape == (None, 8)
     with pytest.raises(ValueError, match="first_relu"):
         transfer.cut_at(small_backbone(), "first_rely")
-
-
-def test_another_failure_of_an_application_is_its_own(monkeypatch):
-    def fails(*args, weights=None, **options):
-        raise OSError("no space left")
-
-    fails.__module__ = tf_keras.applications.MobileNetV2.__module__
-    monkeypatch.setattr(tf_keras.applications, "MobileNetV2", fails)
-    with pytest.raises(OSError, match="no space left"):
-        transfer.application("MobileNetV2")
 
 
 def test_pixels_from_0_to_1_are_those_of_a_picture():

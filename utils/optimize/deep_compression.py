@@ -88,6 +88,8 @@ class Plan:
                 "from above 0 (before the first step no gradient is known) to 1: each phase ends after it begins, and "
                 "before the next one"
             )
+        if (self.steps - 1) / self.steps < self.round_from:
+            raise ValueError(f"steps is {self.steps}, too few: the last one ends before rounding begins; pass more")
 
     def kept_at(self, step: int, total: int) -> int:
         """Weights that are kept at this step: from all to `kept`, falling fast first, on a logarithmic scale."""

@@ -239,7 +239,12 @@ def unroll(model: tf_keras.Model) -> tf_keras.Model:
     convolutional = (tf_keras.layers.ConvLSTM1D, tf_keras.layers.ConvLSTM2D, tf_keras.layers.ConvLSTM3D)
     if not [layer for layer in recurrent if not isinstance(layer, convolutional)]:
         raise ValueError(f"no layer of the model {model.name!r} can be unrolled")
-    return rebuild(model, settings=lambda layer: _edited(layer.get_config(), "unroll", True, convolutional))
+    return rebuild(
+        model,
+        settings=lambda layer: (
+            {} if isinstance(layer, convolutional) else _edited(layer.get_config(), "unroll", True, convolutional)
+        ),
+    )
 
 
 def in_float32(model: tf_keras.Model) -> tf_keras.Model:

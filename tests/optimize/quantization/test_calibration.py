@@ -338,7 +338,7 @@ def test_a_range_below_zero_is_widened_too():
     assert (layer.low, layer.high) == (-5.0, 0.0)
 
 
-@pytest.mark.parametrize("limits", [(np.nan, 1.0), (0.0, np.nan), (-np.inf, 1.0), (0.0, 0.0)])
-def test_each_end_of_a_range_must_be_finite_and_one_not_zero(limits):
+@pytest.mark.parametrize("limits", [(np.nan, 1.0), (0.0, np.nan), (-np.inf, 1.0), (0.0, 0.0), (3.0, 1.0)])
+def test_each_end_of_a_range_must_be_finite_in_order_and_one_not_zero(limits):
     with pytest.raises(ValueError, match=r"the range of 'dense' is .*; pass two finite numbers"):
         cal.with_ranges(convolutional(), {"relu": (0.0, 1.0), "dense": limits})

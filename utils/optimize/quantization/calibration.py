@@ -164,7 +164,7 @@ def with_ranges(model: tf_keras.Model, chosen: Mapping[str, tuple[float, float]]
         if name not in model.input_names and name not in {layer.name for layer in model.layers}:
             raise ValueError(f"the model {model.name!r} has no layer {name!r}; there are {points(model)}")
         low, high = limits
-        if not (np.isfinite(low) and np.isfinite(high)) or min(low, 0) >= max(high, 0):
+        if not (np.isfinite(low) and np.isfinite(high)) or low > high or low == high == 0:
             raise ValueError(
                 f"the range of {name!r} is ({low}, {high}); pass two finite numbers, the smaller first, not both 0"
             )

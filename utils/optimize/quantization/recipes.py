@@ -60,7 +60,8 @@ RECIPES = {
     "static_int16x8": Recipe("static", 8, 16),
 }
 
-#: How the range of a weight is chosen: all of it, or the part with the least mean squared error.
+#: How the range of a weight is chosen: all of it; a fixed multiple of the channel's root mean square, which suits
+#: numbers that are normally distributed, for 8 and 4 bits; or by OCTAV's formula (LiteRT Quantizer's mse.py, octav.py).
 RANGES = {"minmax": "MIN_MAX_UNIFORM_QUANT", "mse": "MSE", "octav": "OCTAV"}
 
 #: Times that outputs may grow: rounding weights to 2 bits adds noise of the outputs' own size, no more.
