@@ -56,7 +56,7 @@ def _near(got: object, right: float) -> bool:
     "the mask of N:M sparsity",
     (
         "Which axis of a Keras kernel is that of the inputs, and which way do the groups lie?",
-        "Turn the kernel round, cut the rows into groups with `reshape(-1, size)`, and sort each group by magnitude.",
+        "Transpose the kernel, cut the rows into groups with `reshape(-1, size)`, and sort each group by magnitude.",
         "`groups = np.abs(kernel.T).reshape(-1, size)`, `rank = groups.argsort(axis=1).argsort(axis=1)`, and "
         "`return (rank >= zeros).reshape(kernel.T.shape).T`",
     ),
