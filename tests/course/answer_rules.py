@@ -13,7 +13,7 @@ from utils.study import questions, quotes
 FIELDS = ("id", "question", "level", "chapter", "claims", "sources")
 LEVELS = ("basic", "intermediate", "advanced")
 SECTIONS = ("Thirty seconds", "Three minutes", "What they ask next", "Red flags", "Rubric")
-WORDS = {"Thirty seconds": (40, 110), "Three minutes": (250, 600)}
+WORDS = {"Thirty seconds": (40, 110), "Three minutes": (250, 480)}
 LISTED = 2  #: follow-up questions and red flags, at least
 #: Figures that nobody can say aloud, beside those of chapters.
 UNSPEAKABLE = style_rules.UNSPEAKABLE | {
