@@ -205,8 +205,8 @@ def test_pages_come_in_their_order_and_those_of_begun_chapters_wait(tmp_path, mo
     ):
         (tmp_path / name).write_text("words", encoding="utf-8")
     inside, deep = type(tmp_path).glob, type(tmp_path).rglob
-    monkeypatch.setattr(type(tmp_path), "glob", lambda *a: sorted(inside(*a), reverse=True))
-    monkeypatch.setattr(type(tmp_path), "rglob", lambda *a: sorted(deep(*a), reverse=True))
+    monkeypatch.setattr(type(tmp_path), "glob", lambda *a, **k: sorted(inside(*a, **k), reverse=True))
+    monkeypatch.setattr(type(tmp_path), "rglob", lambda *a, **k: sorted(deep(*a, **k), reverse=True))
     names = ["README.md", "interview/q03.md", "interview/q08.md", "interview/questions.md"]
     names += ["docs/decisions/a.md", "docs/q08.md"]
     assert [page.relative_to(tmp_path).as_posix() for page in quotes.pages(tmp_path)] == names
