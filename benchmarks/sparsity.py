@@ -1,10 +1,11 @@
 """Sparsity: which patterns cost accuracy, which files run faster, and on which processor XNNPACK skips zeros.
 
     python course.py bench sparsity                  # about fifteen minutes, quiet cores
-    python course.py bench sparsity --only kernels   # or memory, patterns, xnnpack
+    python course.py bench sparsity --only kernels   # or openings, memory, patterns, xnnpack
     python course.py bench sparsity --anew           # drops rows of other processors that other code measured
 
 `sparsity_kernels`: one dense layer, 1,024 to 1,024, with zeros in several patterns; time beside the same layer without.
+`sparsity_openings`: some of these files opened five times each: how far is a file from itself?
 `sparsity_memory`: what the three files of one layer add to a process.
 `sparsity_patterns`: a network trained with each pattern, and one trained as long without.
 `sparsity_xnnpack`: a network that meets every condition of XNNPACK's sparse kernels, and others that break one each;
@@ -44,6 +45,7 @@ UNITS = 1024
 SHARES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
 BATCHES = (1, 8, 64)
 ROUNDS = 150
+OPENINGS = 5  # of each file; twice, the second time in the other order
 SEEDS = (0, 1, 2)
 EMULATED = ("Haswell", "Nehalem")  # with AVX2, and the last Intel generation without AVX
 
@@ -52,6 +54,11 @@ NOTES = {
         "one dense layer, 1,024 inputs and outputs, one thread; pattern: single weights, or blocks (inputs, outputs) "
         "of the Keras kernel; µs: median; ratio: to the same layer without zeros in the same arithmetic, in turns, "
         "with a 95 % interval; skips: no DENSIFY in the file"
+    ),
+    "sparsity_openings": (
+        "one dense layer, 1,024 inputs and outputs, one example, one thread; every file is opened five times in one "
+        "process, all are called in turns; each figure: median time to the mean of the openings of float32 dense; "
+        "apart: the slowest opening to the fastest one of that file; order: in which the files were opened"
     ),
     "sparsity_memory": (
         "one dense layer, 1,024 inputs and outputs; memory: peak resident memory of reading the file, opening it and "
@@ -118,6 +125,53 @@ def _kernel_row(
         "µs": round(1e6 * times[name].median, 1),
     }
     return row | networks.columns("ratio", times.ratio(name, f"{arithmetic} dense"), 1, 3)
+
+
+def measured_openings(units: int = UNITS, openings: int = OPENINGS, rounds: int = ROUNDS) -> list[dict[str, Any]]:
+    """Time of files that are opened several times each, to that of the dense float32 layer."""
+    example = np.random.default_rng(1).random((1, units), np.float32)
+    files = _opened_files(units)
+    rows = []
+    for order in ("forwards", "backwards"):
+        names = [f"{name} #{number}" for number in range(openings) for name in files]
+        names = names[:: -1 if order == "backwards" else 1]
+        sides = {name: (Artifact(files[name.partition(" #")[0]], "tflite"), example) for name in names}
+        times = timing.latency(sides, rounds=rounds, seed=0)
+        found = {name: [times[f"{name} #{number}"].median for number in range(openings)] for name in files}
+        dense = float(np.mean(found["float32 dense"]))
+        rows += [_opening_row(name, order, np.array(medians) / dense) for name, medians in found.items()]
+    return rows
+
+
+def _opened_files(units: int) -> dict[str, bytes]:
+    """Files that run a dense kernel, with and without lists on the disk, and files that are computed from lists."""
+    calibration = np.random.default_rng(0).random((20, units), np.float32)
+    kinds = {
+        "float32 dense": (0.0, None, None),
+        "float32 single, 80 % zeros": (0.8, None, None),
+        "float32 (1, 4), 80 % zeros": (0.8, (1, 4), None),
+        "float32 (4, 1), 80 % zeros": (0.8, (4, 1), None),
+        "float32 (4, 1), 90 % zeros": (0.9, (4, 1), None),
+        "int8 dense": (0.0, None, calibration),
+        "int8 (16, 1), 80 % zeros": (0.8, (16, 1), calibration),
+        "int8 (16, 1), 90 % zeros": (0.9, (16, 1), calibration),
+    }
+    return {
+        name: samples.convert(samples.layer(1, share, size, units), sparse=share > 0, calibration=examples)
+        for name, (share, size, examples) in kinds.items()
+    }
+
+
+def _opening_row(name: str, order: str, ratios: np.ndarray) -> dict[str, Any]:
+    return {
+        "file": name,
+        "order": order,
+        "processor": recorded.processor(),
+        "ratios": [round(float(each), 3) for each in sorted(ratios)],
+        "least": round(float(ratios.min()), 3),
+        "most": round(float(ratios.max()), 3),
+        "apart": round(float(ratios.max() / ratios.min()), 3),
+    }
 
 
 def measured_memory(units: int = UNITS) -> list[dict[str, Any]]:
@@ -219,6 +273,7 @@ def _run(folder: str, command: list[str], rounds: int) -> dict[str, Any]:
 
 RECORDS = {
     "kernels": ("sparsity_kernels", measured_kernels, ("pattern", "zeros %", "batch", "processor")),
+    "openings": ("sparsity_openings", measured_openings, ("file", "order", "processor")),
     "patterns": ("sparsity_patterns", measured_patterns, None),
     "memory": ("sparsity_memory", measured_memory, None),
     "xnnpack": ("sparsity_xnnpack", measured_xnnpack, ("network", "processor")),

@@ -65,3 +65,13 @@ def test_a_read_only_clone_is_noticed_before_measuring(monkeypatch):
     monkeypatch.setattr(recorded.files, "check_writable", read_only)
     with pytest.raises(OSError, match="read-only"):
         sparsity.main(["--only", "kernels"])
+
+
+def test_openings_of_small_files():
+    rows = sparsity.measured_openings(units=64, openings=2, rounds=3)
+    assert {row["order"] for row in rows} == {"forwards", "backwards"} and len(rows) == 16
+    for row in rows:
+        assert len(row["ratios"]) == 2 and 0 < row["least"] <= row["most"]
+        assert row["apart"] == pytest.approx(row["most"] / row["least"], rel=0.01)
+    dense = [row["ratios"] for row in rows if row["file"] == "float32 dense"]
+    assert np.mean(dense, axis=1) == pytest.approx(1, abs=0.01)  # the yardstick is the mean of its own openings
