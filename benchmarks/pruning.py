@@ -1,6 +1,6 @@
 """Measure what pruning costs, and what of it training brings back.
 
-    python course.py bench pruning [levels] [ways] [criteria] [last] [tickets] [structured] [--tiny]
+    python course.py bench pruning [levels] [ways] [criteria] [last] [tickets] [structured] [time] [--tiny]
 
 levels      from 0 to 99 % zeros: pruned in one step, and trained for 100 steps afterwards
 ways        one-shot, gradual, in rounds, in rounds from the dense weights: the same 150 steps each
@@ -8,6 +8,7 @@ criteria    which weights go: scores and their controls, at the same share, with
 last        one more row of these: the last layer left dense
 tickets     masks on untrained networks: lottery tickets, SNIP, and their controls, the same steps each
 structured  whole channels removed: bytes, multiply-accumulates, accuracy, and the same small network from scratch
+time        whole channels removed: time of the smaller network to the whole one's, in float32 and in int8, in turns
 
 About 3 to 10 minutes each on one thread.  Seeds are those of the pictures and of their order; of `tickets`, those of
 the first weights too.  Whatever is compared is trained by Adam, whose learning rate falls to 0, for the first seed
@@ -31,7 +32,8 @@ import utils  # noqa: F401
 from benchmarks._command import measure_parts, start
 from benchmarks.quantization_aware import sample, text
 from utils import data, models, training
-from utils.measure import macs
+from utils.artifact import Artifact
+from utils.measure import macs, timing
 from utils.optimize import keras_weights, recovery
 from utils.optimize.keras_graph import rebuild
 from utils.optimize.pruning import criteria, gradual, magnitude, structured
@@ -40,7 +42,6 @@ from utils.optimize.quantization.converter import convert
 SEEDS = (0, 1, 2)
 STEPS = 100
 BATCH = 64
-#: From which each way of `structured` takes the better one.
 #: From which each way of the other parts takes the best; the search begins with the middle three.
 GRID = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 #: Student's t for a 95 % interval, by the number of seeds.
@@ -406,6 +407,42 @@ def measure_structured(
     return rows
 
 
+def measure_time(
+    networks: Sequence[str] = ("lenet5", "residual_cnn"), shares: Sequence[float] = (0.25, 0.5, 0.75), rounds: int = 200
+) -> list[dict]:
+    """One row a network, mode and share of channels removed: what is left of bytes, work and time."""
+    rows = []
+    for name in networks:
+        whole = training.trained(name, seed=training.SHIPPED_SEED, fresh=False)
+        dataset = data.load("fashion_mnist")
+        left = {0.0: whole} | {share: structured.remove_channels(whole, share) for share in shares}
+        files = {
+            (mode, share): convert(model, mode, *([dataset.x_train[:100]] if mode == "int8" else [])).content
+            for mode in ("float32", "int8")
+            for share, model in left.items()
+        }
+        sides = {
+            f"{mode} {share}": (Artifact(each, "tflite"), dataset.x_test[:1]) for (mode, share), each in files.items()
+        }
+        times = timing.latency(sides, rounds=rounds, seed=0)
+        for (mode, share), content in files.items():
+            if share:
+                ratio = times.ratio(f"{mode} {share}", f"{mode} 0.0")
+                rows.append(
+                    {
+                        "network": name,
+                        "file": mode,
+                        "channels removed %": round(100 * share),
+                        "bytes %": round(100 * len(content) / len(files[mode, 0.0]), 1),
+                        "MACs %": round(100 * macs.count(left[share]) / macs.count(whole), 1),
+                        "time %": round(100 * ratio.value, 1),
+                        "low": round(100 * ratio.low, 1),
+                        "high": round(100 * ratio.high, 1),
+                    }
+                )
+    return rows
+
+
 def drawn_from(rng: np.random.Generator) -> Callable[[np.ndarray], float]:
     """A score that knows nothing of the weights: the control of a criterion."""
     return lambda values: float(rng.random())
@@ -429,6 +466,7 @@ PARTS: dict[str, Callable[..., list[dict]]] = {
     "last": measure_last,
     "tickets": measure_tickets,
     "structured": measure_structured,
+    "time": measure_time,
 }
 #: What --tiny measures.
 TINY: dict[str, dict] = {
@@ -438,6 +476,7 @@ TINY: dict[str, dict] = {
     "last": {"seeds": (0,)},
     "tickets": {"seeds": (0,), "steps": 30},
     "structured": {"networks": ("residual_cnn",), "seeds": (0,), "steps": 30},
+    "time": {"networks": ("residual_cnn",), "shares": (0.5,), "rounds": 3},
 }
 
 
@@ -448,7 +487,10 @@ def main() -> None:
         PARTS,
         command=COMMAND,
         seeds={**dict.fromkeys(PARTS, SEEDS), "tickets": TICKETS},
-        notes="test accuracy, or points of it lost: mean ± half the 95 % interval over seeds",
+        notes=(
+            "test accuracy, or points of it lost: mean ± half the 95 % interval over seeds; time: median of the smaller "
+            "file to the whole one's of the same kind, one picture, one thread, in turns, with a 95 % interval over rounds"
+        ),
         tiny=TINY,
     )
 
