@@ -488,8 +488,8 @@ def main() -> None:
         command=COMMAND,
         seeds={**dict.fromkeys(PARTS, SEEDS), "tickets": TICKETS},
         notes=(
-            "test accuracy, or points of it lost: mean ± half the 95 % interval over seeds; time: median of the smaller "
-            "file to the whole one's of the same kind, one picture, one thread, in turns, with a 95 % interval over rounds"
+            "test accuracy, or points of it lost: mean ± half the 95 % interval over seeds; time: median of the "
+            "smaller file to the whole one's of its kind, one picture, one thread, in turns, with a 95 % interval over rounds"
         ),
         tiny=TINY,
     )

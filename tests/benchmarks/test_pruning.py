@@ -9,7 +9,7 @@ from utils import data, models, recorded
 from utils.optimize.pruning import magnitude
 
 
-@pytest.mark.parametrize("part", bench.PARTS)
+@pytest.mark.parametrize("part", [part for part in bench.PARTS if part != "time"])  # which trains nothing
 def test_the_words_of_a_table_are_those_of_its_seeds(part):
     for row in recorded.load(f"pruning_{part}").rows:
         for column, seeds in row["seeds"].items():
@@ -19,6 +19,14 @@ def test_the_words_of_a_table_are_those_of_its_seeds(part):
         assert all(rate in bench.GRID for rate in row["rates"].values())
         if part != "structured":  # whose table has four columns, each with its rate in `rates`
             assert row["rate"] == " · ".join(f"{rate:g}" for rate in row["rates"].values())
+
+
+def test_time_is_measured_of_smaller_files_of_either_kind():
+    rows = bench.measure_time(**bench.TINY["time"])
+    assert [row["file"] for row in rows] == ["float32", "int8"]
+    for row in rows:
+        assert row["MACs %"] == 25.3 and 20 < row["bytes %"] < 60
+        assert 0 < row["low"] <= row["time %"] <= row["high"]
 
 
 @pytest.mark.parametrize("part", ["criteria", "last", "tickets"])
