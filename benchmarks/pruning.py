@@ -489,7 +489,7 @@ def main() -> None:
         seeds={**dict.fromkeys(PARTS, SEEDS), "tickets": TICKETS},
         notes=(
             "test accuracy, or points of it lost: mean ± half the 95 % interval over seeds; time: median of the "
-            "smaller file to the whole one's of its kind, one picture, one thread, in turns, with a 95 % interval over rounds"
+            "smaller file to the whole one's of its kind, one picture, one thread, in turns, with a 95 % interval"
         ),
         tiny=TINY,
     )
