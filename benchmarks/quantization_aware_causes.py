@@ -8,6 +8,7 @@ learned     a range that is fixed, or learnt by PACT's or LSQ's gradient, at the
 depthwise   one scale for a depthwise kernel, as the Toolkit trains it, against one a channel
 statistics  frozen statistics of batch normalization after pruning, old ones and re-estimated ones
 files       4-bit weights and 8-bit activations, which run: accuracy of the files, trained and not trained
+clipped     training from absmax's steps of the weights, from clipped ones and from GPTQ's levels, at 3 and 4 bits
 
 About 3 minutes each on one quiet thread.  Each seed has a float network, pictures and an order of its own, as in
 `quantization_aware`; "depthwise" and "statistics" have one network, the one that ships, and three draws of pictures,
@@ -32,7 +33,7 @@ from benchmarks.quantization_aware import BATCH, lost, sample, text
 from utils import data, training
 from utils.optimize import pruning, recovery
 from utils.optimize.keras_graph import rebuild
-from utils.optimize.quantization import aware_quantizers, aware_ranges
+from utils.optimize.quantization import aware_quantizers, aware_ranges, rounding
 from utils.optimize.quantization.aware import quantize_aware
 from utils.optimize.quantization.aware_file import agreement, to_tflite
 from utils.optimize.quantization.converter import convert
@@ -274,6 +275,45 @@ def measure_files(
     return rows
 
 
+def clamped(kernel: np.ndarray, bits: int) -> np.ndarray:
+    """Weights cut off where each unit's clipped range ends: there their absmax's step is the clipped one."""
+    step, top = rounding.steps(kernel, bits, clip=True)
+    return np.clip(kernel, -top * step, top * step)
+
+
+def kernels_of(model, bits: int, begin: str, pictures: np.ndarray) -> list[np.ndarray]:
+    """The weights of the mlp's two layers from which it begins.  GPTQ sees what comes into a layer for `pictures`."""
+    first, first_bias, last, _ = model.get_weights()
+    if begin == "absmax, nearest":
+        return [first, last]
+    if begin == "clipped, nearest":
+        return [clamped(kernel, bits) for kernel in (first, last)]
+    x = pictures.reshape(len(pictures), -1)
+    first = rounding.gptq(first, rounding.second_moment(x), bits, clip=True)
+    hidden = np.maximum(x @ first + first_bias, 0)
+    return [first, rounding.gptq(last, rounding.second_moment(hidden), bits, clip=True)]
+
+
+def measure_clipped(widths: Sequence[tuple[int, int]] = ((3, 8), (4, 8)), seeds: Sequence[int] = SEEDS) -> list[dict]:
+    """One row for each width and start of the weights: points the mlp loses, with one scale a unit in all rows."""
+    cases, rows = [Own("mlp", seed) for seed in seeds], []
+    control = [case.fine_tuned(rebuild(case.model)) for case in cases]
+    for bits, begin in itertools.product(widths, ("absmax, nearest", "clipped, nearest", "clipped, GPTQ")):
+        columns: dict[str, list[float]] = {"before": [], "trained": []}
+        for case in cases:
+            network = rebuild(case.model)
+            _, first_bias, _, last_bias = network.get_weights()
+            first, last = kernels_of(case.model, bits[0], begin, case.pictures(case.seed)[0][:2000])
+            network.set_weights([first, first_bias, last, last_bias])
+            made = quantize_aware(network, bits, per_channel=True)
+            aware_ranges.calibrate(made, case.calibration(case.seed), clip="mse")
+            columns["before"].append(case.lost(made))
+            columns["trained"].append(case.fine_tuned(made))
+        where = {"network": "mlp", "bits": "{} / {}".format(*bits), "weights": begin}
+        rows.append(row(where, columns | {"float control": control}))
+    return rows
+
+
 def re_estimated(model, pictures: np.ndarray, batch: int = 64):
     """`model`, whose moving mean and variance are those of these pictures; no weight is trained."""
     for begin in range(0, len(pictures) - batch + 1, batch):
@@ -296,6 +336,7 @@ PARTS: dict[str, Callable[[], list[dict]]] = {
     "depthwise": measure_depthwise,
     "statistics": measure_statistics,
     "files": measure_files,
+    "clipped": measure_clipped,
 }
 
 

@@ -7,8 +7,9 @@ import tf_keras
 from benchmarks import quantization_aware
 from benchmarks import quantization_aware_causes as bench
 from utils import recorded
+from utils.optimize.quantization import rounding
 
-WITH_SEEDS = ("start", "learned", "depthwise", "statistics", "files")
+WITH_SEEDS = ("start", "learned", "depthwise", "statistics", "files", "clipped")
 
 
 @pytest.mark.parametrize("part", WITH_SEEDS)
@@ -35,3 +36,17 @@ def test_re_estimating_moves_the_statistics_and_nothing_else():
         if not np.array_equal(weight.numpy(), old)
     }
     assert moved == {"moving_mean:0", "moving_variance:0"}
+
+
+@pytest.mark.parametrize("begin", ["absmax, nearest", "clipped, nearest", "clipped, GPTQ"])
+def test_the_steps_of_a_start_are_absmaxs_or_the_clipped_ones(begin):
+    layers = [tf_keras.layers.Dense(5, activation="relu"), tf_keras.layers.Dense(3)]
+    model = tf_keras.Sequential([tf_keras.Input((40,)), *layers])
+    model.set_weights([np.random.default_rng(i).normal(size=w.shape) for i, w in enumerate(model.get_weights())])
+    pictures = np.random.default_rng(9).uniform(size=(200, 5, 8))
+    made = bench.kernels_of(model, 3, begin, pictures)
+    for kernel, start in zip(model.get_weights()[::2], made, strict=True):
+        wanted, top = rounding.steps(kernel, 3, clip=begin != "absmax, nearest")
+        assert np.allclose(np.abs(start).max(axis=0), top * wanted)
+        if begin == "clipped, nearest":
+            assert np.allclose(rounding.nearest(start, 3), rounding.nearest(kernel, 3, clip=True))
