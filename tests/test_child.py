@@ -57,6 +57,8 @@ def stopped(_): os.write(2, b"first\\n last \\n\\nINFO: x\\n"); os._exit(19)
 
 def long_winded(_): os.write(2, b"y" * 300 + b"\\n"); os._exit(1)
 
+def left(code): import sys; sys.exit(eval(code) if code else None)
+
 def tired(_): os.kill(os.getpid(), signal.SIGXCPU)
 
 def killed(_): os.kill(os.getpid(), signal.SIGKILL)
@@ -92,6 +94,13 @@ def test_options_and_payload_arrive_and_nothing_else(reporting):
     options = {"name": "µ", "rows": [1, None]}
     assert child.run("reporting:asked", b"abc", options=options) == [3, options, "1"]
     assert child.run("reporting:asked")[:2] == [0, {}]
+
+
+@pytest.mark.parametrize("code", ["", "0", "3", "'bye'"])
+def test_a_function_that_ends_the_process_has_no_result(reporting, code):
+    with pytest.raises(child.ChildError, match=rf"sys\.exit\({code or None}\) instead of returning") as error:
+        child.run("reporting:left", code.encode())
+    assert error.value.kind == "crash"
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,8 @@ def _answer(target: str, options: dict[str, Any]) -> dict[str, Any]:
     try:
         payload = sys.stdin.buffer.read()
         return {"result": getattr(importlib.import_module(module), function)(payload, **options)}
+    except SystemExit as end:
+        return {"error": f"it called sys.exit({end.code!r}) instead of returning a result", "kind": "crash"}
     except MemoryError:
         return {"error": "it needs more memory than the child process may have", "kind": "memory"}
     except Exception as error:
