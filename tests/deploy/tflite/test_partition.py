@@ -31,6 +31,51 @@ def test_branches_run_once_and_in_order():
     assert [part.operators[0] for part in partition._order(nodes, [4])] == ["A", "B", "C", "ADD"]
 
 
+def test_a_chain_of_three_thousand_operators_is_no_recursion():
+    nodes = [node(index, "FLOOR", [index], [index + 1]) for index in range(3000)]
+    assert partition._order(nodes, [3000]) == [Part(False, ("FLOOR",))] * 3000
+    taken = [*nodes, node(3000, "DELEGATE", [0], [3000])]
+    assert partition._order(taken, [3000]) == [Part(True, ("FLOOR",) * 3000)]
+
+
+STEP = [
+    node(0, "CALL_ONCE", [], []),
+    node(1, "VAR_HANDLE", [], [1]),
+    node(2, "READ_VARIABLE", [1], [2]),
+    node(3, "ADD", [0, 2], [3]),
+    node(4, "ASSIGN_VARIABLE", [1, 3], []),
+    node(5, "MUL", [3, 3], [4]),
+    node(6, "MUL", [0, 0], [5]),  # nobody reads what it makes
+]
+
+
+@pytest.mark.parametrize("outputs", [[4], [3], [3, 4]])
+def test_what_writes_a_variable_runs_too_and_in_its_place(outputs):
+    needed = [name["op_name"] for name in STEP[: 6 if 4 in outputs else 5]]
+    assert [part.operators[0] for part in partition._order(STEP, outputs)] == needed
+
+
+OWN = [Part(False, (name["op_name"],)) for name in STEP]
+
+
+@pytest.mark.parametrize(
+    ("delegates", "parts"),
+    [
+        ([([0], [4])], [OWN[0], (1, 2, 3, 4, 5)]),  # as XNNPACK takes this file
+        (  # and where no operators are fused: the last node stands for the product that nobody reads
+            [([], [1]), ([1], [2]), ([0, 2], [3]), ([1, 3], []), ([3], [4]), ([0], [])],
+            [OWN[0], (1,), (2,), (3,), (4,), (5,)],
+        ),
+        ([([0], [1, 3]), ([3], [4])], [OWN[0], (1, 2, 3), OWN[4], (5,)]),
+        ([([0], [1, 3]), ([1, 3], [4])], [OWN[0], (1, 2, 3), (4, 5)]),  # the handle is for the writer alone
+    ],
+)
+def test_a_delegate_may_take_what_writes_a_variable(delegates, parts):
+    nodes = [*STEP, *(node(7 + number, "DELEGATE", *sides) for number, sides in enumerate(delegates))]
+    taken = [part if part in OWN else Part(True, tuple(STEP[at]["op_name"] for at in part)) for part in parts]
+    assert partition._order(nodes, [4]) == taken
+
+
 def test_a_file_is_taken_whole_in_pieces_or_not_at_all():
     content = converted("float")
     whole = partition.parts(content)
