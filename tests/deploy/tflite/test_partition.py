@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.deploy.tflite.test_stream import counting
 from tests.deploy.tflite.test_tflite_model import converted
+from utils import tflite_file
 from utils.artifact import ArtifactError
 from utils.deploy.tflite import partition
 from utils.deploy.tflite.partition import Part
@@ -74,6 +76,24 @@ def test_a_delegate_may_take_what_writes_a_variable(delegates, parts):
     nodes = [*STEP, *(node(7 + number, "DELEGATE", *sides) for number, sides in enumerate(delegates))]
     taken = [part if part in OWN else Part(True, tuple(STEP[at]["op_name"] for at in part)) for part in parts]
     assert partition._order(nodes, [4]) == taken
+
+
+def test_what_is_written_is_made_by_the_same_delegate():
+    nodes = [
+        *STEP[:5],
+        node(5, "READ_VARIABLE", [1], [4]),  # the output is the new state, read again
+        node(6, "DELEGATE", [0], [4]),
+    ]
+    taken = ("VAR_HANDLE", "READ_VARIABLE", "ADD", "ASSIGN_VARIABLE", "READ_VARIABLE")
+    assert partition._order(nodes, [4]) == [Part(False, ("CALL_ONCE",)), Part(True, taken)]
+
+
+def test_a_file_with_a_state_lists_what_writes_it():
+    for kernels, fuse in (("default", True), ("default", False), ("builtin", True)):
+        found = partition.parts(counting(), kernels, fuse=fuse, trusted=True)
+        names = [name for part in found for name in part.operators]
+        assert names[0] == "CALL_ONCE" and names.count("ASSIGN_VARIABLE") == 1
+        assert len(names) == len(tflite_file.File(counting()).operators())
 
 
 def test_a_file_is_taken_whole_in_pieces_or_not_at_all():

@@ -125,13 +125,13 @@ def _inside(delegate: dict[str, Any], own: list[dict[str, Any]]) -> dict[int, st
     An operator without output is among them if it reads what only they make, or what is handed in and none of them
     reads.
     """
-    makers = {int(tensor): node for node in own for tensor in node["outputs"]}
     given, shown = (set(map(int, delegate[side])) for side in ("inputs", "outputs"))
-    starts: list[dict[str, Any] | None] = [makers.get(tensor) for tensor in shown]
-    found = _needed(starts, {tensor: node for tensor, node in makers.items() if tensor not in given - shown})
-    read = {int(tensor) for node in found.values() for tensor in node["inputs"]}
-    kept = {int(tensor) for node in found.values() for tensor in node["outputs"]} - shown
-    for node in own:
-        if not len(node["outputs"]) and (kept | given - read) & set(map(int, node["inputs"])):
-            found[node["index"]] = node
+    makers = {int(tensor): node for node in own for tensor in node["outputs"]}
+    inner = {tensor: node for tensor, node in makers.items() if tensor not in given - shown}
+    found = _needed([makers.get(tensor) for tensor in shown], inner)
+    for writer in (node for node in own if not len(node["outputs"])):
+        read = {int(tensor) for node in found.values() for tensor in node["inputs"]}
+        kept = {int(tensor) for node in found.values() for tensor in node["outputs"]} - shown
+        if (kept | given - read) & set(map(int, writer["inputs"])):
+            found |= _needed([writer], inner)
     return {index: found[index]["op_name"] for index in sorted(found)}
