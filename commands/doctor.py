@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Iterator
 
 from commands.parts import machine_checks
+from commands.parts.errors import Problem
+from commands.parts.machine_checks import BAD, Finding
 
 NEEDS_ENVIRONMENT = False
 EXAMPLES = """
@@ -22,9 +25,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     bad = 0
     for check in machine_checks.CHECKS:
-        for finding in check():
+        for finding in findings(check):
             print(finding, flush=True)
-            bad += finding.mark == machine_checks.BAD
+            bad += finding.mark == BAD
     print()
     print(f"{bad} thing(s) to mend: see ✘ above." if bad else "This machine is ready for the course.")
     return 1 if bad else 0
+
+
+def findings(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """What a check finds; where a broken file of the course stops it, that is a finding, and the next one follows."""
+    try:
+        yield from check()
+    except (Problem, OSError, ValueError, SyntaxError) as error:
+        mend = "`git status` names files of the course that were changed, `git restore FILE` brings one back"
+        yield Finding(BAD, check.__name__, f"could not be looked at: {error}", mend)

@@ -20,6 +20,8 @@ NEEDS_ENVIRONMENT = True
 PLACES = ("measure", "optimize", "deploy", "scale", "assist")
 #: What is being written, so that the next `new` removes the half of a chapter that a killed one left.
 PLAN = ".cache/new.json"
+#: No file can have these names on Windows, whatever stands behind the dot: a clone there would fail.
+_OF_WINDOWS = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]")
 EXAMPLES = """
   python course.py new 08 weight_sharing --helper optimize/clustering
       notebook, solutions, checks, quiz, helper, benchmark, interview pages, decision, and their tests
@@ -92,7 +94,8 @@ def _check_names(number: str, topic: str, helper: str | None) -> None:
 
 def _is_name(text: str) -> bool:
     """Whether `text` can be the name of a file and of a module."""
-    return bool(re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", text)) and not keyword.iskeyword(text) and len(text) <= 60
+    usable = not keyword.iskeyword(text) and not _OF_WINDOWS.fullmatch(text) and len(text) <= 60
+    return usable and bool(re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", text))
 
 
 def _check_free(number: str, helper: str | None, root: Path) -> None:

@@ -30,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     environment.ensure_extras(options.extras)
     os.environ["COURSE_WITH"] = ",".join(options.extras)
-    given = [resolve(argument) for argument in options.rest]
+    given = [resolve(word, before) for before, word in zip(["", *options.rest], options.rest, strict=False)]
     if not environment.writable(environment.ROOT):
         given += ["-p", "no:cacheprovider"]
         os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", tempfile.mkdtemp(prefix="hypothesis-"))
@@ -41,22 +41,23 @@ def main(options: argparse.Namespace) -> int:
     return int(pytest.main(given))
 
 
-def resolve(argument: str) -> str:
+def resolve(argument: str, before: str = "") -> str:
     """A path as pytest needs it: typed relative to where the user is, or to the course's folder.
 
     The answer is relative to the course, where pytest runs: it takes brackets in the folders above for parameters.
+    before: the argument in front of this one; behind an option it may be a path that pytest is going to make.
     """
     path, colons, test = argument.partition("::")
-    if argument.startswith("-"):
+    if argument.startswith("-") or before in ("-k", "-m"):
         return argument
     for base in (Path.cwd(), environment.ROOT):
         if (base / path).exists():
             place = (base / path).resolve()
             inside = place.is_relative_to(environment.ROOT)
             return f"{place.relative_to(environment.ROOT).as_posix() if inside else place}{colons}{test}"
-    if "/" in path or path.endswith((".py", ".ipynb")):
+    if not before.startswith("-") and ("/" in path or path.endswith((".py", ".ipynb"))):
         raise Problem(_no_such_file(path))
-    return argument  # the value of an option such as -k
+    return argument  # the value of an option such as --junit-xml
 
 
 def _no_such_file(path: str) -> str:

@@ -53,9 +53,13 @@ def asked(payload, **options): return [len(payload), options, os.environ["OPENBL
 
 def wordless(_): raise ValueError
 
+def vanished(_): os._exit(0)
+
 def stopped(_): os.write(2, b"first\\n last \\n\\nINFO: x\\n"); os._exit(19)
 
 def long_winded(_): os.write(2, b"y" * 300 + b"\\n"); os._exit(1)
+
+def left(code): import sys; sys.exit(eval(code) if code else None)
 
 def tired(_): os.kill(os.getpid(), signal.SIGXCPU)
 
@@ -94,10 +98,26 @@ def test_options_and_payload_arrive_and_nothing_else(reporting):
     assert child.run("reporting:asked")[:2] == [0, {}]
 
 
+@pytest.mark.parametrize("name", ["utils.py", "utils/__init__.py", "json.py", "builtins.py"])
+def test_modules_of_ones_own_in_the_folder_hide_nothing(tmp_path, monkeypatch, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine = True\n")
+    monkeypatch.chdir(tmp_path)
+    assert child.run("builtins:len", b"abc") == 3
+
+
+@pytest.mark.parametrize("code", ["", "0", "3", "'bye'"])
+def test_a_function_that_ends_the_process_has_no_result(reporting, code):
+    with pytest.raises(child.ChildError, match=rf"sys\.exit\({code or None}\) instead of returning") as error:
+        child.run("reporting:left", code.encode())
+    assert error.value.kind == "crash"
+
+
 @pytest.mark.parametrize(
     ("function", "kind", "said"),
     [
         ("wordless", "error", "ValueError"),
+        ("vanished", "crash", "the process ended with exit code 0x0"),
         ("stopped", "crash", r"the process ended with exit code 0x13 \(last\)"),
         ("long_winded", "crash", rf"the process ended with exit code 0x1 \({'y' * 200}\)"),
         ("tired", "timeout", "it used up its processor time"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import os
 import subprocess
@@ -59,6 +60,10 @@ LOOP.append(LOOP)
         (files.write_json, LOOP, ValueError, "."),
         (files.write_json, {"a": object()}, TypeError, "."),
         (files.write_json, {1, 2}, TypeError, "."),
+        (files.write_json, {"a": [{1: "lost", "1": "kept"}]}, ValueError, "two keys of a mapping are '1'"),
+        (files.write_json, {None: 1, "null": 2}, ValueError, "'null'"),
+        (files.write_json, [np.longdouble(1.5)], TypeError, "longdouble"),
+        (files.write_json, functools.reduce(lambda inner, _: [inner], range(100_000), []), ValueError, "nothing was"),
     ],
 )
 def test_what_cannot_be_written_leaves_the_old_file(tmp_path, write, content, error, words):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import io
 import zipfile
@@ -110,6 +111,35 @@ def test_half_a_file_is_not_read_as_a_whole_one(share):
 def test_other_files_are_refused(content):
     with pytest.raises(ArtifactError, match="has b'TFL3' at byte 4"):
         tflite_file.File(content)
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_any_flipped_bit_of_any_packing_is_a_sentence_or_changes_nothing(packing):
+    stream = io.BytesIO(b"\x1c\0\0\0TFL3")
+    with zipfile.ZipFile(stream, "a", packing) as archive:
+        archive.writestr("labels.txt", b"cat\ndog\n" * 9)
+    content = stream.getvalue()
+    for place in range(8, len(content)):
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << place % 8
+        with contextlib.suppress(ArtifactError):
+            assert set(tflite_file.packed(bytes(flipped)).values()) <= {b"cat\ndog\n" * 9}
+
+
+def test_a_type_of_a_newer_version_is_no_damage():
+    model = schema.ModelT.InitFromPackedBuf(as_tflite().content)
+    model.subgraphs[0].tensors[1].type = 77
+    file = tflite_file.File(tflite_file.pack(model))
+    assert file.tensors[0][1].dtype == "type_77" and file.tensors[0][0].dtype == "float32"
+    with pytest.raises(ArtifactError, match="is of type type_77, which numpy has not"):
+        _ = file.tensors[0][1].numpy
+
+
+@pytest.mark.parametrize("content", [None, "model.tflite", Path("model.tflite")])
+def test_a_file_is_read_from_bytes(content):
+    for read in (tflite_file.File, tflite_file.parameters):
+        with pytest.raises(TypeError, match=r"content is a .*; pass the bytes"):
+            read(content)
 
 
 def test_a_file_without_a_graph_is_refused():

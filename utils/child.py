@@ -48,12 +48,14 @@ def run(
     Raises:
         ChildError: if the child crashed, ran out of time or memory, or its function raised.
     """
-    command = [sys.executable, "-m", "utils.child", target, json.dumps(options or {}), json.dumps([timeout, memory])]
+    # -P: the folder that one works in may have a utils.py of its own
+    command = [sys.executable, "-P", "-m", "utils.child", target, json.dumps(options or {})]
+    command.append(json.dumps([timeout, memory]))
     try:
         done = subprocess.run(command, input=payload, capture_output=True, timeout=timeout, env=_environment())
     except subprocess.TimeoutExpired:
         raise ChildError(f"it did not end within {timeout:g} s", "timeout") from None
-    if done.returncode != 0:
+    if done.returncode != 0 or not done.stdout:
         raise ChildError(*_obituary(done.returncode, done.stderr.decode(errors="replace")))
     answer = json.loads(done.stdout)
     if "error" in answer:
@@ -102,6 +104,8 @@ def _answer(target: str, options: dict[str, Any]) -> dict[str, Any]:
     try:
         payload = sys.stdin.buffer.read()
         return {"result": getattr(importlib.import_module(module), function)(payload, **options)}
+    except SystemExit as end:
+        return {"error": f"it called sys.exit({end.code!r}) instead of returning a result", "kind": "crash"}
     except MemoryError:
         return {"error": "it needs more memory than the child process may have", "kind": "memory"}
     except Exception as error:

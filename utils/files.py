@@ -67,7 +67,8 @@ def write_json(path: str | os.PathLike[str], content: object) -> Path:
     """`write_bytes` of `content` as JSON, one value a line; numbers and arrays of numpy become numbers and lists.
 
     Raises:
-        ValueError: a number is infinite or not a number, or something contains itself.
+        ValueError: a number is infinite or not a number, something contains itself or lies too deep, or two keys of a
+            mapping, such as 1 and "1", would be one in JSON.
         TypeError: something else that JSON does not know.
     """
     return write_text(path, json_text(content))
@@ -76,11 +77,13 @@ def write_json(path: str | os.PathLike[str], content: object) -> Path:
 def json_text(content: object) -> str:
     """What `write_json` writes."""
     try:
-        return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
-    except ValueError as error:
+        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
+        json.loads(text, object_pairs_hook=_refuse_twins)
+    except (ValueError, RecursionError) as error:
         raise ValueError(
             f"nothing was written: {error}. JSON knows finite numbers, and nothing within itself"
         ) from None
+    return text
 
 
 def check_writable(folder: str | os.PathLike[str]) -> None:
@@ -115,8 +118,16 @@ def _explained(error: OSError, path: Path) -> OSError:
     return OSError(error.errno or 0, reason, str(path))
 
 
+def _refuse_twins(pairs: list[tuple[str, object]]) -> None:
+    """ValueError if a mapping has two keys that are one as text: who reads it would get the last value alone."""
+    keys = [key for key, _ in pairs]
+    if len(set(keys)) < len(keys):
+        raise ValueError(f"two keys of a mapping are {max(keys, key=keys.count)!r} in JSON")
+
+
 def _plain(value: object) -> object:
     """Numbers and arrays of numpy as JSON knows them."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
+    plain = value.tolist() if hasattr(value, "tolist") else value
+    if type(plain) is not type(value):  # numpy's own type of long floats stays what it is
+        return plain
     raise TypeError(f"{value!r} is a {type(value).__name__}; JSON knows numbers, text, lists and mappings")

@@ -98,10 +98,10 @@ def _unzip(content: bytes) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return {name: archive.read(name) for name in _MEMBERS}
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise ArtifactError(f"the .keras file is damaged ({error}); copy or save it again") from error
     except KeyError as error:
         raise ArtifactError(f"the zip is not a .keras file: {error}") from error
+    except Exception as error:  # each way of packing has errors of its own
+        raise ArtifactError(f"the .keras file is damaged ({error}); copy or save it again") from error
 
 
 def constants(content: bytes) -> dict[str, np.ndarray]:

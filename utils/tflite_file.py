@@ -11,7 +11,6 @@ import contextlib
 import io
 import struct
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -151,12 +150,13 @@ class File:
         subgraphs: the generated reader's objects; the first is run, further ones are signatures and bodies of loops.
         tensors: for each subgraph, its tensors.
 
-    Raises ArtifactError for bytes that are no .tflite file or a damaged one.
+    Raises ArtifactError for bytes that are no .tflite file or a damaged one, TypeError for what is no bytes.
     """
 
     def __init__(self, content: bytes) -> None:
         from ai_edge_litert import schema_py_generated as schema
 
+        content = as_bytes(content)
         if bytes(content[4:8]) != b"TFL3":
             raise ArtifactError(f"a .tflite file has b'TFL3' at byte 4; this has {bytes(content[4:8])!r}")
         self.content = content
@@ -182,7 +182,7 @@ class File:
             name=(raw.Name() or b"").decode(errors="replace"),
             shape=shape,
             signature=_numbers(raw, "ShapeSignature") or shape,
-            dtype=_type_names()[raw.Type()].lower(),
+            dtype=_type_names().get(raw.Type(), f"TYPE_{raw.Type()}").lower(),  # of a newer version
             bytes=len(self._buffer(raw.Buffer())),
             scales=_numbers(quantization, "Scale", float),
             zero_points=_numbers(quantization, "ZeroPoint"),
@@ -318,7 +318,7 @@ def packed(content: bytes) -> dict[str, bytes]:
         raise ArtifactError(f"the files behind the flatbuffer have {size:,} bytes; at most {_LARGEST:,} are unpacked")
     try:
         return {info.filename: archive.read(info) for info in archive.infolist()}
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError, ValueError, zlib.error) as error:
+    except Exception as error:  # each way of packing has errors of its own
         raise ArtifactError(f"the files behind the flatbuffer cannot be read: {error}") from error
 
 

@@ -40,9 +40,10 @@ def lock_path(name: str = "core") -> Path:
     """requirements/NAME.txt; a Problem if this lock does not exist (yet)."""
     path = lockfile.REQUIREMENTS / f"{name}.txt"
     if not path.exists():
-        about = EXTRAS.get(name, "the course")
+        if name == "core":
+            raise Problem("requirements/core.txt is missing. Restore it:  git restore requirements/core.txt")
         raise Problem(
-            f"requirements/{name}.txt, the lock for {about}, is not in this version of the course. "
+            f"requirements/{name}.txt, the lock for {EXTRAS.get(name, name)}, is not in this version of the course. "
             "All other chapters run without it: leave out --with."
         )
     return path

@@ -51,7 +51,8 @@ def refresh_one(chapter: Path, folder: Path) -> str:
     copy = _place(chapter, folder)
     course = parse(chapter.read_bytes())
     if course is None:
-        raise Problem(f"{chapter} is not a notebook. Restore it:  git checkout {chapter}")
+        shown = chapters.shown(chapter)
+        raise Problem(f"{shown} is not a notebook. Restore it:  git checkout {shown}")
     course = _to_begin_with(course, chapter)
     for _ in range(_ATTEMPTS):  # again if JupyterLab saves the copy in between
         seen = _stamp(copy)
@@ -67,6 +68,7 @@ def parse(data: bytes) -> dict | None:
         notebook = json.loads(data)
         cells = [cell | {"source": "".join(cell["source"])} for cell in notebook["cells"]]
         whole = notebook["nbformat"] == 4 and isinstance(notebook["metadata"], dict)
+        whole = whole and all(isinstance(cell["source"], (str, list)) for cell in notebook["cells"])
         whole = whole and all(cell["cell_type"] in ("code", "markdown", "raw") for cell in cells)
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
@@ -159,7 +161,7 @@ def _updated(old: bytes, course: dict, chapter: Path, folder: Path) -> tuple[dic
         kept = _keep(old, f"{chapter.stem} damaged", folder)
         return course, f"– {shown} was no notebook any more: kept as {kept}. A new copy stands in its place."
     record = course["metadata"][RECORD]
-    if _record(mine) == record:
+    if _record(mine) == record and json.detect_encoding(old) == "utf-8":  # the only one that Jupyter reads
         return None, ""
     base = _record(mine).get("cells", record["cells"])
     cells = carry_over(mine["cells"], base, course["cells"])
@@ -190,6 +192,8 @@ def _record(notebook: dict) -> dict:
 def _keep(data: bytes, stem: str, folder: Path) -> str:
     """Keep the content of a copy under its name and the time; the same content once.  Gives the path to show."""
     former = folder / FORMER
+    if former.exists() and not former.is_dir():
+        raise Problem(f"{former} is a file. What an update replaces is kept in a folder there: rename or remove it.")
     former.mkdir(exist_ok=True)
     for path in former.glob(f"{stem} *.ipynb"):
         if path.stat().st_size == len(data) and path.read_bytes() == data:

@@ -68,8 +68,30 @@ def test_a_port_in_use_is_named_or_the_next_one_taken(monkeypatch, capsys):
         monkeypatch.setattr(lab, "FIRST_PORT", port)
         assert lab.choose_port(None) > port
     assert "in use" in capsys.readouterr().out
-    with pytest.raises(Problem, match="1024"):
-        lab.choose_port(80)
+
+
+@pytest.mark.parametrize(("port", "good"), [(80, 0), (1023, 0), (1024, 1), (65535, 1), (65536, 0), (0, 0), (-1, 0)])
+def test_ports_are_those_that_everybody_may_use(monkeypatch, port, good):
+    monkeypatch.setattr(lab, "is_free", lambda port: True)
+    if good:
+        assert lab.choose_port(port) == port
+        return
+    with pytest.raises(Problem, match=f"--port {port}: pass a number from 1024 to 65535"):
+        lab.choose_port(port)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there the option would let two servers share the port")
+def test_the_port_of_a_lab_that_has_just_ended_is_free_again():
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as JupyterLab's
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as browser:
+            server.accept()[0].close()  # who closes first waits a minute for late packets
+            browser.recv(1)
+            assert not lab.is_free(port)
+    assert lab.is_free(port)
 
 
 def test_binder_and_the_dev_container_make_the_same_copy():

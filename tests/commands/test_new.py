@@ -221,6 +221,8 @@ def run_options():
         ("06", "../up", None, "lower-case words"),
         ("06", "2_4_sparsity", None, "beginning with a letter"),
         ("06", "import", None, "lower-case words"),
+        ("06", "con", None, "lower-case words"),  # benchmarks/con.py cannot be on Windows
+        ("06", "x", "optimize/lpt1", "A helper is"),
         ("06", "", None, "lower-case words"),
         ("06", "x" * 100, None, "lower-case words"),
         ("06", "x", "Pruning", "A helper is NAME"),

@@ -92,6 +92,23 @@ def test_paths_of_tests_are_found_from_anywhere(tmp_path, monkeypatch):
         test.resolve("tests/commands/test_nwe.py")
 
 
+def test_what_stands_behind_an_option_may_be_no_file_yet(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT / "tests")
+    for option, value in [
+        ("--junit-xml", "out/r.xml"),
+        ("--basetemp", "/no/such"),
+        ("-o", "cache_dir=/x"),
+        ("-k", "a/b"),
+    ]:
+        assert test.resolve(value, option) == value
+    assert test.resolve("deploy", "-k") == "deploy"  # not the folder of that name
+    assert test.resolve("deploy", "--ignore") == "tests/deploy"
+    passed = []
+    monkeypatch.setattr(pytest, "main", lambda given: passed.append(given) or 0)
+    assert command_line.main(["test", "--basetemp", "/no/such", "test_files.py", "-k", "deploy"]) == 0
+    assert passed[0][:5] == ["--basetemp", "/no/such", "tests/test_files.py", "-k", "deploy"]
+
+
 @pytest.mark.parametrize(
     ("stop", "code", "said"),
     [

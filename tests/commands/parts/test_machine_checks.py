@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 from pathlib import Path
 
 import pytest
 
-from commands.parts import environment, machine_checks
+from commands import doctor
+from commands.parts import environment, lockfile, machine_checks
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -48,6 +50,30 @@ def test_the_doctor_finds_damaged_checksums_of_networks(shipped, content):
     sums = shipped / "data/weights/SHA256SUMS"
     sums.unlink() if content is None else sums.write_bytes(content)
     assert {finding.mark for finding in machine_checks.weights()} == {machine_checks.BAD}
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("utils/data.py", b"SHA256 = {"),
+        ("utils/data.py", b"nothing = 0"),
+        ("utils/data.py", None),
+        ("requirements/core.txt", b"\xff"),
+        ("requirements/core.txt", None),
+    ],
+)
+def test_a_broken_file_of_the_course_does_not_stop_the_doctor(shipped, monkeypatch, capsys, file, content):
+    (shipped / "requirements").mkdir()
+    (shipped / "requirements/core.txt").write_bytes(b"")
+    (shipped / file).unlink() if content is None else (shipped / file).write_bytes(content)
+    monkeypatch.setattr(lockfile, "REQUIREMENTS", shipped / "requirements")
+    monkeypatch.setattr(
+        machine_checks, "CHECKS", (machine_checks.packages, machine_checks.data, machine_checks.weights)
+    )
+    assert doctor.main(argparse.Namespace()) == 1
+    said = capsys.readouterr().out
+    assert "could not be looked at" in said and "git restore" in said
+    assert f"{machine_checks.GOOD} weights" in said
 
 
 def test_the_doctor_finds_the_shipped_files_genuine():

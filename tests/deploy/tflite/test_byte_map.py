@@ -138,6 +138,11 @@ def test_foreign_files_get_a_sentence(content):
         byte_map.regions(content)
 
 
+def test_no_file_is_no_picture():
+    with pytest.raises(ValueError, match="there is no file to draw"):
+        byte_map.draw({}, "Nothing")
+
+
 @settings(max_examples=200)
 @given(data=st.data())
 def test_a_damaged_file_is_refused_or_still_adds_up(data):

@@ -30,6 +30,16 @@ def test_what_does_not_fit_gets_a_sentence():
         c_program.predict(fixed_batch(4), pictures(4).astype(float))
 
 
+@needs_compiler
+@pytest.mark.parametrize("name", ["Kurs, 2026", "a b", "größe"])
+def test_the_library_may_lie_in_any_folder(tmp_path, monkeypatch, name):
+    library = tmp_path / name / c_program._library().name
+    library.parent.mkdir()
+    library.symlink_to(c_program._library())
+    monkeypatch.setattr(c_program, "_library", lambda: library)
+    assert c_program.predict(fixed_batch(1), pictures(2)).shape[0] == 2
+
+
 def test_without_a_compiler_it_says_so(monkeypatch):
     monkeypatch.setattr(c_program.shutil, "which", lambda name: None)
     monkeypatch.setattr(c_program.sys, "platform", "linux")

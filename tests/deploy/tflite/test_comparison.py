@@ -35,6 +35,14 @@ def test_laws(a, b):
     assert compare(a, a, {}).equal
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64])
+def test_whole_numbers_are_compared_to_the_last_one(dtype):
+    a = np.array([[2**53, 2**63 - 1]]).astype(dtype)
+    found = compare(a, a + np.array([[1, 0]], dtype), {})
+    assert not found.equal and (found.largest, found.mean) == (1, 0.5)
+    assert compare(np.array([[True, False]]), np.array([[True, True]]), {}).largest == 1
+
+
 def test_no_argmax_where_there_are_no_classes():
     for shape in ((5, 1), (5,), (5, 2, 3)):
         found = compare(np.zeros(shape), np.ones(shape), {})

@@ -36,6 +36,14 @@ def test_what_does_not_fit_gets_a_sentence():
         compiled_model.predict(converted("float"), pictures(1)[:, :5])
     with pytest.raises(TypeError, match="the file takes float32, got float64"):
         compiled_model.predict(converted("float"), pictures(1).astype(float))
+    with pytest.raises(TypeError, match="the file takes float32, got float64"):
+        compiled_model.predict(converted("float"), pictures(1).tolist())
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_a_fixed_batch_is_taken_whole(count):
+    with pytest.raises(ValueError, match=f"takes 3 examples at a time, got {count}; TFLiteModel"):
+        compiled_model.predict(fixed_batch(3), pictures(count))
 
 
 def test_tensorflows_own_interpreter_agrees_and_warns(capfd):

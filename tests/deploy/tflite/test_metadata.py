@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import io
 import zipfile
+from pathlib import Path
 
 import flatbuffers
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.deploy.tflite.test_byte_map import files
 from tests.little import as_tflite, examples
 from utils import tflite_file
-from utils.artifact import ArtifactError
+from utils.artifact import Artifact, ArtifactError
 from utils.deploy.tflite import byte_map, metadata
 from utils.deploy.tflite.tflite_model import TFLiteModel
 
@@ -71,6 +73,40 @@ def test_labels_are_replaced_not_doubled():
     assert metadata.labels(twice) == tuple(NAMES[::-1])
     assert list(tflite_file.packed(twice)) == ["labels.txt"]
     assert len(tflite_file.File(twice).metadata_buffers()) == 3
+    assert len(twice) == len(once)  # nothing of the former ones is left in the file
+
+
+def test_an_entry_is_replaced_in_its_buffer_unless_somebody_else_reads_that():
+    once = metadata.with_entry(as_tflite().content, "note", b"one")
+    assert metadata.entries(metadata.with_entry(once, "note", b"two"))["note"] == b"two"
+    model = schema.ModelT.InitFromPackedBuf(once)
+    note = next(entry for entry in model.metadata if entry.name == b"note")
+    model.metadata.append(schema.MetadataT(name="twin", buffer=note.buffer))
+    twice = metadata.with_entry(tflite_file.pack(model), "note", b"two")
+    assert {name: metadata.entries(twice)[name] for name in ("note", "twin")} == {"note": b"two", "twin": b"one"}
+
+
+def described_by(file: str, kind: int) -> bytes:
+    """A file of somebody else's, whose metadata call `file` the labels of the second output."""
+    builder = flatbuffers.Builder(64)
+    outputs = [{0: "scores"}, {0: "classes", 6: [{0: "anchors.txt", 2: 1}, {0: file, 2: kind}]}]
+    builder.Finish(metadata._write(builder, {0: "theirs", 3: [{3: outputs}]}), file_identifier=b"M001")
+    return metadata.with_entry(as_tflite().content, metadata.MODEL, bytes(builder.Output()))
+
+
+@pytest.mark.parametrize(("kind", "found"), [(2, ("cat", "dog")), (3, ("cat", "dog")), (1, ()), (4, ())])
+def test_labels_may_stand_in_a_file_of_any_name(kind, found):
+    packed = {"anchors.txt": b"1\n2\n", "probability-labels-en.txt": b"cat\r\ndog\r\n"}
+    content = tflite_file.with_packed(described_by("probability-labels-en.txt", kind), packed)
+    assert metadata.labels(content) == found
+    assert metadata.labels(tflite_file.with_packed(content, {"labels.txt": b"fox\n"})) == (found or ("fox",))
+    assert metadata.labels(metadata.with_labels(content, NAMES)) == tuple(NAMES)
+
+
+def test_metadata_that_name_a_file_which_is_not_there_do_not_hide_the_labels():
+    content = described_by("labelmap.txt", 2)
+    assert metadata.labels(content) == ()
+    assert metadata.labels(tflite_file.with_packed(content, {"labels.txt": b"fox\n"})) == ("fox",)
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
@@ -147,11 +183,40 @@ def test_constants_are_aligned_to_sixteen_bytes():
         ([*NAMES[:3], "a\nb"], "is no name of a class"),
         ("abcd", "pass a list with the name of each class"),
         ([1, 2, 3, 4], "pass a list with the name of each class"),
+        ([], "pass a list with the name of each class"),
+        (None, "names is None; pass a list"),
+        (4, "names is 4; pass a list"),
+        (set(NAMES), "pass a list .* in the order of the output"),
+        (dict.fromkeys(NAMES), "pass a list .* in the order of the output"),
     ],
 )
 def test_bad_labels(names, sentence):
     with pytest.raises(ValueError, match=sentence):
         metadata.with_labels(as_tflite().content, names)
+
+
+def test_names_may_come_one_by_one():
+    expected = metadata.with_labels(as_tflite().content, NAMES)
+    for names in (iter(NAMES), tuple(NAMES), np.array(NAMES)):
+        assert metadata.with_labels(as_tflite().content, names) == expected
+
+
+@pytest.mark.parametrize("about", [{"version": 1}, {"version": 1.0}, {"name": None}, {"author": ["me"]}])
+def test_what_is_said_of_the_model_is_text(about):
+    with pytest.raises(TypeError, match="are text, such as version='1'; got"):
+        metadata.with_labels(as_tflite().content, NAMES, **about)
+
+
+@pytest.mark.parametrize("content", [None, "model.tflite", Path("model.tflite"), Artifact(b"\0\0\0\0TFL3", "tflite")])
+def test_what_is_no_bytes_is_refused_with_what_to_pass(content):
+    reading = (metadata.entries, metadata.labels, metadata.description, metadata.minimum_runtime, metadata.converted_by)
+    for read in (*reading, byte_map.regions, byte_map.by_kind, byte_map.by_operator):
+        with pytest.raises(TypeError, match=r"content is a .*; pass the bytes of a \.tflite file"):
+            read(content)
+    with pytest.raises(TypeError, match=r"content is a .*; pass the bytes of a \.tflite file"):
+        metadata.with_entry(content, "note", b"x")
+    with pytest.raises(TypeError, match="the value of 'note' is str; pass bytes"):
+        metadata.with_entry(as_tflite().content, "note", "x")
 
 
 def test_a_damaged_archive_gets_a_sentence():
@@ -181,9 +246,24 @@ def test_a_cut_off_file_gets_a_sentence(cut):
             change(content)
 
 
+@settings(max_examples=60)
+@given(st.integers(0, 10_000), st.integers(1, 255))
+def test_any_damage_to_the_metadata_ends_in_a_sentence_or_in_labels(place, flip):
+    content = described_by("labelmap.txt", 2)
+    value = bytearray(metadata.entries(content)[metadata.MODEL])
+    value[place % len(value)] ^= flip
+    damaged = metadata.with_entry(content, metadata.MODEL, bytes(value))
+    try:
+        metadata.labels(damaged), metadata.description(damaged)
+    except ArtifactError as error:
+        assert "damaged" in str(error)
+
+
 @pytest.mark.parametrize("entry", [b"\xff" * 12, b"short"])
 def test_a_damaged_description_gets_a_sentence(entry):
     content = as_tflite().content
+    with pytest.raises(ArtifactError, match="damaged"):
+        metadata.labels(metadata.with_entry(content, metadata.MODEL, entry))
     with pytest.raises(ArtifactError, match="damaged"):
         metadata.description(metadata.with_entry(content, metadata.MODEL, entry))
     with pytest.raises(ArtifactError, match="damaged"):

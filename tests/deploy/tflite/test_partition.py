@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.deploy.tflite.test_stream import counting
 from tests.deploy.tflite.test_tflite_model import converted
+from utils import tflite_file
 from utils.artifact import ArtifactError
 from utils.deploy.tflite import partition
 from utils.deploy.tflite.partition import Part
@@ -29,6 +31,69 @@ def test_a_chain_with_an_operator_that_is_left_out():
 def test_branches_run_once_and_in_order():
     nodes = [node(0, "A", [0], [1]), node(1, "B", [1], [2]), node(2, "C", [1], [3]), node(3, "ADD", [2, 3], [4])]
     assert [part.operators[0] for part in partition._order(nodes, [4])] == ["A", "B", "C", "ADD"]
+
+
+def test_a_chain_of_three_thousand_operators_is_no_recursion():
+    nodes = [node(index, "FLOOR", [index], [index + 1]) for index in range(3000)]
+    assert partition._order(nodes, [3000]) == [Part(False, ("FLOOR",))] * 3000
+    taken = [*nodes, node(3000, "DELEGATE", [0], [3000])]
+    assert partition._order(taken, [3000]) == [Part(True, ("FLOOR",) * 3000)]
+
+
+STEP = [
+    node(0, "CALL_ONCE", [], []),
+    node(1, "VAR_HANDLE", [], [1]),
+    node(2, "READ_VARIABLE", [1], [2]),
+    node(3, "ADD", [0, 2], [3]),
+    node(4, "ASSIGN_VARIABLE", [1, 3], []),
+    node(5, "MUL", [3, 3], [4]),
+    node(6, "MUL", [0, 0], [5]),  # nobody reads what it makes
+]
+
+
+@pytest.mark.parametrize("outputs", [[4], [3], [3, 4]])
+def test_what_writes_a_variable_runs_too_and_in_its_place(outputs):
+    needed = [name["op_name"] for name in STEP[: 6 if 4 in outputs else 5]]
+    assert [part.operators[0] for part in partition._order(STEP, outputs)] == needed
+
+
+OWN = [Part(False, (name["op_name"],)) for name in STEP]
+
+
+@pytest.mark.parametrize(
+    ("delegates", "parts"),
+    [
+        ([([0], [4])], [OWN[0], (1, 2, 3, 4, 5)]),  # as XNNPACK takes this file
+        (  # and where no operators are fused: the last node stands for the product that nobody reads
+            [([], [1]), ([1], [2]), ([0, 2], [3]), ([1, 3], []), ([3], [4]), ([0], [])],
+            [OWN[0], (1,), (2,), (3,), (4,), (5,)],
+        ),
+        ([([0], [1, 3]), ([3], [4])], [OWN[0], (1, 2, 3), OWN[4], (5,)]),
+        ([([0], [1, 3]), ([1, 3], [4])], [OWN[0], (1, 2, 3), (4, 5)]),  # the handle is for the writer alone
+    ],
+)
+def test_a_delegate_may_take_what_writes_a_variable(delegates, parts):
+    nodes = [*STEP, *(node(7 + number, "DELEGATE", *sides) for number, sides in enumerate(delegates))]
+    taken = [part if part in OWN else Part(True, tuple(STEP[at]["op_name"] for at in part)) for part in parts]
+    assert partition._order(nodes, [4]) == taken
+
+
+def test_what_is_written_is_made_by_the_same_delegate():
+    nodes = [
+        *STEP[:5],
+        node(5, "READ_VARIABLE", [1], [4]),  # the output is the new state, read again
+        node(6, "DELEGATE", [0], [4]),
+    ]
+    taken = ("VAR_HANDLE", "READ_VARIABLE", "ADD", "ASSIGN_VARIABLE", "READ_VARIABLE")
+    assert partition._order(nodes, [4]) == [Part(False, ("CALL_ONCE",)), Part(True, taken)]
+
+
+def test_a_file_with_a_state_lists_what_writes_it():
+    for kernels, fuse in (("default", True), ("default", False), ("builtin", True)):
+        found = partition.parts(counting(), kernels, fuse=fuse, trusted=True)
+        names = [name for part in found for name in part.operators]
+        assert names[0] == "CALL_ONCE" and names.count("ASSIGN_VARIABLE") == 1
+        assert len(names) == len(tflite_file.File(counting()).operators())
 
 
 def test_a_file_is_taken_whole_in_pieces_or_not_at_all():

@@ -107,6 +107,9 @@ def test_bars_add_up_to_their_sums():
     assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["a", "b", "c"]
     with pytest.raises(ValueError, match="'int8' has 1 times for 2 layers: a, b"):
         profiler.draw({"int8": [1.0]}, ["a", "b"], "What it says")
+    for profiles, layers in (({}, ["a"]), ({"int8": []}, [])):
+        with pytest.raises(ValueError, match="nothing to draw"):
+            profiler.draw(profiles, layers, "What it says")
 
 
 def test_weighted_hands_on_what_it_is_asked(monkeypatch):

@@ -510,6 +510,38 @@ def test_a_file_without_a_batch_axis_takes_its_input_whole():
     assert trusted(converted("float")).batched
 
 
+@pytest.mark.parametrize("length", [1, 16])
+def test_a_row_of_fixed_length_is_one_piece_of_sound(length):
+    """A filter: filled with copies of its last number, or cut into pieces, a row would give other numbers."""
+    import tensorflow as tf
+
+    call = tf.function(tf.cumsum).get_concrete_function(tf.TensorSpec((length,), tf.float32, name="x"))
+    model = TFLiteModel(tf.lite.TFLiteConverter.from_concrete_functions([call]).convert())
+    x = np.arange(32, dtype=np.float32)
+    np.testing.assert_array_equal(model.run(x[:length]), np.cumsum(x[:length]))
+    if length == 1:  # one number for each example
+        np.testing.assert_array_equal(model.run(x), x)
+        return
+    for wrong in (x[:8], x):
+        with pytest.raises(ValueError, match=rf"takes exactly the shape \(16,\).*got \({len(wrong)},\)"):
+            model.run(wrong)
+
+
+def test_a_single_number_may_stand_beside_a_batch_of_any_size():
+    import tensorflow as tf
+
+    specs = [tf.TensorSpec((None, 3), tf.float32, name="x"), tf.TensorSpec((), tf.float32, name="heat")]
+    call = tf.function(lambda x, heat: x / heat).get_concrete_function(*specs)
+    model = TFLiteModel(tf.lite.TFLiteConverter.from_concrete_functions([call]).convert())
+    x = np.random.default_rng(0).random((300, 3), np.float32)
+    given = {"x": x, "heat": np.float32(2)}
+    np.testing.assert_array_equal(model.run(given), x / 2)
+    np.testing.assert_array_equal(model.prepare(given | {"x": x[:1]}) and model.run(given | {"x": x[:1]}), x[:1] / 2)
+    assert len(model.pieces(given)) == 300
+    with pytest.raises(ValueError, match="'heat' is a single number"):
+        model.run(given | {"heat": np.ones(300, np.float32)})
+
+
 # --- files that are broken ------------------------------------------------------------------------------
 
 

@@ -92,8 +92,9 @@ class Region:
 def regions(content: bytes) -> tuple[Region, ...]:
     """The file cut into regions, in order, without gap or overlap: their sizes add up to len(content).
 
-    Raises ArtifactError for bytes that are no .tflite file or a damaged one.
+    Raises ArtifactError for bytes that are no .tflite file or a damaged one, TypeError for what is no bytes.
     """
+    content = tflite_file.as_bytes(content)
     walk = _Walk(content)
     with tflite_file.damage_explained():
         walk.all()
@@ -117,7 +118,7 @@ def by_operator(content: bytes) -> dict[str, int]:
     for region in regions(content):
         if region.kind == "weights":
             total[region.owner] += region.size
-    file = tflite_file.File(content)
+    file = tflite_file.File(tflite_file.as_bytes(content))
     order = [_label(operator) for operator in file.all_operators()]
     return {name: total[name] for name in [*order, "unused"] if total[name]}
 
@@ -128,6 +129,8 @@ def draw(files: Mapping[str, bytes], title: str) -> Any:
     files: {name: content}.  Kinds under one per cent of every file are drawn as "the rest".  title: the finding.
     `plots.show(figure, alt=…)` shows it.
     """
+    if not files:
+        raise ValueError("there is no file to draw; pass {name: bytes of a .tflite file}")
     sizes = {name: by_kind(content) for name, content in files.items()}
     parts = {name: {kind: 100 * n / len(files[name]) for kind, n in of.items()} for name, of in sizes.items()}
     named = [kind for kind in KINDS if max(part.get(kind, 0) for part in parts.values()) >= 1]

@@ -58,6 +58,7 @@ def predict(source: bytes | str | os.PathLike[str], x: np.ndarray, timeout: floa
         raise CProgramError(f"the file cannot be run: {verdict.reason}")
     session = Session(content, "default", 1)
     given, wanted = _only_fixed(session.inputs, "input"), _only_fixed(session.outputs, "output")
+    x = np.asarray(x)
     if x.dtype != given.dtype or x.shape[1:] != given.shape[1:] or len(x) % given.shape[0]:
         raise ValueError(
             f"the program takes {given.dtype} in whole batches of shape {given.shape}; got {x.dtype} {x.shape}"
@@ -66,7 +67,8 @@ def predict(source: bytes | str | os.PathLike[str], x: np.ndarray, timeout: floa
         program, model = Path(folder) / "predict", Path(folder) / "model.tflite"
         model.write_bytes(content)
         library = _library()
-        where = ["-L", str(library.parent), f"-l:{library.name}", f"-Wl,-rpath,{library.parent}"]
+        # -Wl,-rpath,FOLDER would cut the folder's name at a comma
+        where = ["-L", str(library.parent), f"-l:{library.name}", "-Xlinker", "-rpath", "-Xlinker", str(library.parent)]
         _run([_compiler(), "-O2", "-Wall", "-Werror", str(SOURCE), "-o", str(program), *where], b"", timeout)
         raw = _run([str(program), str(model)], np.ascontiguousarray(x).tobytes(), timeout)
     return np.frombuffer(raw, wanted.dtype).reshape(-1, *wanted.shape[1:])

@@ -56,8 +56,10 @@ def _names(outputs: Any) -> str:
 def _arrays(a: np.ndarray, b: np.ndarray, scale: float | None) -> Comparison:
     if a.shape != b.shape:
         raise ValueError(f"the outputs have the shapes {a.shape} and {b.shape}; only equal shapes can be compared")
+    whole = a.dtype.kind not in "f" and b.dtype.kind not in "f"
+    exact = object if whole else np.float64  # which has not all whole numbers beyond 2**53
     with np.errstate(invalid="ignore"):
-        apart = np.abs(a.astype(np.float64) - b.astype(np.float64))
+        apart = np.abs(a.astype(exact) - b.astype(exact)).astype(np.float64)
     apart[(a == b) | (np.isnan(a) & np.isnan(b))] = 0  # infinity minus infinity is no difference
     classes = a.ndim == 2 and a.shape[1] > 1
     differ = np.flatnonzero(a.argmax(1) != b.argmax(1)) if classes else np.array([], np.int64)

@@ -38,9 +38,15 @@ def predict(source: bytes | str | os.PathLike[str], x: np.ndarray) -> np.ndarray
     session = Session(content, "default", 1)
     if len(session.inputs) != 1 or len(session.outputs) != 1:
         raise ValueError(f"the file has {len(session.inputs)} inputs and {len(session.outputs)} outputs, not one each")
+    x = np.asarray(x)
     if x.dtype != session.inputs[0].dtype:
         raise TypeError(f"the file takes {session.inputs[0].dtype}, got {x.dtype}")
     check_shape(session.inputs[0], x)
+    declared = session.inputs[0].shape[:1]
+    if declared not in ((), (-1,), x.shape[:1]):
+        raise ValueError(
+            f"the file takes {declared[0]} examples at a time, got {len(x)}; TFLiteModel.run takes any batch"
+        )
     expected = next(iter(session.invoke({session.inputs[0].name: x}).values()))
     # it announces every accelerator that it looks for, and warns of those that it does not find
     with stderr_kept(b"WARNING:", "└".encode()), interpreter_errors("the compiled model failed"):

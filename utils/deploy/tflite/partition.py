@@ -2,7 +2,7 @@
 
 A delegate is asked about each operator.  Each connected group that it takes becomes one node DELEGATE, which stands in
 the list of operators behind the file's own; those that it has replaced stay in that list, too.  So what really runs is
-found by walking back from the outputs.
+found by walking back from the outputs, and from operators that have none, such as ASSIGN_VARIABLE.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def row(name: str, found: Iterable[Part]) -> dict[str, object]:
 
 
 def _order(nodes: list[dict[str, Any]], outputs: list[int]) -> list[Part]:
-    """Parts in the order of execution: each after those that make what it reads.
+    """Parts in the order of execution: each after those that make what it reads, else in the file's order.
 
     nodes: the interpreter's, with "op_name", "inputs" and "outputs"; those of delegates come last.
     """
@@ -85,37 +85,53 @@ def _order(nodes: list[dict[str, Any]], outputs: list[int]) -> list[Part]:
     own = [node for node in nodes if node["op_name"] != "DELEGATE"]
     # a delegate stands before the operator that it has replaced
     makers = {int(tensor): node for node in [*own, *delegates] for tensor in node["outputs"]}
-    replaced = {int(tensor): node for node in own for tensor in node["outputs"]}
+    inside = {delegate["index"]: _inside(delegate, own) for delegate in delegates}
+    replaced = set().union(*inside.values())
+    # what has no output is there for what it leaves behind: it writes a variable
+    writers = [node for node in own if not len(node["outputs"]) and node["index"] not in replaced]
+    writers += [delegate for delegate in delegates if not len(delegate["outputs"]) and inside[delegate["index"]]]
+    needed = _needed([*(makers.get(int(output)) for output in outputs), *writers], makers)
+    waiting = sorted(needed.values(), key=lambda node: min(inside.get(node["index"]) or [node["index"]]))
     made: list[Part] = []
-    seen: set[int] = set()
-
-    def visit(tensor: int) -> None:
-        node = makers.get(int(tensor))
-        if node is None or id(node) in seen:
-            return
-        seen.add(id(node))
-        for needed in node["inputs"]:
-            visit(needed)
-        if node["op_name"] == "DELEGATE":
-            made.append(Part(True, tuple(_inside(node, replaced))))
-        else:
-            made.append(Part(False, (node["op_name"],)))
-
-    for output in outputs:
-        visit(output)
+    done: set[int] = set()
+    while waiting:
+        at = next(at for at, node in enumerate(waiting) if _before(node, makers) <= done)
+        node = waiting.pop(at)
+        done.add(node["index"])
+        taken = inside.get(node["index"])
+        made.append(Part(False, (node["op_name"],)) if taken is None else Part(True, tuple(taken.values())))
     return made
 
 
-def _inside(delegate: dict[str, Any], replaced: dict[int, dict[str, Any]]) -> list[str]:
-    """The names of the operators that a delegate's node has replaced, from its outputs back to its inputs."""
-    edge = {int(tensor) for tensor in delegate["inputs"]} - {int(tensor) for tensor in delegate["outputs"]}
+def _before(node: dict[str, Any], makers: dict[int, dict[str, Any]]) -> set[int]:
+    """The numbers of the nodes that make what a node reads."""
+    return {makers[int(tensor)]["index"] for tensor in node["inputs"] if int(tensor) in makers} - {node["index"]}
+
+
+def _needed(ends: list[dict[str, Any] | None], makers: dict[int, dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    """{index: node} of these nodes and of all that they need; without recursion, since a chain may be long."""
     found: dict[int, dict[str, Any]] = {}
-    waiting = [int(tensor) for tensor in delegate["outputs"]]
-    while waiting:
-        tensor = waiting.pop()
-        node = replaced.get(tensor)
-        if tensor in edge or node is None or node["index"] in found:
-            continue
-        found[node["index"]] = node
-        waiting += [int(needed) for needed in node["inputs"]]
-    return [found[index]["op_name"] for index in sorted(found)]
+    while ends:
+        node = ends.pop()
+        if node is not None and node["index"] not in found:
+            found[node["index"]] = node
+            ends += [makers.get(int(tensor)) for tensor in node["inputs"]]
+    return found
+
+
+def _inside(delegate: dict[str, Any], own: list[dict[str, Any]]) -> dict[int, str]:
+    """{index: name} of the operators that a delegate's node has replaced, from its outputs back to its inputs.
+
+    An operator without output is among them if it reads what only they make, or what is handed in and none of them
+    reads.
+    """
+    given, shown = (set(map(int, delegate[side])) for side in ("inputs", "outputs"))
+    makers = {int(tensor): node for node in own for tensor in node["outputs"]}
+    inner = {tensor: node for tensor, node in makers.items() if tensor not in given - shown}
+    found = _needed([makers.get(tensor) for tensor in shown], inner)
+    for writer in (node for node in own if not len(node["outputs"])):
+        read = {int(tensor) for node in found.values() for tensor in node["inputs"]}
+        kept = {int(tensor) for node in found.values() for tensor in node["outputs"]} - shown
+        if (kept | given - read) & set(map(int, writer["inputs"])):
+            found |= _needed([writer], inner)
+    return {index: found[index]["op_name"] for index in sorted(found)}

@@ -100,8 +100,10 @@ def draw(profiles: Mapping[str, Sequence[float]], layers: Sequence[str], title: 
 
     profiles: {name: microseconds of each of `layers`}.  Times under a twentieth of the longest bar get no number.
     title: the finding.  `plots.show(figure, alt=…)` shows it.
-    Raises ValueError where a profile has not one time for each layer.
+    Raises ValueError where a profile has not one time for each layer, or there is no profile or layer.
     """
+    if not profiles or not layers:
+        raise ValueError("there is nothing to draw; pass {name: microseconds of each layer} and the layers' names")
     for name, times in profiles.items():
         if len(times) != len(layers):
             raise ValueError(f"profile {name!r} has {len(times)} times for {len(layers)} layers: {', '.join(layers)}")

@@ -218,7 +218,7 @@ class TFLiteModel:
             return max(declared[0], 1)
         if not self._resizable:
             return 1
-        each = sum(values[:1].nbytes for values in batch.values())
+        each = sum(values[:1].nbytes for values in batch.values() if values.ndim)
         return max(1, min(_CHUNK, _CHUNK_BYTES // max(each, 1)))
 
     def _chunk(self, batch: Mapping[str, np.ndarray], start: int, count: int) -> dict[str, np.ndarray]:
@@ -262,9 +262,12 @@ class TFLiteModel:
         """Whether the first axis of inputs and outputs counts examples, so that any number of them can be run.
 
         Not so in files of fixed shape whose outputs have another first axis: one second of sound in, scores out.
-        They take inputs of exactly their shape.  Nor where no input has an axis: single numbers, or none at all.
+        They take inputs of exactly their shape.  Nor where the inputs are rows of a fixed length, which may be one
+        second of sound and need not be examples, and where no input has an axis: single numbers, or none at all.
         """
         if not any(tensor.shape for tensor in self.inputs):
+            return False
+        if all(len(tensor.shape) < 2 and tensor.shape[:1] > (1,) for tensor in self.inputs if tensor.shape):
             return False
         firsts = {tensor.shape[0] for tensor in self.inputs if tensor.shape}
         given = {tensor.shape[0] if tensor.shape else None for tensor in self.outputs}
