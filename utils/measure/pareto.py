@@ -90,7 +90,7 @@ def _check_drawable(
             raise KeyError(f"a row has no column {label!r}; it has {list(row)}")
         if row[smaller] <= 0:
             raise ValueError(
-                f"{row[label]!r} has {row[smaller]!r} in column {smaller!r}; its axis is logarithmic, pass numbers above 0"
+                f"{row[label]!r} has {row[smaller]!r} in column {smaller!r}; the axis is logarithmic, so pass above 0"
             )
         ends = [_number(row, column) for column in interval or ()]
         if ends and not ends[0] <= row[larger] <= ends[1]:
