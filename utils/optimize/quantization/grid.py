@@ -37,8 +37,8 @@ def choose(
     x = _check_real(x)
     others = None
     if axis is not None:
-        if not -x.ndim <= axis < x.ndim:
-            raise ValueError(f"axis is {axis}; the array has shape {x.shape}")
+        if isinstance(axis, bool) or not isinstance(axis, numbers.Integral) or not -x.ndim <= axis < x.ndim:
+            raise ValueError(f"axis is {axis!r}; pass one axis of the array, which has shape {x.shape}")
         axis %= x.ndim
         others = tuple(i for i in range(x.ndim) if i != axis)
     return from_range(x.min(others), x.max(others), bits, symmetric=symmetric, narrow=narrow, axis=axis)
