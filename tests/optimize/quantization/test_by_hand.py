@@ -180,6 +180,25 @@ def test_dynamic_range_runs_by_hand(odd_models):
         by_hand.run(convert(model, "float32").content, x)
 
 
+@pytest.mark.parametrize("mode", ["dynamic", "float32"])
+@pytest.mark.parametrize("name", ["CONV_2D", "DEPTHWISE_CONV_2D", "MAX_POOL_2D", "MEAN", "SOFTMAX", "PAD"])
+def test_float_layers_are_named(mode, name):
+    import tf_keras
+
+    L = tf_keras.layers
+    layer = {
+        "CONV_2D": L.Conv2D(32, 3),
+        "DEPTHWISE_CONV_2D": L.DepthwiseConv2D(3),
+        "MAX_POOL_2D": L.MaxPooling2D(2),
+        "MEAN": L.GlobalAveragePooling2D(),
+        "SOFTMAX": L.Softmax(),
+        "PAD": L.ZeroPadding2D(1),
+    }[name]
+    content = convert(tf_keras.Sequential([L.Input((6, 6, 8)), layer]), mode).content
+    with pytest.raises(NotImplementedError, match=f"{name} with inputs of float32 is not run"):
+        by_hand.run(content, np.zeros((2, 6, 6, 8), np.float32))
+
+
 def test_a_quantized_input_has_the_kernel_s_ties():
     """QUANTIZE divides float32 by float32; ties and their neighbours go where AffineQuantize sends them."""
     import tf_keras

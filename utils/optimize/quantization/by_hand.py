@@ -37,6 +37,11 @@ def run(model: Any, x: np.ndarray, *, micro: bool = False, tensors: bool = False
     for step in file.operators():
         if step.name not in LAYERS:
             raise NotImplementedError(f"no hand-written layer for {step.name}; there is one for {', '.join(LAYERS)}")
+        if step.name not in _WITH_FLOATS and step.arguments[0].quantization is None:
+            raise NotImplementedError(
+                f"{step.name} with inputs of {step.arguments[0].dtype} is not run by hand, since float sums differ "
+                "between processors; pass a file whose layers are int8"
+            )
         arguments = [None if t is None else values[t.index] for t in step.arguments]
         [output] = step.outputs
         result = layers[step.name](step, arguments)
@@ -206,6 +211,10 @@ LAYERS: dict[str, Callable[[Operator, list], np.ndarray]] = {
     "QUANTIZE": _quantize,
     "DEQUANTIZE": lambda step, args: dequantize(args[0], step.inputs[0].quantization),
 }
+
+
+#: Those of them that take floats, too.
+_WITH_FLOATS = ("FULLY_CONNECTED", "RESHAPE", "QUANTIZE", "DEQUANTIZE")
 
 
 # ---------------------------------------------------------------- helpers
