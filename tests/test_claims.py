@@ -365,6 +365,14 @@ def test_unbounded_figures_survive_the_sanitizer(outputs):
     assert sanitized(outputs[0].data["text/html"]) != sanitized(outputs[1].data["text/html"])
 
 
+def test_a_column_with_text_in_it_stands_on_the_left_and_numbers_on_the_right(outputs):
+    show([{"name": "a", "mixed": 1, "number": 1, "gaps": None}, {"name": "b", "mixed": "–", "number": 2, "gaps": 3}])
+    table = outputs[-1].data["text/html"]
+    heads = re.findall(r'<th align="(\w+)"[^>]*>(\w+)', table)
+    assert heads == [("left", "name"), ("left", "mixed"), ("right", "number"), ("right", "gaps")]
+    assert re.findall(r'<td align="(\w+)"', table) == 2 * ["left", "left", "right", "right"]
+
+
 def test_html_is_escaped(outputs):
     show([{"<i>": "<script>"}], caption="<b>")
     assert "<script>" not in outputs[0].data["text/html"] and "&lt;b&gt;" in outputs[0].data["text/html"]
