@@ -160,6 +160,25 @@ def test_what_cannot_be_run_is_named(odd_models):
         by_hand.run(integer, x)
     with pytest.raises(ValueError, match="batch of"):
         by_hand.run(integer, np.zeros((4, 6), np.int8))
+    with pytest.raises(ValueError, match="batch of"):
+        by_hand.quantized_input(integer, np.zeros((4, 6)))
+    with pytest.raises(ValueError, match="one input; this one has 2"):
+        by_hand.quantized_input(two, x)
+    for model in (None, "model.tflite", [1]):
+        with pytest.raises(TypeError, match=r"pass the bytes of a \.tflite file, or its Artifact"):
+            by_hand.run(model, x)
+
+
+def test_of_two_outputs_none_is_left_out():
+    import tf_keras
+
+    L = tf_keras.layers
+    a, x = L.Input((5,)), np.random.default_rng(2).random((60, 5), dtype=np.float32)
+    file = convert(tf_keras.Model(a, [L.Dense(2)(a), L.Dense(3)(a)]), "int8", x)
+    integers = by_hand.quantized_input(file, x)
+    with pytest.raises(ValueError, match="has 2 outputs; pass tensors=True"):
+        by_hand.run(file, integers)
+    assert set(by_hand.differences(file, integers).values()) == {0}
 
 
 def test_dynamic_range_runs_by_hand(odd_models):
