@@ -355,6 +355,10 @@ def test_folding_refuses_what_has_no_one_kernel_or_another_number_of_channels(ke
         q.folded_kernel(layers[2], layers[1])
     with pytest.raises(TypeError, match="BatchNormalization"):
         q.scale_and_shift(layers[2])
+    layers = [L.Conv2D(4, 1), L.BatchNormalization(axis=1)]  # four rows, and four channels
+    keras.Sequential([keras.Input((4, 6, 2)), *layers])
+    with pytest.raises(ValueError, match=r"has axis \[1\]; the channels of .* are axis 3"):
+        q.folded_kernel(*layers)
 
 
 # ---------------------------------------------------------------- each option does what it says
