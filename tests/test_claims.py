@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import date
+from fractions import Fraction
 from types import SimpleNamespace
 
 import IPython
@@ -75,6 +77,10 @@ def test_bound_holds_inside_only(bound, inside, outside):
         {"equals": 1, "below": 2},
         {"equals": math.nan},
         {"above": 2, "high": 1},
+        {"below": True},
+        {"low": False, "high": True},
+        {"below": Fraction(1, 3)},
+        {"equals": Fraction(1, 3)},
     ],
 )
 def test_bound_that_cannot_work_is_refused(limits):
@@ -359,6 +365,14 @@ def test_unbounded_figures_survive_the_sanitizer(outputs):
     assert sanitized(outputs[0].data["text/html"]) != sanitized(outputs[1].data["text/html"])
 
 
+def test_a_column_with_text_in_it_stands_on_the_left_and_numbers_on_the_right(outputs):
+    show([{"name": "a", "mixed": 1, "number": 1, "gaps": None}, {"name": "b", "mixed": "–", "number": 2, "gaps": 3}])
+    table = outputs[-1].data["text/html"]
+    heads = re.findall(r'<th align="(\w+)"[^>]*>(\w+)', table)
+    assert heads == [("left", "name"), ("left", "mixed"), ("right", "number"), ("right", "gaps")]
+    assert re.findall(r'<td align="(\w+)"', table) == 2 * ["left", "left", "right", "right"]
+
+
 def test_html_is_escaped(outputs):
     show([{"<i>": "<script>"}], caption="<b>")
     assert "<script>" not in outputs[0].data["text/html"] and "&lt;b&gt;" in outputs[0].data["text/html"]
@@ -385,6 +399,17 @@ def test_a_figure_out_of_bounds_is_named(outputs):
         ([{"a": "x", "b": math.nan}], {"b": (0, 1)}),
         ([{"a": "⟦1⟧"}], {}),
         ([{"a": "x", "b": None}], {"b": (0, 1)}),
+        ([{"a": "x", "b ⟦1⟧": 1}], {}),
+        ([{"a": "x", "b\nc": 1}], {}),
+        ([{"a": "x", 3: 1}], {}),
+        ([{"a": "x", "b": [1, 2]}], {}),
+        ([{"a": "x", "b": np.array([1, 2])}], {}),
+        ([{"a": "x", "b": date(2026, 11, 27)}], {}),
+        ([{"a": "x", "b": b"bytes"}], {}),
+        ([{}], {}),
+        (iter([{"a": "x"}]), {}),
+        ({"a": "x"}, {}),
+        (["ab"], {}),
     ],
 )
 def test_tables_refuse_what_cannot_be_checked(rows, bounds):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import hashlib
+import io
 import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -225,6 +227,59 @@ def test_objects_are_neither_written_nor_read(tmp_path):
     np.savez(tmp_path / "pickled.npz", a=np.array([{}]))
     with pytest.raises(ValueError, match="no whole npz"):
         data.read_npz((tmp_path / "pickled.npz").read_bytes())
+
+
+def test_a_flipped_bit_is_a_value_error_or_leaves_arrays(tmp_path):
+    data.write_npz(tmp_path / "a.npz", {"a": np.arange(3.0)})
+    content = (tmp_path / "a.npz").read_bytes()
+    for place in range(len(content)):
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << place % 8
+        try:
+            assert all(isinstance(array, np.ndarray) for array in data.read_npz(bytes(flipped)).values())
+        except ValueError:
+            continue
+
+
+def npz_of(name: str, entry: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(name, entry)
+    return buffer.getvalue()
+
+
+def announcing(shape: tuple[int, ...]) -> bytes:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    return header.getvalue()
+
+
+def plain_npy() -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.ones(3))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [plain_npy(), npz_of("readme.txt", b"hello"), npz_of("a.npy", announcing((10**13,))), b""],
+    ids=["one array", "a text", "terabytes announced", "nothing"],
+)
+def test_what_is_no_whole_npz_is_a_value_error(content):
+    with pytest.raises(ValueError, match="no whole npz"):
+        data.read_npz(content)
+
+
+def test_data_sets_are_told_apart_by_what_they_are():
+    digits = data.load("digits")
+    assert digits == digits and digits != digits.subset(100) and len({digits, digits.subset(100)}) == 2
+
+
+def test_the_cache_may_be_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("COURSE_CACHE", "~/course")
+    assert data.cache_folder() == tmp_path / "course"
 
 
 @given(content=st.binary(max_size=200))

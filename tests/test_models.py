@@ -192,6 +192,8 @@ BAD = {
     "names as classes": ({"num_classes": ["cat", "dog"]}, "num_classes is ['cat', 'dog']"),
     "a word as seed": ({"seed": "zero"}, "seed is 'zero'; pass a whole number, or None"),
     "True as seed": ({"seed": True}, "seed is True"),
+    "a seed beyond what TensorFlow takes": ({"seed": 10**20}, "at most 15 digits"),
+    "a word as shape": ({"input_shape": "abc"}, "input_shape is 'abc'; pass"),
 }
 
 
@@ -212,7 +214,22 @@ def test_the_smallest_picture_works_and_a_smaller_one_is_refused(build, smallest
             build((smallest, smallest - 1, 1))
 
 
-@pytest.mark.parametrize("hidden", [128, "128", (0,), (12.5,), (True,)])
+@EVERY
+def test_whole_numbers_of_any_kind_are_sizes(build):
+    import tensorflow as tf
+
+    wanted = build((28, 28, 1), 3).count_params()
+    for shape in (np.array([28, 28, 1]), tf.TensorShape((28, 28, 1)), (28.0, 28, 1), iter((28, 28, 1))):
+        assert build(shape, np.float32(3)).count_params() == wanted
+    assert models.transformer(patch=7.0, width=64.0, heads=4.0, blocks=2.0).count_params() == 71_882
+
+
+def test_hidden_layers_may_come_one_by_one():
+    assert models.mlp(hidden=iter((16, 8))).count_params() == 784 * 16 + 16 + 16 * 8 + 8 + 8 * 10 + 10
+    assert models.mlp(hidden=(16.0,)).count_params() == models.mlp(hidden=np.array([16])).count_params()
+
+
+@pytest.mark.parametrize("hidden", [128, "128", (0,), (12.5,), (True,), None])
 def test_bad_hidden_layers_are_refused(hidden):
     with pytest.raises(ValueError, match="pass the units of each hidden layer"):
         models.mlp(hidden=hidden)

@@ -217,7 +217,7 @@ def _cell(row, name, column, limits, digits, bounded) -> str:
     limit = own or limits.get(column)
     where = f"row {name!r}, column {column!r}"
     if limit is None:
-        return _plain_text(value if isinstance(value, str) else format_figure(value, digits), where)
+        return "–" if value is None else _plain_text(format_figure(_check_value(value, where), digits), where)
     figure = _check_figure(value, where)
     bound = Bound(low=limit[0], high=limit[1])
     text = format_figure(figure, digits)
@@ -289,6 +289,14 @@ def _check_figure(value: object, where: str) -> float | str | bool:
     raise ValueError(f"{where}: measured must be one finite number, a bool or a string; got {value!r}")
 
 
+def _check_value(value: object, where: str) -> float | str | bool:
+    """As `_check_figure`, for what nothing bounds: it need not be finite."""
+    value = _plain(value.numpy() if hasattr(value, "numpy") else value)
+    if not isinstance(value, (str, bool, numbers.Real)):
+        raise ValueError(f"{where}: a cell of a table is a number, a bool, text or None; got {value!r:.80}")
+    return value
+
+
 def _plain_text(text: object, where: str) -> str:
     """`text` itself, if it cannot open or close what the comparison replaces."""
     if not isinstance(text, str) or any(sign in text for sign in (OPEN, CLOSE, "\n")):
@@ -310,9 +318,11 @@ def _pair(limits: object, where: str) -> tuple:
 
 
 def _check_rows(rows) -> list[str]:
-    if not rows:
-        raise ValueError("show() got no rows; pass at least one mapping of column to value")
-    columns = list(rows[0])
+    if not isinstance(rows, Sequence) or not all(isinstance(row, Mapping) for row in rows):
+        raise ValueError(f"show() got {type(rows).__name__} {rows!r:.60}; pass a list of mappings of column to value")
+    if not rows or not rows[0]:
+        raise ValueError("show() got no rows or no columns; pass at least one mapping of column to value")
+    columns = [_plain_text(column, "a column's name") for column in rows[0]]
     for i, row in enumerate(rows):
         if list(row) != columns:
             raise ValueError(f"row {i} has the columns {list(row)}; the first row has {columns}")
@@ -333,7 +343,9 @@ def _check_bounds(bounds, rows, columns) -> dict:
 
 
 def _is_finite(value: object) -> bool:
-    return isinstance(value, numbers.Real) and math.isfinite(value)
+    """True for a number that JSON can hold; a bool is none."""
+    value = value.item() if getattr(value, "ndim", None) == 0 else value
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _numpy_bool() -> type:
@@ -356,4 +368,4 @@ def _exactly(value: object) -> str:
 
 
 def _plain(value):
-    return value.item() if hasattr(value, "item") else value
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else value

@@ -61,7 +61,7 @@ CLASS_NAMES = {
 VALIDATION = {"digits": 300, "mnist": 10_000, "fashion_mnist": 10_000, "cifar10": 10_000, "cifar100": 10_000}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """Labelled pictures in three disjoint parts.
 
@@ -300,23 +300,32 @@ def read_npz(content: bytes) -> dict[str, np.ndarray]:
     """
     import zlib
 
+    if not content.startswith(b"PK"):
+        raise ValueError(f"these {len(content):,} bytes are no whole npz file: they begin with {content[:4]!r}")
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+            arrays = {name: archive[name] for name in archive.files}
+    # RuntimeError: a bit says "encrypted" or names a newer version; MemoryError: a header announces terabytes
+    except (ValueError, OSError, EOFError, LookupError, AttributeError, RuntimeError, MemoryError, OverflowError,
+            zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
         raise ValueError(f"these {len(content):,} bytes are no whole npz file ({error})") from error
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise ValueError(f"these {len(content):,} bytes are no whole npz file: {name!r} in them is no array")
+    return arrays
 
 
 def cache_folder() -> Path:
     """The folder for what can be made again: `.cache` of the repository, or the user's own.
 
-    COURSE_CACHE names another one.  A read-only clone gets the user's cache folder, and where that cannot
-    be written either, one in the system's folder for temporary files.
+    COURSE_CACHE names another one, which may begin with `~`.  A read-only clone gets the user's cache folder, and where
+    that cannot be written either, one in the system's folder for temporary files.
     """
     name = "tensorflow-model-optimization-course"
     user = os.environ.get("LOCALAPPDATA") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     chosen = os.environ.get("COURSE_CACHE")
-    candidates = [Path(chosen)] if chosen else [ROOT / ".cache", Path(user) / name, Path(tempfile.gettempdir()) / name]
+    usual = [ROOT / ".cache", Path(user) / name, Path(tempfile.gettempdir()) / name]
+    candidates = [Path(chosen).expanduser()] if chosen else usual
     for folder in candidates:
         if _writable(folder):
             return folder

@@ -12,7 +12,7 @@ Multiply-accumulates (MACs) count convolutions and matrix products, for one pict
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -45,12 +45,13 @@ def mlp(
     Raises:
         ValueError: an argument of another kind or range; the message says which.
     """
-    if isinstance(hidden, (str, int)) or not all(_positive(units) for units in hidden):
+    layers = tuple(hidden) if isinstance(hidden, Iterable) else None  # a generator could be read only once
+    if isinstance(hidden, str) or layers is None or not all(map(_positive, layers)):
         raise ValueError(f"hidden is {hidden!r}; pass the units of each hidden layer, such as (128, 64)")
     keras, start, inputs = _begin(input_shape, num_classes, seed)
     x = keras.layers.Flatten(name="flatten")(inputs)
-    for number, units in enumerate(hidden, 1):
-        x = keras.layers.Dense(units, activation="relu", kernel_initializer=next(start), name=f"dense_{number}")(x)
+    for number, units in enumerate(layers, 1):
+        x = keras.layers.Dense(int(units), activation="relu", kernel_initializer=next(start), name=f"dense_{number}")(x)
     return _end("mlp", inputs, x, num_classes, start)
 
 
@@ -155,9 +156,10 @@ def transformer(
     to whole patches; `width` must be a multiple of `heads`.
     Other arguments, returned model and errors as in `mlp`.
     """
-    keras, start, inputs = _begin(input_shape, num_classes, seed, smallest=_whole("patch", patch))
-    height, across, channels = input_shape
-    if _whole("width", width) % _whole("heads", heads):
+    patch, width, heads = _whole("patch", patch), _whole("width", width), _whole("heads", heads)
+    keras, start, inputs = _begin(input_shape, num_classes, seed, smallest=patch)
+    height, across, channels = inputs.shape[1:]
+    if width % heads:
         raise ValueError(f"width is {width}, heads is {heads}; each head takes an equal part of the width")
     rows, columns = math.ceil(height / patch), math.ceil(across / patch)
     x, missing = inputs, ((0, rows * patch - height), (0, columns * patch - across))
@@ -223,7 +225,7 @@ def _conv_bn(x, filters: int, size: int, stride: int, initializer, name: str):
 
 def _begin(input_shape: Sequence[int], num_classes: int, seed: int | None, smallest: int = 1):
     """Check the arguments; return Keras, initializers and the input tensor."""
-    shape = tuple(input_shape) if isinstance(input_shape, (tuple, list)) else ()
+    shape = tuple(input_shape) if isinstance(input_shape, Iterable) else ()
     if len(shape) != 3 or not all(map(_positive, shape)):
         raise ValueError(
             f"input_shape is {input_shape!r}; pass (height, width, channels) of one picture, without the batch "
@@ -235,18 +237,20 @@ def _begin(input_shape: Sequence[int], num_classes: int, seed: int | None, small
         )
     if not _positive(num_classes) or num_classes < 2:
         raise ValueError(f"num_classes is {num_classes!r}; pass a whole number of at least 2")
-    if seed is not None and (isinstance(seed, bool) or not math.isfinite(_number(seed)) or int(seed) != seed):
-        raise ValueError(f"seed is {seed!r}; pass a whole number, or None for other weights each time")
+    if seed is not None and (isinstance(seed, bool) or not abs(_number(seed)) < 2**53 or int(seed) != seed):
+        raise ValueError(
+            f"seed is {seed!r}; pass a whole number, or None for other weights each time; at most 15 digits"
+        )
     import tf_keras
 
-    return tf_keras, _initializers(seed), tf_keras.Input(shape, name="picture")
+    return tf_keras, _initializers(seed), tf_keras.Input(tuple(map(int, shape)), name="picture")
 
 
 def _end(name: str, inputs, x, num_classes: int, start: Iterator):
     """Add the layer of logits and make the model."""
     import tf_keras
 
-    logits = tf_keras.layers.Dense(num_classes, kernel_initializer=next(start), name="logits")(x)
+    logits = tf_keras.layers.Dense(int(num_classes), kernel_initializer=next(start), name="logits")(x)
     return tf_keras.Model(inputs, logits, name=name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from utils.measure import cost
@@ -46,6 +47,7 @@ def test_cost_by_hand():
         (lambda: cost.energy_per_inference(-1, 1), "macs=-1"),
         (lambda: cost.energy_per_inference(1, float("nan")), "bytes_moved=nan"),
         (lambda: cost.energy_per_inference(1, 1, "int4"), "'int4' is unknown"),
+        (lambda: cost.energy_per_inference(1, 1, ["int8"]), r"\['int8'\] is unknown"),
         (lambda: cost.cost_per_million(0, 1), "seconds=0"),
         (lambda: cost.cost_per_million(1, 1, utilization=0), "utilization=0"),
         (lambda: cost.cost_per_million(1, 1, cores=0), "cores=0"),
@@ -90,9 +92,14 @@ def test_what_is_no_number_is_named(value):
         lambda: cost.energy_per_inference(1, value),
         lambda: cost.cost_per_million(value, 1),
         lambda: cost.cost_per_million(1, value),
+        lambda: cost.cost_per_million(1, 1, utilization=value),
     ):
         with pytest.raises(TypeError, match="pass a number"):
             call()
+
+
+def test_numpy_s_whole_numbers_are_numbers():
+    assert cost.cost_per_million(0.0036, 1, cores=np.int64(2)) == pytest.approx(2)
 
 
 def test_nothing_costs_nothing_and_a_fully_used_core_is_allowed():

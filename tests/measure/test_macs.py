@@ -63,6 +63,41 @@ def test_transposed_convolutions():
     assert macs.count(one_layer(k.layers.Conv3DTranspose(5, 3), (4, 4, 4, 2))) == 64 * 2 * 27 * 5
 
 
+@pytest.mark.parametrize("size", [4, 5, 6])
+@pytest.mark.parametrize("dilation", [1, 2, 3])
+def test_what_a_dilated_transposed_convolution_fills_up_is_not_multiplied(size, dilation):
+    k = keras()
+    layer = k.layers.Conv2DTranspose(3, 3, dilation_rate=dilation)
+    assert macs.count(one_layer(layer, (size, size + 1, 2))) == size * (size + 1) * 2 * 9 * 3
+
+
+def test_locally_connected_layers_count_what_they_store():
+    k = keras()
+    for implementation, factor in [(1, 1), (3, 1), (2, 6 * 6 / 9)]:  # 2 stores the zeros of a whole matrix
+        layer = k.layers.LocallyConnected2D(4, 3, implementation=implementation)
+        assert macs.count(one_layer(layer, (6, 6, 3))) == 16 * 4 * 27 * factor, implementation
+
+
+def test_a_sparse_product_counts_the_stored_values():
+    import tensorflow as tf
+
+    k = keras()
+    stored = tf.sparse.SparseTensor([[0, 1], [2, 3], [4, 0]], [1.0, 2.0, 3.0], (5, 4))
+
+    def product(x):
+        return tf.transpose(tf.sparse.sparse_dense_matmul(stored, x, adjoint_b=True))
+
+    assert macs.count(one_layer(k.layers.Lambda(product), (4,))) == 3
+
+
+@pytest.mark.parametrize("batch", [1, 4, 16])
+def test_a_model_of_one_batch_size_is_counted_for_one_example(batch):
+    k = keras()
+    layers = [k.layers.LSTM(5, stateful=True, return_sequences=True), k.layers.Flatten(), k.layers.Dense(2)]
+    model = k.Sequential([k.Input((7, 3), batch_size=batch), *layers])
+    assert [layer.macs for layer in macs.by_layer(model)] == [7 * 4 * 5 * (3 + 5), 35 * 2]
+
+
 @pytest.mark.parametrize("unroll", [False, True])
 def test_recurrent(unroll):
     k = keras()
@@ -175,6 +210,32 @@ def test_unknown_lengths_are_asked_for():
     with pytest.raises(macs.MacsError, match="pass input_shape="):
         macs.count(model)
     assert macs.count(model, (5, 5, 1)) == 9 * 9 * 2
+
+
+@pytest.mark.parametrize("shape", [8, "ab", None, (None, 3), (-1, 3), (0, 3), (2.7, 3), ("a", 3)])
+def test_a_shape_is_whole_numbers_above_zero(shape):
+    k = keras()
+    with pytest.raises(macs.MacsError, match="pass"):
+        macs.count(one_layer(k.layers.Dense(2), (None, 3)), shape)
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 4), (16, 16, 3), (1, 8, 8, 3), (8, 8)])
+def test_a_shape_fits_the_model(shape):
+    k = keras()
+    for declared in ((8, 8, 3), (8, None, 3)):
+        with pytest.raises(macs.MacsError, match=r"the model takes \(8, .*without the batch axis"):
+            macs.count(one_layer(k.layers.Conv2D(2, 3), declared), shape)
+    assert macs.count(one_layer(k.layers.Conv2D(2, 3), (8, 8, 3)), np.array([8, 8, 3])) == 36 * 27 * 2
+
+
+@pytest.mark.parametrize("kind", ["py_function", "numpy_function"])
+def test_python_is_not_taken_for_nothing(kind):
+    import tensorflow as tf
+
+    k = keras()
+    layer = k.layers.Lambda(lambda x: tf.ensure_shape(getattr(tf, kind)(lambda v: v, [x], tf.float32), (1, 3)))
+    with pytest.raises(macs.MacsError, match=r"uses the operation .*PyFunc"):
+        macs.count(one_layer(layer, (3,)))
 
 
 def test_what_cannot_be_counted_is_named():

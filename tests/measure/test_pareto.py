@@ -68,6 +68,43 @@ def test_wrong_arguments_say_what_to_pass():
         pareto.front(rows_of([(1, 80)]), smaller=["latency"])
 
 
+@pytest.mark.parametrize("rows", [{"bytes": 1}, "rows", [1, 2], iter([{"bytes": 1}])])
+def test_rows_are_a_list_of_mappings(rows):
+    with pytest.raises(TypeError, match="pass a list of mappings"):
+        pareto.front(rows, smaller=["bytes"])
+
+
+def test_one_name_in_the_place_of_names_is_answered_with_the_list():
+    with pytest.raises(TypeError, match=r"smaller=\['bytes'\]"):
+        pareto.front(rows_of([(1, 80)]), smaller="bytes")
+    with pytest.raises(TypeError, match=r"larger=\['accuracy'\]"):
+        pareto.dominates(*rows_of([(1, 80), (2, 80)]), larger="accuracy")
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"bytes": 0}, "'b' has 0 in column 'bytes'.*logarithmic"),
+        ({"bytes": -3}, "'b' has -3"),
+        ({"low": 89}, "interval 89.0 to 90.0"),
+        ({"high": 87}, "interval 86.0 to 87.0"),
+        ({"low": None}, "column 'low' has None"),
+    ],
+)
+def test_the_picture_leaves_no_point_out_without_a_word(changed, message):
+    rows = [
+        {"name": "a", "bytes": 100, "accuracy": 90, "low": 88, "high": 91},
+        {"name": "b", "bytes": 50, "accuracy": 88, "low": 86, "high": 90} | changed,
+    ]
+    with pytest.raises(ValueError, match=message):
+        pareto.draw(rows, smaller="bytes", larger="accuracy", label="name", interval=("low", "high"))
+
+
+def test_a_picture_without_names_says_which_column_is_missing():
+    with pytest.raises(KeyError, match="no column 'name'"):
+        pareto.draw(rows_of([(1, 80)]), smaller="bytes", larger="accuracy", label="name")
+
+
 def test_the_picture_has_all_points_names_and_the_front():
     rows = [{"name": "a", "bytes": 100, "accuracy": 90, "low": 89, "high": 91},
             {"name": "b", "bytes": 50, "accuracy": 88, "low": 87, "high": 89},

@@ -108,6 +108,27 @@ def test_probabilities_tell_logits_from_softmax():
     assert statistics.probabilities(positive_logits)[0, 1] == pytest.approx(math.exp(0.7) / (1 + math.exp(0.7)))
 
 
+@pytest.mark.parametrize("classes", [2, 10, 100, 1000])
+@pytest.mark.parametrize("sharpness", [0.0, 1.0, 8.0])
+def test_an_eight_bit_softmax_of_any_number_of_classes_is_not_taken_for_logits(classes, sharpness):
+    logits = sharpness * np.random.default_rng(classes).normal(size=(50, classes))
+    exact = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    stored = np.minimum(np.round(256 * exact), 255) / 256
+    found = statistics.probabilities(stored.astype(np.float32))
+    sums = stored.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(found, np.where(sums == 0, 1 / classes, stored / np.where(sums == 0, 1, sums)))
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+
+
+def test_logits_near_256ths_stay_logits():
+    whole = np.zeros((1, 1000))
+    whole[0, :3] = 1  # an 8-bit softmax has no 1
+    assert statistics.probabilities(whole)[0, 0] == pytest.approx(math.e / (3 * math.e + 997))
+    between = np.full((1, 1000), 0.0015)
+    between[0, 0] = 0.3
+    assert statistics.probabilities(between)[0, 0] < 0.002
+
+
 def test_reliability_equals_scikit_learn():
     generator = np.random.default_rng(0)
     p = generator.dirichlet([1, 1, 1], 2000)

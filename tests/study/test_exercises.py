@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from types import ModuleType
 
 import numpy as np
@@ -33,6 +34,17 @@ def chapter_98(monkeypatch):
         require(answer(x) == 2 * x, f"twice {x:.3f} is {2 * x:.3f}")
 
 
+def _deeper(x):
+    return [y / 0 for y in (x,)]
+
+
+class _Odd(float):
+    def __eq__(self, other):
+        raise ArithmeticError("odd")
+
+    __hash__ = None
+
+
 def test_right():
     assert grade("98-2", lambda x: x + x).state == "right"
 
@@ -43,10 +55,13 @@ def test_right():
         (lambda x: x * x, "doubling is not squaring"),
         (lambda x: 2, "something else than a float"),
         (lambda x: 3 * x, "twice"),
-        (lambda x: x / 0, "stopped with ZeroDivisionError"),
-        (lambda: 2, "stopped with TypeError"),
-        ("a string", "stopped with TypeError"),
-        (0, "stopped with TypeError"),
+        (lambda x: x / 0, "your code stopped with ZeroDivisionError"),
+        (lambda x: _deeper(x), "your code stopped with ZeroDivisionError"),
+        (partial(_deeper), "your code stopped with ZeroDivisionError"),
+        (lambda: 2, "the check of what you passed or returned stopped with TypeError"),
+        ("a string", "passed or returned stopped with TypeError"),
+        (0, "passed or returned stopped with TypeError"),
+        (lambda x: _Odd(x), "passed or returned stopped with ArithmeticError: odd"),
     ],
 )
 def test_wrong_answers_are_told_why(answer, message):
@@ -216,7 +231,7 @@ def test_hints(capsys, number):
     assert capsys.readouterr().out == f"Hint {number} of 3 for 98-2: {HINTS[number - 1]}\n"
 
 
-@pytest.mark.parametrize("number", [0, 4, "1", None])
+@pytest.mark.parametrize("number", [0, 4, "1", None, 1.0, True, [1]])
 def test_there_are_three_hints(number):
     with pytest.raises(ValueError, match="hints 1, 2 and 3"):
         hint("98-2", number)

@@ -31,7 +31,17 @@ def test_an_exercise_is_remembered_once_with_the_day_it_was_solved_first(file):
 
 
 @pytest.mark.parametrize(
-    "there", [b"", b"no json", b'{"day": "2026-1', b"\xff\xfe\x00", b"[]\n5\nnull\n", b"[" * 100_000]
+    "there",
+    [
+        b"",
+        b"no json",
+        b'{"day": "2026-1',
+        b"\xff\xfe\x00",
+        b"[]\n5\nnull\n",
+        b"[" * 100_000,
+        b'{"exercise": null, "day": "2026-11-27"}\n{"exercise": ["03-2"], "day": "2026-11-27"}',
+        b'{"exercise": "03-2", "day": 20261127}\n{"exercise": "03-2", "day": NaN}',
+    ],
 )
 def test_damaged_lines_cost_only_themselves(file, there):
     file.write_bytes(there)

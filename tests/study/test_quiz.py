@@ -47,6 +47,11 @@ def without(key):
 
 
 RIGHT = GOOD["answers"][0]
+OTHERWISE = {"type": "default", "feedback": "Count again."}
+
+
+def numeric(**answer):
+    return changed(type="numeric", answers=[{"correct": True, "feedback": "Yes.", **answer}, OTHERWISE])
 
 
 @pytest.mark.parametrize(
@@ -62,6 +67,19 @@ RIGHT = GOOD["answers"][0]
         (changed(answers=[RIGHT, {"answer": "8", "correct": False}]), "without feedback"),
         (changed(answers=[RIGHT, {"answer": "8", "correct": False, "feedback": ""}]), "without feedback"),
         ("How many?", "must be a mapping"),
+        (changed(answers={"1": True}), "no list of mappings"),
+        (changed(answers=["1", "8"]), "no list of mappings"),
+        (changed(answers=None), "no list of mappings"),
+        (changed(answers=[RIGHT, {"answer": "8", "correct": "false", "feedback": "Bits."}]), "write true or false"),
+        (changed(answers=[RIGHT, {"correct": False, "feedback": "Bits."}]), "without text"),
+        (changed(type="numeric"), "needs a number"),
+        (numeric(value="3"), "needs a number"),
+        (numeric(value=float("nan")), "needs a number"),
+        (numeric(value=True), "needs a number"),
+        (numeric(type="range"), "needs a number"),
+        (numeric(range=[3, 1]), "needs a number"),
+        (numeric(range=[3, 3]), "needs a number"),  # its upper end does not belong to it
+        (numeric(range=[1, 2, 3]), "needs a number"),
     ],
 )
 def test_a_question_that_does_not_work_is_named(store, question, message):
@@ -69,10 +87,24 @@ def test_a_question_that_does_not_work_is_named(store, question, message):
         quiz.load("03", store([GOOD, question]))
 
 
-@pytest.mark.parametrize("content", ["[", "{}", "[]", '"x"'])
+@pytest.mark.parametrize("content", ["[", "{}", "[]", '"x"', "\ufeff[]", "[" * 100_000])
 def test_a_damaged_file_is_named(store, content):
     with pytest.raises(ValueError, match=r"03\.json"):
         quiz.load("03", store(content))
+
+
+def test_a_file_in_another_encoding_is_named(store):
+    folder = store([GOOD])
+    (folder / "03.json").write_bytes(b"\xff\xfe[")
+    with pytest.raises(ValueError, match=r"03\.json is not JSON"):
+        quiz.load("03", folder)
+
+
+def test_a_chapter_is_no_path(store):
+    folder = store([GOOD])
+    for chapter in (f"../{folder.name}/03", 3, None):
+        with pytest.raises(ValueError, match=r"there are \['03'\]"):
+            quiz.load(chapter, folder)
 
 
 def test_many_choice_may_have_several_right_answers(store):
@@ -120,15 +152,21 @@ def test_the_readers_own_random_numbers_are_left_alone(store, monkeypatch):
     assert random.random() == expected
 
 
-@pytest.mark.parametrize("kind", ["multiple_choice", "many_choice", "numeric"])
-def test_each_type_of_question_is_loaded(store, kind):
-    assert quiz.load("03", store([changed(type=kind)]))[0]["type"] == kind
+@pytest.mark.parametrize(
+    "question",
+    [GOOD, changed(type="many_choice"), numeric(value=1), numeric(value=0.5), numeric(type="range", range=[1, 1.5])],
+)
+def test_each_type_of_question_is_loaded(store, question):
+    assert quiz.load("03", store([question])) == [question]
 
 
-@pytest.mark.parametrize("kind", ["many_choice", "numeric"])
-def test_each_type_needs_a_right_answer(store, kind):
+@pytest.mark.parametrize(
+    "question",
+    [changed(type="many_choice", answers=[GOOD["answers"][1]]), changed(type="numeric", answers=[OTHERWISE])],
+)
+def test_each_type_needs_a_right_answer(store, question):
     with pytest.raises(ValueError, match="0 right answers"):
-        quiz.load("03", store([changed(type=kind, answers=[GOOD["answers"][1]])]))
+        quiz.load("03", store([question]))
 
 
 def test_chapters_are_listed_in_order(store, monkeypatch):

@@ -7,6 +7,7 @@ These are estimates from counts.  They say what a design needs, not what a machi
 from __future__ import annotations
 
 import math
+import numbers
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,16 +78,15 @@ def cost_per_million(seconds: float, price_per_core_hour: float, *, cores: int =
     _check_number("price_per_core_hour", price_per_core_hour)
     if seconds == 0:
         raise ValueError("seconds=0; pass the measured time of one inference")
-    if isinstance(cores, bool) or not isinstance(cores, int) or cores < 1:
+    if isinstance(cores, bool) or not isinstance(cores, numbers.Integral) or cores < 1:
         raise ValueError(f"cores={cores!r}; pass a whole number from 1")
+    _check_number("utilization", utilization)
     if not 0 < utilization <= 1:
         raise ValueError(f"utilization={utilization!r}; pass a share above 0, at most 1")
     return 1e6 * seconds * cores / 3600 * price_per_core_hour / utilization
 
 
 def _check_number(name: str, value: Any) -> None:
-    import numbers
-
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name}={value!r}; pass a number")
     if not math.isfinite(value) or value < 0:
@@ -94,5 +94,5 @@ def _check_number(name: str, value: Any) -> None:
 
 
 def _check_choice(name: str, value: str, choices: Any) -> None:
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name}={value!r} is unknown; pass one of {', '.join(map(repr, choices))}")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import numbers
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from utils import checks
@@ -31,15 +33,16 @@ def count(model: Any, input_shape: Sequence[int] | None = None) -> int:
     Counted are matrix products and convolutions: a dense layer has inputs × outputs, a convolution output
     positions × kernel × input channels of a group × output channels.  Not counted, as is usual: additions of
     biases, activations, pooling, normalization, element-wise products.  Zeros of 'same' padding count as if they
-    were multiplied.
+    were multiplied; of a matrix that is stored sparse, what is stored counts.
 
     Args:
         model: tf_keras model with built weights: Sequential, Functional, nested, or subclassed and called once.
-        input_shape: one example's shape without the batch axis, for models with axes of unknown length.
+        input_shape: one example's shape without the batch axis, for models with axes of unknown length.  A model that
+            is made for one batch size only is counted for that, and the counts are divided by it.
 
     Raises:
         TypeError: if `model` is not a tf_keras model.
-        MacsError: if a shape is unknown or an operation cannot be counted.
+        MacsError: if a shape is unknown or does not fit, or an operation cannot be counted.
     """
     return sum(layer.macs for layer in by_layer(model, input_shape))
 
@@ -48,7 +51,7 @@ def by_layer(model: Any, input_shape: Sequence[int] | None = None) -> tuple[Laye
     """The terms of `macs` in the order of the calls; a layer that is called twice stands there twice."""
     import tensorflow as tf
 
-    specs = _input_specs(model, input_shape)
+    batch, specs = _input_specs(model, input_shape)
     recorder = _Recorder()
     with _graph().as_default(), recorder.listening():
         inputs = [tf.compat.v1.placeholder(dtype, shape) for shape, dtype in specs]
@@ -56,7 +59,7 @@ def by_layer(model: Any, input_shape: Sequence[int] | None = None) -> tuple[Laye
             model(_as_the_model_takes_it(model, inputs), training=False)
         except MacsError:
             raise recorder.error from None  # Keras wraps it into a long one of its own
-    return tuple(recorder.layers)
+    return tuple(replace(layer, macs=math.ceil(layer.macs / batch)) for layer in recorder.layers)
 
 
 def _graph() -> Any:
@@ -66,20 +69,38 @@ def _graph() -> Any:
     return FuncGraph("macs")
 
 
-def _input_specs(model: Any, input_shape: Sequence[int] | None) -> list[tuple[tuple[int, ...], Any]]:
-    """Shape with a batch of 1, and type, of each input."""
+def _input_specs(model: Any, input_shape: Sequence[int] | None) -> tuple[int, list[tuple[tuple[int, ...], Any]]]:
+    """The batch, 1 where the model leaves it open; with it the shape, and the type, of each input."""
     checks.check_keras(model)
     declared = checks.input_specs(model)
     if not declared and input_shape is None:
         raise MacsError(f"the inputs of {model.name!r} are unknown; call it once or pass input_shape=")
     if input_shape is not None and declared and len(declared) > 1:
         raise MacsError(f"{model.name!r} has {len(declared)} inputs; input_shape= serves models with one")
+    batch = next((tensor.shape[0] for tensor in declared if tensor.shape[0] is not None), 1)
     if input_shape is not None:
-        return [((1, *(int(size) for size in input_shape)), declared[0].dtype if declared else "float32")]
+        shape = _checked_shape(input_shape, tuple(declared[0].shape)[1:] if declared else None)
+        return batch, [((batch, *shape), declared[0].dtype if declared else "float32")]
     for tensor in declared:
         if None in tuple(tensor.shape)[1:]:
             raise MacsError(f"input {tensor.name!r} has shape {tuple(tensor.shape)}; pass input_shape= with numbers")
-    return [((1, *tuple(tensor.shape)[1:]), tensor.dtype) for tensor in declared]
+    return batch, [((batch, *tuple(tensor.shape)[1:]), tensor.dtype) for tensor in declared]
+
+
+def _checked_shape(input_shape: Any, declared: tuple[int | None, ...] | None) -> tuple[int, ...]:
+    """`input_shape` as numbers, if it is a shape and fits what the model declares."""
+    sizes = tuple(input_shape) if isinstance(input_shape, Iterable) and not isinstance(input_shape, str) else (None,)
+    if not all(isinstance(size, numbers.Integral) and size > 0 for size in sizes):
+        raise MacsError(
+            f"input_shape is {input_shape!r}; pass the whole numbers above 0 of one example's shape, without the batch "
+            "axis, such as (28, 28, 1)"
+        )
+    fits = declared is None or (
+        len(sizes) == len(declared) and all(own in (None, size) for own, size in zip(declared, sizes, strict=True))
+    )
+    if not fits:
+        raise MacsError(f"input_shape is {input_shape!r}; the model takes {declared}, without the batch axis")
+    return tuple(map(int, sizes))
 
 
 def _as_the_model_takes_it(model: Any, inputs: list[Any]) -> Any:
@@ -192,6 +213,10 @@ def _not_training(cell: Any) -> dict[str, bool]:
     return {"training": False} if "training" in inspect.signature(cell.call).parameters else {}
 
 
+#: Operations that multiply, or may, as often as their shapes do not tell: loops, Python, products of other kinds.
+_UNCOUNTABLE = re.compile("While|Case|PyFunc|XlaDot|FFT|MatMul|Conv(?!ert)")
+
+
 def _operation_macs(op: Any, layer: str) -> int:
     """Multiply-accumulates of one graph operation."""
     if op.type in _COUNTERS:
@@ -200,7 +225,7 @@ def _operation_macs(op: Any, layer: str) -> int:
         return _function_macs(op, "f", layer)
     if op.type in ("If", "StatelessIf"):
         return max(_function_macs(op, branch, layer) for branch in ("then_branch", "else_branch"))
-    if op.type in ("While", "StatelessWhile", "Case", "StatelessCase", "XlaConvV2", "XlaDotV2") or "FFT" in op.type:
+    if _UNCOUNTABLE.search(op.type):
         raise MacsError(f"layer {layer!r} uses the operation {op.type}, whose multiply-accumulates cannot be counted")
     return 0
 
@@ -257,16 +282,26 @@ def _depthwise(op: Any, layer: str) -> int:
 def _transposed_conv(op: Any, layer: str) -> int:
     """Input values × kernel × output channels: each input value is multiplied with the kernel once.
 
-    The filter is (…, output channels, input channels), and the third input is what is convolved.
+    The filter is (…, output channels, input channels), and the third input is what is convolved.  A dilated one may be
+    a plain one behind SpaceToBatchND, which fills up.
     """
-    return math.prod(_sizes(op.inputs[2], layer)) * math.prod(_sizes(op.inputs[1], layer)[:-1])
+    tensor = op.inputs[2]
+    if tensor.op.type == "SpaceToBatchND":
+        tensor = tensor.op.inputs[0]
+    return math.prod(_sizes(tensor, layer)) * math.prod(_sizes(op.inputs[1], layer)[:-1])
 
 
 def _matmul(op: Any, layer: str) -> int:
     rows = _sizes(op.inputs[0], layer)
-    attribute = "transpose_a" if op.type == "MatMul" else "adj_x"
+    attribute = "adj_x" if op.type.startswith("Batch") else "transpose_a"
     inner = rows[-2] if op.get_attr(attribute) else rows[-1]
     return math.prod(_sizes(op.outputs[0], layer)) * inner
+
+
+def _sparse_matmul(op: Any, layer: str) -> int:
+    """Stored values of the sparse matrix × columns of the other; inputs are indices, values, shape, and the other."""
+    stored, other = _sizes(op.inputs[1], layer), _sizes(op.inputs[3], layer)
+    return math.prod(stored) * other[0 if op.get_attr("adjoint_b") else 1]
 
 
 def _einsum(op: Any, layer: str) -> int:
@@ -294,6 +329,8 @@ _COUNTERS: dict[str, Callable[[Any, str], int]] = {
     "Conv2DBackpropInput": _transposed_conv,
     "Conv3DBackpropInputV2": _transposed_conv,
     "MatMul": _matmul,
+    "SparseMatMul": _matmul,
+    "SparseTensorDenseMatMul": _sparse_matmul,
     "BatchMatMul": _matmul,
     "BatchMatMulV2": _matmul,
     "BatchMatMulV3": _matmul,

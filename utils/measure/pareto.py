@@ -23,15 +23,16 @@ def front(rows: Sequence[Row], *, smaller: Iterable[str] = (), larger: Iterable[
 
     Raises:
         ValueError: no rows, no columns, a column on both sides, or a value that is not a finite number.
+        TypeError: rows that are no list of mappings, or one name in the place of a list of names.
         KeyError: a row lacks a column.
     """
-    values = _values(rows, list(smaller), list(larger))
+    values = _values(rows, smaller, larger)
     return [row for row, own in zip(rows, values, strict=True) if not any(_beats(other, own) for other in values)]
 
 
 def dominates(a: Row, b: Row, *, smaller: Iterable[str] = (), larger: Iterable[str] = ()) -> bool:
     """True if `a` is at least as good as `b` in all these columns and better in one."""
-    first, second = _values([a, b], list(smaller), list(larger))
+    first, second = _values([a, b], smaller, larger)
     return _beats(first, second)
 
 
@@ -55,9 +56,14 @@ def draw(
         label: column that names a point.
         interval: columns with the lower and upper end of a confidence interval of `larger`.
         title: the finding.
+
+    Raises:
+        ValueError, TypeError, KeyError: as `front`; also a value of `smaller` that is not above 0, and an interval
+            that does not enclose its value.
     """
     from utils import plots
 
+    _check_drawable(rows, smaller, larger, label, interval)
     best = sorted(front(rows, smaller=[smaller], larger=[larger]), key=lambda row: row[smaller])
     fig, axes = plots.figure(title=title)
     right = 1.3 * max(row[smaller] for row in rows)
@@ -74,8 +80,34 @@ def draw(
     return fig, axes
 
 
-def _values(rows: Sequence[Row], smaller: list[str], larger: list[str]) -> list[tuple[float, ...]]:
+def _check_drawable(
+    rows: Sequence[Row], smaller: str, larger: str, label: str, interval: tuple[str, str] | None
+) -> None:
+    """Raise a sentence for what would be missing from the picture."""
+    _values(rows, [smaller], [larger])
+    for row in rows:
+        if label not in row:
+            raise KeyError(f"a row has no column {label!r}; it has {list(row)}")
+        if row[smaller] <= 0:
+            raise ValueError(
+                f"{row[label]!r} has {row[smaller]!r} in column {smaller!r}; the axis is logarithmic, so pass above 0"
+            )
+        ends = [_number(row, column) for column in interval or ()]
+        if ends and not ends[0] <= row[larger] <= ends[1]:
+            raise ValueError(
+                f"{row[label]!r} has {larger} {row[larger]!r} and the interval {ends[0]!r} to {ends[1]!r}; "
+                "pass the columns of an interval's lower and upper end around it"
+            )
+
+
+def _values(rows: Sequence[Row], smaller: Iterable[str], larger: Iterable[str]) -> list[tuple[float, ...]]:
     """Each row as numbers of which less is better."""
+    for name, columns in (("smaller", smaller), ("larger", larger)):
+        if isinstance(columns, str):
+            raise TypeError(f"{name}={columns!r} is one name; pass a list of names, {name}=[{columns!r}]")
+    smaller, larger = list(smaller), list(larger)
+    if not isinstance(rows, Sequence) or not all(isinstance(row, Mapping) for row in rows):
+        raise TypeError(f"the rows are {type(rows).__name__}; pass a list of mappings of column to value")
     if not rows:
         raise ValueError("there are no rows; pass at least one")
     if not smaller and not larger:

@@ -113,13 +113,16 @@ def per_class_accuracy(outputs: Any, y: Any, confidence: float = 0.95) -> dict[i
 def probabilities(outputs: Any) -> np.ndarray:
     """Rows of probabilities from a model's outputs (n, classes), whether they are probabilities or logits.
 
-    Rows that are not negative and sum to 1 within 0.03 (an 8-bit softmax has steps of 1/256) are taken as
-    probabilities and divided by their sum; if one row is not, all go through a softmax.
+    Rows that are not negative and sum to 1 within 0.03 are taken as probabilities and divided by their sum; if one row
+    is not, all go through a softmax.  An 8-bit softmax has steps of 1/256, so that of many classes most are 0: whole
+    256ths, all below 1, may miss a sum of 1 by one step a class.  A row of zeros says nothing: all classes are equal.
     """
     scores = _scores(outputs).astype(np.float64)
-    sums = scores.sum(axis=1, keepdims=True)
-    if (scores >= 0).all() and (np.abs(sums - 1) <= 0.03).all():
-        return scores / sums
+    classes, sums = scores.shape[1], scores.sum(axis=1, keepdims=True)
+    eight_bit = bool((scores < 1).all() and (scores * 256 == np.round(scores * 256)).all())
+    missing = max(0.03, classes / 256) if eight_bit else 0.03
+    if (scores >= 0).all() and (np.abs(sums - 1) <= missing).all():
+        return np.where(sums > 0, scores, 1 / classes) / np.where(sums > 0, sums, 1)
     powers = np.exp(scores - scores.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
 

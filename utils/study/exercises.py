@@ -9,6 +9,7 @@ from __future__ import annotations
 import dis
 import importlib
 import re
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -77,7 +78,7 @@ def check(id: str, answer: object) -> None:
 def hint(id: str, number: int = 1) -> None:
     """Print hint 1, 2 or 3 of exercise `id`."""
     hints = find(id).hints
-    if number not in (1, 2, 3):
+    if number not in (1, 2, 3) or not isinstance(number, int) or isinstance(number, bool):
         raise ValueError(f"exercise {id} has hints 1, 2 and 3; got {number!r}")
     print(f"Hint {number} of 3 for {id}: {hints[number - 1]}")
 
@@ -95,8 +96,17 @@ def grade(id: str, answer: object) -> Verdict:
     except Misconception as misconception:
         return Verdict(id, "wrong", str(misconception))
     except Exception as error:
-        return Verdict(id, "wrong", f"your code stopped with {type(error).__name__}: {error}")
+        what = "your code" if _came_from(answer, error) else "the check of what you passed or returned"
+        return Verdict(id, "wrong", f"{what} stopped with {type(error).__name__}: {error}")
     return Verdict(id, "right", f"right: {found.title}")
+
+
+def _came_from(answer: object, error: Exception) -> bool:
+    """Whether the error came up while the reader's function ran, and not when its result was looked at."""
+    code = getattr(answer, "__code__", None)
+    if code is None:
+        return callable(answer)
+    return any(frame.f_code is code for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def find(id: str) -> Exercise:

@@ -23,7 +23,9 @@ def solved(file: Path = FILE) -> dict[str, str]:
         for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 entry = json.loads(line)
-                found.setdefault(str(entry["exercise"]), str(entry["day"]))
+                exercise, day = entry["exercise"], entry["day"]
+                if isinstance(exercise, str) and isinstance(day, str):
+                    found.setdefault(exercise, day)
             except (ValueError, TypeError, KeyError, RecursionError):
                 continue
     return found

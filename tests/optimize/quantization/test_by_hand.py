@@ -160,6 +160,25 @@ def test_what_cannot_be_run_is_named(odd_models):
         by_hand.run(integer, x)
     with pytest.raises(ValueError, match="batch of"):
         by_hand.run(integer, np.zeros((4, 6), np.int8))
+    with pytest.raises(ValueError, match="batch of"):
+        by_hand.quantized_input(integer, np.zeros((4, 6)))
+    with pytest.raises(ValueError, match="one input; this one has 2"):
+        by_hand.quantized_input(two, x)
+    for model in (None, "model.tflite", [1]):
+        with pytest.raises(TypeError, match=r"pass the bytes of a \.tflite file, or its Artifact"):
+            by_hand.run(model, x)
+
+
+def test_of_two_outputs_none_is_left_out():
+    import tf_keras
+
+    L = tf_keras.layers
+    a, x = L.Input((5,)), np.random.default_rng(2).random((60, 5), dtype=np.float32)
+    file = convert(tf_keras.Model(a, [L.Dense(2)(a), L.Dense(3)(a)]), "int8", x)
+    integers = by_hand.quantized_input(file, x)
+    with pytest.raises(ValueError, match="has 2 outputs; pass tensors=True"):
+        by_hand.run(file, integers)
+    assert set(by_hand.differences(file, integers).values()) == {0}
 
 
 def test_dynamic_range_runs_by_hand(odd_models):
@@ -178,6 +197,25 @@ def test_dynamic_range_runs_by_hand(odd_models):
         by_hand.run(content, x, micro=True)
     with pytest.raises(NotImplementedError, match="int8 weights only"):
         by_hand.run(convert(model, "float32").content, x)
+
+
+@pytest.mark.parametrize("mode", ["dynamic", "float32"])
+@pytest.mark.parametrize("name", ["CONV_2D", "DEPTHWISE_CONV_2D", "MAX_POOL_2D", "MEAN", "SOFTMAX", "PAD"])
+def test_float_layers_are_named(mode, name):
+    import tf_keras
+
+    L = tf_keras.layers
+    layer = {
+        "CONV_2D": L.Conv2D(32, 3),
+        "DEPTHWISE_CONV_2D": L.DepthwiseConv2D(3),
+        "MAX_POOL_2D": L.MaxPooling2D(2),
+        "MEAN": L.GlobalAveragePooling2D(),
+        "SOFTMAX": L.Softmax(),
+        "PAD": L.ZeroPadding2D(1),
+    }[name]
+    content = convert(tf_keras.Sequential([L.Input((6, 6, 8)), layer]), mode).content
+    with pytest.raises(NotImplementedError, match=f"{name} with inputs of float32 is not run"):
+        by_hand.run(content, np.zeros((2, 6, 6, 8), np.float32))
 
 
 def test_a_quantized_input_has_the_kernel_s_ties():

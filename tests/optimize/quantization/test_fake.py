@@ -84,6 +84,17 @@ def test_the_upstream_gradient_is_handed_on():
     assert y.tolist() == sorted(y.tolist()) and len(set(y.tolist())) == 4
 
 
+@pytest.mark.parametrize("low, high", [(-1.0, float("inf")), (float("-inf"), 1.0), (float("nan"), 1.0), (-3e38, 3e38)])
+def test_fake_quantize_refuses_a_range_that_has_no_finite_width(low, high):
+    with pytest.raises(ValueError, match="be finite"):
+        fq.fake_quantize([0.1], low, high)
+
+
+def test_fake_quantize_takes_one_range():
+    with pytest.raises(ValueError, match=r"shapes \(2,\) and \(\); pass two numbers"):
+        fq.fake_quantize([0.1, 0.2], [-1.0, -2.0], 1.0)
+
+
 @pytest.mark.parametrize("low, high", [(0.5, 2.0), (-2.0, -1.0), (0.0, 0.0), (1.0, -1.0)])
 def test_fake_quantize_refuses_a_range_without_zero(low, high):
     with pytest.raises(ValueError, match="must contain 0"):

@@ -181,6 +181,9 @@ def test_sqnr_of_a_perfect_and_of_no_signal():
         (lambda: q.from_range(3, -1), "smaller end first"),
         (lambda: q.from_range(-1, 1, True), "from 2 to 16"),
         (lambda: q.choose([[1.0]], axis=2), "axis is 2"),
+        (lambda: q.choose([[1.0]], axis=(0, 1)), r"axis is \(0, 1\); pass one axis"),
+        (lambda: q.choose([[1.0]], axis=1.0), "axis is 1.0"),
+        (lambda: q.choose([[1.0]], axis=True), "axis is True"),
         (lambda: q.mse(np.ones(3), np.ones((3, 1))), "have shape"),
         (lambda: q.best_clip([1.0], candidates=0), "at least 1"),
         (lambda: q.choose([1.0], bits=17), "from 2 to 16"),
@@ -352,6 +355,10 @@ def test_folding_refuses_what_has_no_one_kernel_or_another_number_of_channels(ke
         q.folded_kernel(layers[2], layers[1])
     with pytest.raises(TypeError, match="BatchNormalization"):
         q.scale_and_shift(layers[2])
+    layers = [L.Conv2D(4, 1), L.BatchNormalization(axis=1)]  # four rows, and four channels
+    keras.Sequential([keras.Input((4, 6, 2)), *layers])
+    with pytest.raises(ValueError, match=r"has axis \[1\]; the channels of .* are axis 3"):
+        q.folded_kernel(*layers)
 
 
 # ---------------------------------------------------------------- each option does what it says

@@ -185,6 +185,22 @@ def test_softmax_is_near_the_real_one():
         assert np.abs(ours - 256 * real / real.sum(-1, keepdims=True)).max() <= 1.01
 
 
+def one(zero_point: int) -> QuantizationParameters:
+    return QuantizationParameters(1.0, zero_point)
+
+
+def each(count: int, axis: int) -> QuantizationParameters:
+    return QuantizationParameters(np.ones(count), np.zeros(count, int), axis=axis)
+
+
+def picture(x: np.ndarray, channels: int = 1) -> np.ndarray:
+    return x.reshape(1, -1, 2 // min(channels, 2), channels)
+
+
+def filters(w: np.ndarray) -> np.ndarray:
+    return w[:, :1].reshape(-1, 1, 1, 1)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -212,6 +228,53 @@ def test_softmax_is_near_the_real_one():
         (lambda x, w, a: kernels.hybrid_dense(np.float32(x), w * 1.5, 1.0), TypeError, "weights is float64"),
         (lambda x, w, a: kernels.hybrid_dense(np.float32(x), w, 1.0, None, "tanh"), ValueError, "tanh"),
         (lambda x, w, a: kernels.quantize_rows(np.float32(x) * np.nan), ValueError, "largest number must be 0 or"),
+        (lambda x, w, a: kernels.dense(x, w, np.full(3, 0.9), a, a, a), TypeError, "bias is float64"),
+        (lambda x, w, a: kernels.dense(x.tolist(), w, None, a, a, a), TypeError, "x is list"),
+        (lambda x, w, a: kernels.dense(x[0, 0], w, None, a, a, a), ValueError, r"takes x of \(…, inputs\)"),
+        (lambda x, w, a: kernels.dense(x, w, None, each(4, 1), a, a), ValueError, "x_q has 4 scales on axis 1"),
+        (lambda x, w, a: kernels.dense(x, w, None, a, a, each(3, 1)), ValueError, "y_q has 3 scales"),
+        (lambda x, w, a: kernels.dense(x, w[:, :], None, a, each(3, 1), a), ValueError, "output channels are axis 0"),
+        (lambda x, w, a: kernels.dense(x, w, None, a, each(2, 0), a), ValueError, "axis 0 has 3 channels.*2 scales"),
+        (lambda x, w, a: kernels.conv2d(picture(x), filters(w), None, a, one(5), a), ValueError, "weights have 0"),
+        (lambda x, w, a: kernels.conv2d(picture(x), filters(w), np.ones(3), a, a, a), TypeError, "bias is float64"),
+        (
+            lambda x, w, a: kernels.conv2d(picture(x), filters(w), None, a, a, a, strides=2),
+            ValueError,
+            "strides of 2; pass",
+        ),
+        (
+            lambda x, w, a: kernels.conv2d(picture(x), filters(w), None, a, a, a, dilation=(1, 0)),
+            ValueError,
+            r"dilation of \(1, 0\)",
+        ),
+        (
+            lambda x, w, a: kernels.conv2d(picture(x, 4), np.ones((3, 1, 1, 2), np.int8), None, a, a, a),
+            ValueError,
+            "3 filters cannot be divided among 2 groups",
+        ),
+        (
+            lambda x, w, a: kernels.depthwise_conv2d(picture(x, 4), np.ones((2, 1, 1, 4), np.int8), None, a, a, a),
+            ValueError,
+            r"\(1, height, width",
+        ),
+        (
+            lambda x, w, a: kernels.depthwise_conv2d(
+                picture(x, 4), np.ones((1, 1, 1, 4), np.int8), None, a, each(4, 0), a
+            ),
+            ValueError,
+            "output channels are axis 3",
+        ),
+        (lambda x, w, a: kernels.depthwise_conv2d(x, w[None, None], None, a, a, a), ValueError, r"got \(2, 4\)"),
+        (lambda x, w, a: kernels.max_pool(picture(x) * 0.9, (1, 1), a, strides=(1, 1)), TypeError, "x is float64"),
+        (lambda x, w, a: kernels.average_pool(picture(x) * 0.9, (1, 1), a, strides=(1, 1)), TypeError, "x is float64"),
+        (lambda x, w, a: kernels.add(x * 0.9, x, a, a, a), TypeError, "a is float64"),
+        (lambda x, w, a: kernels.add(x, x * 0.9, a, a, a), TypeError, "b is float64"),
+        (lambda x, w, a: kernels.rescale(x * 0.9, a, a), TypeError, "x is float64"),
+        (lambda x, w, a: kernels.mean(x * 0.9, [1], a, a), TypeError, "x is float64"),
+        (lambda x, w, a: kernels.mean(x, [2], a, a), ValueError, r"axes \[2\].*\(2, 4\)"),
+        (lambda x, w, a: kernels.mean(x[:, :0], [1], a, a), ValueError, r"\(2, 0\)"),
+        (lambda x, w, a: kernels.softmax(x.astype(np.uint8), a), TypeError, "takes int8.*uint8"),
+        (lambda x, w, a: kernels.softmax(x[:, :0], a), TypeError, r"\(2, 0\)"),
         (lambda x, w, a: kernels.quantize_rows(np.float32(x)[:0]), ValueError, "largest number"),
     ],
 )

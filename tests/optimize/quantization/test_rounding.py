@@ -108,12 +108,26 @@ def test_a_channel_of_zeros_stays(layer):
     assert not rounding.adaptive(kernel, x, 4, iterations=3).any()
 
 
+@pytest.mark.parametrize("size", [1.0, 1e-150, 1e-170, 0.0])
+def test_inputs_that_are_always_zero_leave_each_weight_at_its_nearest_level(layer, size):
+    kernel, x = layer
+    dead = np.zeros_like(x)
+    assert np.array_equal(rounding.gptq(kernel, rounding.second_moment(dead), 3), rounding.nearest(kernel, 3))
+    dead[:, 0] = size  # one input alone has no other that could make up for its errors
+    assert np.array_equal(rounding.gptq(kernel, rounding.second_moment(dead), 3), rounding.nearest(kernel, 3))
+
+
 @pytest.mark.parametrize(
     "call, message",
     [
         (lambda k, x: rounding.nearest(k, 9), "2 to 8"),
         (lambda k, x: rounding.nearest(k, True), "2 to 8"),
+        (lambda k, x: rounding.nearest(k, 4.0), r"bits is 4\.0"),
+        (lambda k, x: rounding.nearest(k, np.array([4])), "2 to 8"),
         (lambda k, x: rounding.nearest(k[0], 4), "kernel must be a matrix"),
+        (lambda k, x: rounding.nearest(np.where(k == k[0, 0], np.nan, k)), "1 of them NaN or infinite"),
+        (lambda k, x: rounding.gptq(k, -rounding.second_moment(x)), "symmetric and not negative"),
+        (lambda k, x: rounding.gptq(k, np.triu(rounding.second_moment(x))), r"pass second_moment\(x\)"),
         (lambda k, x: rounding.gptq(k, rounding.second_moment(x)[:5, :5]), "24 inputs"),
         (lambda k, x: rounding.gptq(k, rounding.second_moment(x), damp=0), "damp"),
         (lambda k, x: rounding.output_error(k, k[:3], rounding.second_moment(x)), "rounded has shape"),

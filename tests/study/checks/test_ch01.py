@@ -172,6 +172,11 @@ WRONG = [
     ("01-5", lambda a, b: comb(a + b, a) / 2 ** (a + b), "exactly this outcome|one side"),
     ("01-5", lambda a, b: right_p(a, b) - (2 / 2 ** (a + b) if a != b else 0), "sum runs from 0|exactly this outcome"),
     ("01-5", lambda a, b: float("inf"), "p is a number"),
+    ("01-5", lambda a, b: 100 * right_p(a, b), "percent"),
+    ("01-3", lambda c, n: (float("nan"), float("nan")), "no two numbers"),
+    ("01-3", lambda c, n: (float("nan"), right_interval(c, n)[1]), "no two numbers"),
+    ("01-3", lambda c, n: (0.0, float("inf")), "no two numbers"),
+    ("01-4", lambda s, a: [], "no position"),
     ("01-5", lambda a, b: (1 + 1e-4) * right_p(a, b) if a != b else 1.0, "p is"),
     ("01-5", lambda a, b: -right_p(a, b), "p is"),
     (

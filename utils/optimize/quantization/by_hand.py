@@ -15,7 +15,7 @@ import numpy as np
 from utils.optimize.quantization import integer_kernels as kernels
 from utils.optimize.quantization.grid import dequantize, quantize
 from utils.quantization_parameters import QuantizationParameters
-from utils.tflite_file import File, Operator
+from utils.tflite_file import File, Operator, Tensor
 
 
 def run(model: Any, x: np.ndarray, *, micro: bool = False, tensors: bool = False) -> np.ndarray | dict[str, np.ndarray]:
@@ -37,12 +37,20 @@ def run(model: Any, x: np.ndarray, *, micro: bool = False, tensors: bool = False
     for step in file.operators():
         if step.name not in LAYERS:
             raise NotImplementedError(f"no hand-written layer for {step.name}; there is one for {', '.join(LAYERS)}")
+        if step.name not in _WITH_FLOATS and step.arguments[0].quantization is None:
+            raise NotImplementedError(
+                f"{step.name} with inputs of {step.arguments[0].dtype} is not run by hand, since float sums differ "
+                "between processors; pass a file whose layers are int8"
+            )
         arguments = [None if t is None else values[t.index] for t in step.arguments]
         [output] = step.outputs
         result = layers[step.name](step, arguments)
         values[output.index] = result.reshape(len(x), *output.shape[1:]).astype(output.numpy)
     if not tensors:
-        return values[file.outputs()[0].index]
+        outputs = file.outputs()
+        if len(outputs) != 1:
+            raise ValueError(f"the model has {len(outputs)} outputs; pass tensors=True, which returns all by name")
+        return values[outputs[0].index]
     return {t.name: values[t.index] for t in file.tensors[0] if t.index in values and not t.constant}
 
 
@@ -84,10 +92,10 @@ def quantized_input(model: Any, x: np.ndarray) -> np.ndarray:
     Divides float32 by float32 and rounds ties away from zero, as AffineQuantize does in
     tflite/kernels/internal/reference/quantize.h.
     """
-    start = _file(model).inputs()[0]
+    start = _check_one_input(_file(model))
     if (q := start.quantization) is None:
         raise ValueError(f"the model's input {start.name!r} is {start.dtype}, not quantized: pass x as it is")
-    return quantize(np.asarray(x, np.float32), q)
+    return quantize(_check_shape(np.asarray(x, np.float32), start), q)
 
 
 @dataclass(frozen=True)
@@ -208,11 +216,18 @@ LAYERS: dict[str, Callable[[Operator, list], np.ndarray]] = {
 }
 
 
+#: Those of them that take floats, too.
+_WITH_FLOATS = ("FULLY_CONNECTED", "RESHAPE", "QUANTIZE", "DEQUANTIZE")
+
+
 # ---------------------------------------------------------------- helpers
 
 
 def _file(model: Any) -> File:
-    return File(getattr(model, "content", model))
+    content = getattr(model, "content", model)
+    if not isinstance(content, (bytes, bytearray, memoryview)):
+        raise TypeError(f"the model is a {type(model).__name__}; pass the bytes of a .tflite file, or its Artifact")
+    return File(content)
 
 
 def _quantization(
@@ -244,14 +259,22 @@ def _same(a: QuantizationParameters, b: QuantizationParameters) -> bool:
 
 
 def _check_input(file: File, x: np.ndarray) -> np.ndarray:
-    expected = file.inputs()[0]
-    if len(file.inputs()) != 1:
-        raise ValueError(f"a run by hand takes models with one input; this one has {len(file.inputs())}")
+    expected = _check_one_input(file)
     if x.dtype != expected.numpy:
         raise TypeError(
             f"the model's input is {expected.dtype}; got {x.dtype}. "
             "Quantize it with the input tensor's scale and zero point"
         )
+    return _check_shape(x, expected)
+
+
+def _check_one_input(file: File) -> Tensor:
+    if len(file.inputs()) != 1:
+        raise ValueError(f"a run by hand takes models with one input; this one has {len(file.inputs())}")
+    return file.inputs()[0]
+
+
+def _check_shape(x: np.ndarray, expected: Tensor) -> np.ndarray:
     if x.shape[1:] != expected.shape[1:]:
         raise ValueError(f"the model takes a batch of {expected.shape[1:]}; got an array of shape {x.shape}")
     return x

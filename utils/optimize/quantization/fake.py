@@ -55,9 +55,11 @@ def fake_quantize(x, low, high, bits: int = 8, *, narrow: bool = False) -> tf.Te
         return steps * scale, gradient
 
     x, low, high = (tf.convert_to_tensor(value, tf.float32) for value in (x, low, high))
-    if not tf.executing_eagerly() or (low <= 0 <= high and low < high):
+    if low.shape.rank or high.shape.rank:
+        raise ValueError(f"the ends of the range have the shapes {low.shape} and {high.shape}; pass two numbers")
+    if not tf.executing_eagerly() or (low <= 0 <= high and low < high and tf.math.is_finite(high - low)):
         return rounded(x, low, high)
-    raise ValueError(f"the range is [{float(low):g}, {float(high):g}]; it must contain 0 and be wider than 0")
+    raise ValueError(f"the range is [{float(low):g}, {float(high):g}]; it must contain 0, be finite and wider than 0")
 
 
 def value_and_gradients(function: Callable, x, low: float, high: float, bits: int, upstream=None) -> list[np.ndarray]:

@@ -37,8 +37,8 @@ def choose(
     x = _check_real(x)
     others = None
     if axis is not None:
-        if not -x.ndim <= axis < x.ndim:
-            raise ValueError(f"axis is {axis}; the array has shape {x.shape}")
+        if isinstance(axis, bool) or not isinstance(axis, numbers.Integral) or not -x.ndim <= axis < x.ndim:
+            raise ValueError(f"axis is {axis!r}; pass one axis of the array, which has shape {x.shape}")
         axis %= x.ndim
         others = tuple(i for i in range(x.ndim) if i != axis)
     return from_range(x.min(others), x.max(others), bits, symmetric=symmetric, narrow=narrow, axis=axis)
@@ -222,6 +222,11 @@ def folded_kernel(layer: Any, norm: Any) -> np.ndarray:
     kernels, factor = keras_weights.kernels(layer), scale_and_shift(norm)[0]
     if len(kernels) != 1:
         raise ValueError(f"layer {layer.name!r} ({type(layer).__name__}) has {len(kernels)} kernels; pass one with one")
+    axis = 1 if getattr(layer, "data_format", None) == "channels_first" else norm.input_spec.ndim - 1
+    if list(norm.axis) != [axis]:
+        raise ValueError(
+            f"norm {norm.name!r} has axis {list(norm.axis)}; the channels of {layer.name!r} are axis {axis}"
+        )
     kernel, channels = kernels[0].variable.numpy(), kernels[0].channels
     shape = [size if axis in channels else 1 for axis, size in enumerate(kernel.shape)]
     if factor.size != np.prod(shape):

@@ -148,7 +148,9 @@ def dense(
         avoid loss of precision" (tflite/kernels/internal/reference/integer_ops/fully_connected.h, lines 79 and 182);
         TensorFlow Lite Micro's rescales by a fixed-point multiplier.
     """
-    _check_integers("dense", x, weights, inner=(x.shape[-1], weights.shape[-1]))
+    _check_integers("dense", x=x, weights=weights, bias=bias)
+    _check_inputs("dense", x, weights)
+    _check_scales("dense", weights, x_q, w_q, y_q, axis=0)
     total = _centred(x, x_q) @ (weights.astype(np.float64) - np.float64(w_q.zero_point).reshape(-1, 1)).T
     real = _micro_dense_multiplier(x_q, w_q, y_q) if fixed_point else _multiplier(x_q, w_q, y_q)
     return requantize(_accumulator(total, bias), real, y_q, activation, fixed_point=fixed_point)
@@ -173,7 +175,9 @@ def conv2d(
     bias: int32, (out,).  strides, dilation: (vertical, horizontal).  padding: "same" or "valid".
     Returns int8, (n, new height, new width, out).  Padding adds *real* zeros, that is x's zero point.
     """
+    _check_integers("conv2d", x=x, weights=filters, bias=bias)
     groups = _groups(x, filters)
+    _check_scales("conv2d", filters, x_q, w_q, y_q, axis=0, symmetric=True)
     out, height, width, depth = filters.shape
     real = _multiplier(x_q, w_q, y_q)
     matrix = filters.astype(np.float64).reshape(groups, out // groups, -1).transpose(0, 2, 1)
@@ -206,12 +210,13 @@ def depthwise_conv2d(
     filters: int8, (1, height, width, channels · multiplier); w_q per tensor or per channel (axis 3).
     Everything else as in `conv2d`.
     """
-    _check_integers("depthwise_conv2d", x, filters)
-    if filters.shape[-1] % x.shape[-1]:
+    _check_integers("depthwise_conv2d", x=x, weights=filters, bias=bias)
+    if filters.ndim != 4 or filters.shape[0] != 1 or filters.shape[-1] % x.shape[-1]:
         raise ValueError(
             f"filters of shape {filters.shape} do not fit {x.shape[-1]} input channels: "
-            "the last axis must be a multiple of them"
+            "pass (1, height, width, channels · multiplier), the last axis a multiple of them"
         )
+    _check_scales("depthwise_conv2d", filters, x_q, w_q, y_q, axis=3, symmetric=True)
     repeat = filters.shape[-1] // x.shape[-1]
     weights, real = filters[0].astype(np.float64), _multiplier(x_q, w_q, y_q)
 
@@ -233,6 +238,7 @@ def max_pool(
     activation: str | None = None,
 ) -> np.ndarray:
     """The largest integer is the largest real value, so nothing has to be rescaled.  int8 in and out."""
+    _check_integers("max_pool", x=x)
     low, high = activation_limits(x_q, activation)
     windows = _windows(x, size, strides, padding, fill=np.iinfo(x.dtype).min)
     return np.clip(windows.max((3, 4)), low, high)
@@ -248,6 +254,7 @@ def average_pool(
     activation: str | None = None,
 ) -> np.ndarray:
     """The mean of the integers of each window that lie inside the picture, ties away from zero."""
+    _check_integers("average_pool", x=x)
     low, high = activation_limits(x_q, activation)
     total = _windows(x.astype(np.int64), size, strides, padding, fill=0).sum((3, 4))
     count = _windows(np.ones((1, *x.shape[1:3], 1), np.int64), size, strides, padding, fill=0).sum((3, 4))
@@ -267,6 +274,7 @@ def add(
 
     20 extra bits (`<< 20`) keep what the two roundings would lose.
     """
+    _check_integers("add", a=a, b=b)
     common = 2.0 * max(float(a_q.scale), float(b_q.scale))
     total = sum(
         multiply_by_quantized_multiplier(
@@ -281,6 +289,9 @@ def mean(
     x: np.ndarray, axes: Sequence[int], x_q: QuantizationParameters, y_q: QuantizationParameters, keepdims: bool = False
 ) -> np.ndarray:
     """Global average pooling: the division by the count is folded into the fixed-point multiplier."""
+    _check_integers("mean", x=x)
+    if not all(-x.ndim <= axis < x.ndim for axis in axes) or not x.size:
+        raise ValueError(f"mean over the axes {[int(axis) for axis in axes]} of an array of shape {x.shape}")
     axes = tuple(int(axis) % x.ndim for axis in axes)
     count = math.prod(x.shape[axis] for axis in axes)
     multiplier, shift = (int(v) for v in quantized_multiplier(float(x_q.scale) / float(y_q.scale)))
@@ -293,6 +304,7 @@ def mean(
 
 def rescale(x: np.ndarray, x_q: QuantizationParameters, y_q: QuantizationParameters) -> np.ndarray:
     """The same real values on another integer grid (the operator QUANTIZE between two integer tensors)."""
+    _check_integers("rescale", x=x)
     return requantize(x.astype(np.int64) - int(x_q.zero_point), float(x_q.scale) / float(y_q.scale), y_q)
 
 
@@ -302,6 +314,8 @@ def softmax(x: np.ndarray, x_q: QuantizationParameters, beta: float = 1.0) -> np
     exp and 1/x are polynomials and Newton steps on 32-bit fractions (gemmlowp's fixedpoint.h).  An int8
     difference to the row's maximum has only 256 values, so exp is computed once for each of them.
     """
+    if np.asarray(x).dtype != np.int8 or not np.size(x):
+        raise TypeError(f"softmax takes int8, (…, classes); got {np.asarray(x).dtype} of shape {np.shape(x)}")
     difference = x.astype(np.int64) - x.max(-1, keepdims=True)
     exponential = _exponentials(float(x_q.scale) * beta)[-difference]
     total = rounding_divide_by_power_of_two(exponential, 12).sum(-1, keepdims=True)  # 12 integer bits
@@ -398,7 +412,8 @@ def hybrid_dense(
     float32; a processor that fuses the last two (Arm) may differ by one unit in the last place of the product.
     XNNPACK, the default delegate, rounds ties to even and is not meant.
     """
-    _check_integers("hybrid_dense", np.int8(0), weights, inner=(np.shape(x)[-1], weights.shape[-1]))
+    _check_integers("hybrid_dense", weights=weights)
+    _check_inputs("hybrid_dense", x, weights)
     low, high = _real_limits(activation)
     integers, scale, zero = quantize_rows(x, symmetric=symmetric)
     total = _accumulator((integers.astype(np.float64) - zero) @ weights.T.astype(np.float64), None)
@@ -422,16 +437,46 @@ def _check_rows(x: np.ndarray) -> np.ndarray:
 # ---------------------------------------------------------------- helpers
 
 
-def _check_integers(name: str, x: np.ndarray, weights: np.ndarray, inner: tuple[int, int] | None = None) -> None:
-    for what, array in (("x", x), ("weights", weights)):
-        if not np.issubdtype(np.asarray(array).dtype, np.integer):
-            raise TypeError(f"{name}: {what} is {array.dtype}; an integer kernel takes integers: quantize it first")
-    if inner is not None and inner[0] != inner[1]:
-        raise ValueError(f"{name}: x has {inner[0]} inputs, the weights are for {inner[1]}")
+def _check_integers(name: str, **arrays: np.ndarray | None) -> None:
+    """Raise TypeError unless each array is one of integers: others would be cut to whole numbers without a word."""
+    for what, array in arrays.items():
+        if array is None or np.issubdtype(getattr(array, "dtype", None), np.integer):
+            continue
+        found = getattr(array, "dtype", type(array).__name__)
+        raise TypeError(f"{name}: {what} is {found}; an integer kernel takes integers: quantize it first")
+
+
+def _check_inputs(name: str, x: np.ndarray, weights: np.ndarray) -> None:
+    if np.ndim(x) == 0 or np.ndim(weights) != 2:
+        raise ValueError(
+            f"{name} takes x of (…, inputs) and weights of (units, inputs); got {np.shape(x)} and {np.shape(weights)}"
+        )
+    if np.shape(x)[-1] != weights.shape[-1]:
+        raise ValueError(f"{name}: x has {np.shape(x)[-1]} inputs, the weights are for {weights.shape[-1]}")
+
+
+def _check_scales(
+    name: str,
+    weights: np.ndarray,
+    x_q: QuantizationParameters,
+    w_q: QuantizationParameters,
+    y_q: QuantizationParameters,
+    *,
+    axis: int,
+    symmetric: bool = False,
+) -> None:
+    """One scale for x and y, one or one an output channel for the weights, whose zero point is 0 if `symmetric`."""
+    for what, q in (("x_q", x_q), ("y_q", y_q)):
+        if q.per_channel:
+            raise ValueError(f"{name}: {what} has {q.scales.size} scales on axis {q.axis}; activations have one scale")
+    if w_q.per_channel and w_q.axis % weights.ndim != axis:
+        raise ValueError(f"{name}: w_q has its scales on axis {w_q.axis}; the output channels are axis {axis}")
+    w_q.aligned(weights.shape)
+    if symmetric and np.any(w_q.zero_points):
+        raise ValueError(f"{name}: w_q has the zero point {w_q.zero_points}; a convolution's weights have 0")
 
 
 def _groups(x: np.ndarray, filters: np.ndarray) -> int:
-    _check_integers("conv2d", x, filters)
     if x.ndim != 4 or filters.ndim != 4:
         raise ValueError(
             f"conv2d takes x of (n, height, width, channels) and filters of (out, height, width, "
@@ -439,7 +484,10 @@ def _groups(x: np.ndarray, filters: np.ndarray) -> int:
         )
     if x.shape[-1] % filters.shape[-1]:
         raise ValueError(f"conv2d: x has {x.shape[-1]} channels, the filters {filters.shape[-1]}")
-    return x.shape[-1] // filters.shape[-1]
+    groups = x.shape[-1] // filters.shape[-1]
+    if len(filters) % groups:
+        raise ValueError(f"conv2d: {len(filters)} filters cannot be divided among {groups} groups of channels")
+    return groups
 
 
 def _centred(x: np.ndarray, q: QuantizationParameters) -> np.ndarray:
@@ -480,6 +528,11 @@ def _windows(x, size, strides, padding: str, *, fill, dilation=(1, 1)) -> np.nda
     """All windows of `size`, without a copy: (n, y, x, window height, window width, channels)."""
     if padding not in ("same", "valid"):
         raise ValueError(f"padding is 'same' or 'valid'; got {padding!r}")
+    for what, pair in (("a window", size), ("strides", strides), ("dilation", dilation)):
+        if np.shape(pair) != (2,) or min(pair) < 1:
+            raise ValueError(f"{what} of {pair!r}; pass (vertical, horizontal), whole numbers of at least 1")
+    if x.ndim != 4:
+        raise ValueError(f"a picture has the shape (n, height, width, channels); got {x.shape}")
     reach = [d * (s - 1) + 1 for s, d in zip(size, dilation, strict=True)]
     if padding == "same":
         x = np.pad(x, [(0, 0), *map(_same_padding, x.shape[1:3], reach, strides), (0, 0)], constant_values=fill)

@@ -16,6 +16,8 @@ is not the absmax's but the one with the least error of the weights; what lies o
 
 from __future__ import annotations
 
+import numbers
+
 import numpy as np
 
 __all__ = ["adaptive", "gptq", "nearest", "output_error", "second_moment", "steps"]
@@ -44,7 +46,7 @@ def steps(kernel: np.ndarray, bits: int, *, clip: bool = False) -> tuple[np.ndar
     A channel of zeros has step 1.  Raises ValueError for bits that are no whole number from 2 to 8.
     """
     kernel = _matrix("kernel", kernel)
-    if isinstance(bits, bool) or bits not in range(2, 9):
+    if isinstance(bits, bool) or not isinstance(bits, numbers.Integral) or not 2 <= bits <= 8:
         raise ValueError(f"bits is {bits!r}; pass a whole number from 2 to 8")
     top = 2 ** (bits - 1) - 1
     absmax = np.abs(kernel).max(axis=0).astype(np.float64)
@@ -76,7 +78,8 @@ def gptq(
     Frantar et al. 2022, arXiv 2210.17323, algorithm 1, without its blocks, which only save time.  The rows of the
     Cholesky factor of M⁻¹ are those of the inverses that remain when the inputs before are fixed.
 
-    kernel: (inputs, outputs).  moment: (inputs, inputs).  damp: part of the mean variance added to the diagonal.
+    kernel: (inputs, outputs).  moment: (inputs, inputs); of inputs that are always 0 every rounding is right, and each
+        weight goes to its nearest level.  damp: part of the mean variance added to the diagonal.
     cholesky: False takes the rows of M⁻¹ itself, as if no input had been fixed yet; litert-quantizer 0.11 does so.
     clip: of `steps`.
     """
@@ -84,7 +87,10 @@ def gptq(
     if not 0 < damp <= 1:
         raise ValueError(f"damp is {damp!r}; pass a part of the inputs' mean variance, such as 0.01")
     step, top = steps(kernel, bits, clip=clip)
-    inverse = np.linalg.inv(moment + damp * np.mean(np.diag(moment)) * np.eye(len(moment)))
+    variances = np.diag(moment)
+    if np.any(variances < 0) or not np.allclose(moment, moment.T, rtol=1e-6, atol=1e-9 * np.abs(variances).max()):
+        raise ValueError("moment is no mean of xᵀx, which is symmetric and not negative; pass second_moment(x)")
+    inverse = np.linalg.inv(moment + damp * (np.mean(variances) or 1.0) * np.eye(len(moment)))
     factor = np.linalg.cholesky(inverse).T if cholesky else inverse  # inverse = factorᵀ · factor
     left, rounded = kernel.copy(), np.zeros_like(kernel)
     for i in range(len(kernel)):
@@ -166,5 +172,7 @@ def _like(name: str, array: np.ndarray, other: np.ndarray) -> np.ndarray:
 def _matrix(name: str, array: np.ndarray) -> np.ndarray:
     array = np.asarray(array)
     if array.ndim != 2 or not array.size or array.dtype.kind not in "fiu" or not np.isfinite(array).all():
-        raise ValueError(f"{name} must be a matrix of finite numbers; got {array.dtype} of shape {array.shape}")
+        broken = np.count_nonzero(~np.isfinite(array)) if array.dtype.kind in "fiu" else 0
+        which = f", {broken} of them NaN or infinite" if broken else ""
+        raise ValueError(f"{name} must be a matrix of finite numbers; got {array.dtype} of shape {array.shape}{which}")
     return array

@@ -106,6 +106,7 @@ def interval(answer, rng: np.random.Generator) -> None:
         asked = f"for {correct} right of {total}"
         right = _wilson(correct, total, Z)
         p, deviation = correct / total, math.sqrt(correct / total * (1 - correct / total) / total)
+        require(math.isfinite(low) and math.isfinite(high), f"you returned ({low}, {high}), no two numbers ({asked})")
         require(high <= 1.5, f"you returned percent; pass shares from 0 to 1 ({asked})")
         require(high >= low, f"your interval is upside down: low first, then high ({asked})")
         plain = (p - Z * deviation, p + Z * deviation)
@@ -176,6 +177,7 @@ def paired_test(answer, rng: np.random.Generator) -> None:
         require(math.isfinite(got), f"p is a number from 0 to 1, you returned {got} ({asked})")
         if _same(got, right):
             continue
+        require(not _same(got, 100 * right), f"you returned percent; p goes from 0 to 1 ({asked})")
         n, k = only_a + only_b, min(only_a, only_b)
         tail = sum(math.comb(n, i) for i in range(k + 1)) / 2**n
         require(
@@ -230,6 +232,7 @@ def _models(rng: np.random.Generator) -> tuple[list[int], list[float]]:
 def _name_wrong_front(got: list[int], right: list[int], sizes: list, accuracies: list) -> None:
     asked = f"sizes {sizes}, accuracies {accuracies}"
     points = list(zip(sizes, accuracies, strict=True))
+    require(got, f"you returned no position; the smallest model is always on the front ({asked})")
     extremes = [i for i, (s, a) in enumerate(points) if s == min(sizes) or a == max(accuracies)]
     require(
         not set(got) <= set(extremes),
