@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 
 import numpy as np
 import pytest
@@ -343,6 +344,12 @@ def test_a_plan_may_go_to_its_edges(settings):
         ({"decay": -0.1}, "decay is -0.1"),
         ({"prune_until": 0.08}, "prune_until"),
         ({"round_until": 0.6}, "round_until"),
+        ({"learning_rate": math.inf}, "learning_rate is inf"),
+        ({"bias_step": math.nan}, "bias_step is nan"),
+        ({"learning_rate": "fast"}, "learning_rate is 'fast'; pass a number"),
+        ({"decay": "x"}, "decay is 'x'; pass a number"),
+        ({"prune_from": None}, "prune_from is None; pass a number"),
+        ({"rounding_rate": True}, "rounding_rate is True; pass a number"),
     ],
 )
 def test_a_plan_beyond_its_edges_is_refused(wrong, message):

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import numbers
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -77,11 +78,11 @@ class Plan:
             _check_whole(name, getattr(self, name), 1)
         _check_whole("stages", self.stages, 0)
         for name in ("learning_rate", "rounding_rate", "bias_step"):
-            if not getattr(self, name) > 0:
+            if not 0 < self._number(name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; pass a number above 0")
-        if not 0 <= self.decay < 1:
+        if not 0 <= self._number("decay") < 1:
             raise ValueError(f"decay is {self.decay!r}; pass a share from 0 to below 1")
-        times = (self.prune_from, self.prune_until, self.round_from, self.round_until)
+        times = tuple(map(self._number, ("prune_from", "prune_until", "round_from", "round_until")))
         if not 0 < times[0] < times[1] <= times[2] < times[3] <= 1:
             raise ValueError(
                 f"prune_from, prune_until, round_from and round_until are {times}; pass shares of the steps that rise "
@@ -114,6 +115,12 @@ class Plan:
         """The steps before which dead units are dropped."""
         length = self.prune_until - self.prune_from
         return {int(self.steps * (self.prune_from + length * n / self.stages)) for n in range(1, self.stages + 1)}
+
+    def _number(self, name: str) -> float:
+        value = getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise ValueError(f"{name} is {value!r}; pass a number")
+        return value
 
     def _done(self, step: int, begin: float, end: float) -> float:
         return min(1.0, max(0.0, (step / self.steps - begin) / (end - begin)))
