@@ -141,8 +141,9 @@ def test_nothing_to_keep_and_unknown_words_are_refused(build, keep, message):
 
 
 def test_weights_that_nobody_clustered_are_refused():
-    model = tf_keras.Sequential([tf_keras.Input((50,)), K.Dense(40, name="a"), K.Dense(30, name="b")])
-    with pytest.raises(ValueError, match="cluster it first"):
+    small = [K.Dense(3, name="c")]  # 90 weights, and as many values
+    model = tf_keras.Sequential([tf_keras.Input((50,)), K.Dense(40, name="a"), K.Dense(30, name="b"), *small])
+    with pytest.raises(ValueError, match="fewer than weights, so there are none to keep; cluster it first"):
         combined.quantize_while_training(model, examples(model), "values")
 
 
