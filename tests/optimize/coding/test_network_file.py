@@ -65,6 +65,12 @@ def test_equal_models_give_equal_bytes_and_parts_add_up(model, content):
     assert "positions" in str(found)
 
 
+def test_parameters_that_are_not_trained_count_too():
+    model = zoo.nested()  # with the statistics of a normalization
+    assert model.non_trainable_weights
+    assert coding.inspect(coding.compress(model)).parameters == model.count_params()
+
+
 def test_the_end_of_a_file_costs_less_than_a_byte():
     """It is the shortest number in the coder's interval, and may by luck be shorter than the interval's bits."""
     import tf_keras as k
