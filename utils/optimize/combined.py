@@ -183,8 +183,11 @@ def coded_size(content: bytes) -> int:
         if tensor.buffer in seen:
             continue
         seen.add(tensor.buffer)
-        if tensor.dtype not in ("float32", "int8") or tensor.sparse:
-            raise ValueError(f"the kernel {tensor.name!r} is {tensor.dtype}; coded are dense float32 and int8 ones")
+        if tensor.dtype not in ("float32", "int8") or tensor.sparse or len(tensor.shape) not in (2, 4):
+            stored = f"{tensor.dtype}, with {len(tensor.shape)} axes" + (", stored sparsely" if tensor.sparse else "")
+            raise ValueError(
+                f"the kernel {tensor.name!r} is {stored}; coded are dense float32 and int8 ones of 2 or 4 axes"
+            )
         values = file.values(tensor)
         stored = values.tobytes()
         if stored not in rest:
