@@ -90,6 +90,20 @@ def test_weights_that_are_not_finite_are_named_wherever_they_are(layer, shape, p
     checks.check_built(model)
 
 
+def test_a_function_of_ones_own_is_not_keras_whatever_it_is_called():
+    import tensorflow as tf
+    import tf_keras
+
+    def relu(x):
+        return x
+
+    assert checks.is_from(tf_keras.activations.relu, "tf_keras") and checks.is_from(
+        tf_keras.layers.Dense, "a", "tf_keras"
+    )
+    assert checks.is_from(tf.nn.relu, "tensorflow") and not checks.is_from(tf.nn.relu, "tensor")
+    assert not checks.is_from(relu, "tf_keras", "tensorflow") and not checks.is_from(None, "tf_keras")
+
+
 def test_tables_of_words_are_no_weights():
     words = K.TextVectorization(9, output_sequence_length=2, name="words")
     words.adapt(["a b"])

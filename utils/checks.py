@@ -108,6 +108,11 @@ def check_finite(model: Any, *, what: str = "model") -> None:
             )
 
 
+def is_from(what: Any, *packages: str) -> bool:
+    """Whether a class or function is one of these packages', and not one's own that is called the same."""
+    return str(getattr(what, "__module__", "")).partition(".")[0] in packages
+
+
 def own_weights(layer: Any) -> list[Any]:
     """A layer's arrays, not the tables of words, and not those of the layers inside, which `all_layers` gives."""
     return [weight for weight in _attached(layer) if hasattr(weight, "numpy")]

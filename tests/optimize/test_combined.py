@@ -141,8 +141,9 @@ def test_nothing_to_keep_and_unknown_words_are_refused(build, keep, message):
 
 
 def test_weights_that_nobody_clustered_are_refused():
-    model = tf_keras.Sequential([tf_keras.Input((50,)), K.Dense(40, name="a"), K.Dense(30, name="b")])
-    with pytest.raises(ValueError, match="cluster it first"):
+    small = [K.Dense(3, name="c")]  # 90 weights, and as many values
+    model = tf_keras.Sequential([tf_keras.Input((50,)), K.Dense(40, name="a"), K.Dense(30, name="b"), *small])
+    with pytest.raises(ValueError, match="fewer than weights, so there are none to keep; cluster it first"):
         combined.quantize_while_training(model, examples(model), "values")
 
 
@@ -294,8 +295,11 @@ def test_the_words_for_what_is_kept_are_those_of_the_toolkit():
 
 
 def test_sparse_kernels_are_not_coded():
-    with pytest.raises(ValueError, match="coded are dense float32 and int8 ones"):
+    with pytest.raises(ValueError, match=r"with 2 axes, stored sparsely; coded are dense float32 and int8 ones"):
         combined.coded_size(samples.convert(prune_once(dense(), 0.75), sparse=True))
+    volumes = tf_keras.Sequential([tf_keras.Input((4, 4, 4, 2), 1), K.Conv3D(3, 2)])
+    with pytest.raises(ValueError, match=r"is float32, with 5 axes; coded are .* of 2 or 4 axes"):
+        combined.coded_size(samples.convert(volumes, sparse=False))
 
 
 class Reached(Exception):

@@ -2,6 +2,8 @@
 
 import contextlib
 import functools
+import itertools
+import math
 
 import numpy as np
 import pytest
@@ -298,6 +300,78 @@ def test_batches_and_targets_that_do_not_fit_are_refused():
         deep_compression.train(model, Plan(kept=10_000), batches(model))
 
 
+SHORT = Plan(kept=60, levels=3, steps=30, stages=0)
+
+
+def test_batches_that_end_or_are_no_pairs_are_refused():
+    model = dense()
+    pair = next(batches(model))
+    with pytest.raises(ValueError, match=r"ended after 2 of 30 steps; .*itertools\.cycle"):
+        deep_compression.train(model, SHORT, iter([pair] * 2))
+    with pytest.raises(TypeError, match=r"batches is a list; .*itertools\.cycle"):
+        deep_compression.train(model, SHORT, [pair] * 100)
+    with pytest.raises(ValueError, match="pairs of inputs and probabilities"):
+        deep_compression.train(model, SHORT, iter([(*pair, 1)]))
+    wrong = np.tile(np.float32([2, -1] + [0] * (pair[1].shape[1] - 2)), (len(pair[0]), 1))
+    with pytest.raises(ValueError, match="none below 0"):
+        deep_compression.train(model, SHORT, iter([(pair[0], wrong)]))
+    with pytest.raises(TypeError, match=r"plan is a dict; pass a Plan"):
+        deep_compression.train(model, {"kept": 60}, batches(model))
+    with pytest.raises(ValueError, match="every is 0"):
+        deep_compression.train(model, SHORT, batches(model), report=print, every=0)
+
+
+@pytest.mark.parametrize("steps", [30, 501])
+def test_a_training_that_diverged_is_not_handed_back(steps):
+    model = dense()
+    x, targets = next(batches(model))
+    lessons = itertools.chain([(x, targets)] * (steps - 1), itertools.repeat((np.full_like(x, np.nan), targets)))
+    with pytest.raises(FloatingPointError, match=f"loss is nan after {steps} steps"):
+        deep_compression.train(model, Plan(kept=60, levels=3, steps=steps, stages=0), lessons)
+
+
+def test_a_network_of_which_nothing_is_left_is_not_handed_back():
+    with pytest.raises(ValueError, match=r"a kernel has no weight left: .* keep more than 1 weights"):
+        deep_compression.train(dense(), Plan(kept=1, levels=3, steps=30, stages=0), batches(dense()))
+
+
+@pytest.mark.parametrize("last", ["softmax", "sigmoid"])
+def test_probabilities_in_place_of_logits_are_refused(last):
+    L = tf_keras.layers
+    for layers in ([L.Dense(3, last, name="last")], [L.Dense(3), L.Activation(last, name="last")]):
+        model = tf_keras.Sequential([tf_keras.Input((4,)), *layers])
+        with pytest.raises(ValueError, match=f"'last', has the activation '{last}', but the loss is one of logits"):
+            deep_compression.train(model, SHORT, iter(()))
+
+
+def test_a_layer_that_does_not_learn_is_refused():
+    model = dense()
+    model.layers[0].trainable = False
+    with pytest.raises(ValueError, match=f"layer '{model.layers[0].name}' is frozen; set its trainable"):
+        deep_compression.train(model, SHORT, batches(model))
+    whole = dense()
+    whole.trainable = False
+    with pytest.raises(ValueError, match="is frozen"):
+        deep_compression.train(whole, SHORT, batches(whole))
+
+
+@pytest.mark.parametrize("labels", [[-1, 0], [0, 3], [0.0, 1.0], [True, False], ["a", "b"]])
+def test_labels_that_are_no_classes_are_refused(labels):
+    with pytest.raises(ValueError, match="whole numbers from 0 to 2"):
+        deep_compression.soft_targets(np.zeros((2, 3)), np.array(labels))
+
+
+@pytest.mark.parametrize("row", [[np.nan, 0, 0], [np.inf, 0, 0], [-np.inf] * 3])
+def test_logits_that_give_no_probabilities_are_refused(row):
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        deep_compression.soft_targets(np.array([row, [0, 0, 0]]), np.array([0, 1]))
+    assert deep_compression.soft_targets(np.array([[-np.inf, 0, 0]]), np.array([1]), 1.0).tolist() == [[0, 0.5, 0.5]]
+
+
+def test_a_step_beyond_16_bits_is_kept_in_32():
+    assert deep_compression.best_step(np.array([1e10], np.float32), 7) == pytest.approx(1e10, rel=1)
+
+
 def test_a_trained_start_is_left_alone():
     model = dense()
     deep_compression.train(rebuild(model), Plan(kept=60, steps=30, stages=0), batches(model))
@@ -343,6 +417,12 @@ def test_a_plan_may_go_to_its_edges(settings):
         ({"decay": -0.1}, "decay is -0.1"),
         ({"prune_until": 0.08}, "prune_until"),
         ({"round_until": 0.6}, "round_until"),
+        ({"learning_rate": math.inf}, "learning_rate is inf"),
+        ({"bias_step": math.nan}, "bias_step is nan"),
+        ({"learning_rate": "fast"}, "learning_rate is 'fast'; pass a number"),
+        ({"decay": "x"}, "decay is 'x'; pass a number"),
+        ({"prune_from": None}, "prune_from is None; pass a number"),
+        ({"rounding_rate": True}, "rounding_rate is True; pass a number"),
     ],
 )
 def test_a_plan_beyond_its_edges_is_refused(wrong, message):

@@ -77,6 +77,30 @@ def test_wrong_arguments_say_what_to_pass():
         huffman.encode(np.ones((1, 2), int), {1: "0"})
 
 
+@pytest.mark.parametrize(
+    "symbols, sentence",
+    [
+        (iter([0, 1]), r"a list_iterator; pass .*list\(symbols\)"),
+        ((symbol for symbol in [0, 1]), r"a generator; pass .*list\(symbols\)"),
+        ({0, 1}, r"a set; pass"),
+        ({0: 1}, r"a dict; pass"),
+        (5, "an? int; pass"),
+        ([[0, 1], [1]], r"has \[0, 1\], a list, in it"),
+    ],
+)
+def test_what_is_no_list_of_symbols_is_refused_and_not_coded_as_nothing(symbols, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        huffman.encode(symbols, {0: "0", 1: "1"})
+
+
+@pytest.mark.parametrize(
+    "symbols", ["hello", b"hello", (3, 1, 3), range(5), np.array([2, 1, 2], np.int8), [(1, 2), "a"]]
+)
+def test_any_list_of_symbols_comes_back(symbols):
+    code = huffman.canonical(huffman.code_lengths(Counter(symbols)))
+    assert huffman.decode(huffman.encode(symbols, code), len(symbols), code) == list(symbols)
+
+
 @pytest.mark.parametrize("counts", [{0: 0.5, 1: 0.5}, {0: True}, {"a": "2"}, [1, 2], np.array([1, 2])])
 def test_shares_and_lists_are_no_counts(counts):
     with pytest.raises(ValueError, match="how often it occurs"):
@@ -108,6 +132,7 @@ def test_what_is_no_length_is_refused(lengths):
         ({}, "as canonical makes it"),
         ({0: "", 1: "1"}, "text of 0 and 1"),
         ({0: "x"}, "text of 0 and 1"),
+        ({0: 0, 1: 1}, "text of 0 and 1"),
     ],
 )
 def test_bits_that_are_no_code_are_refused_on_both_sides(code, sentence):

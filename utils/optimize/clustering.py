@@ -23,6 +23,7 @@ from utils import SEED, checks, tflite_file, training
 from utils.optimize import keras_weights
 from utils.optimize.coding import byte_coders
 from utils.optimize.keras_graph import example_input, opened, rebuild
+from utils.optimize.sparsity import stored
 from utils.quiet import quiet
 
 __all__ = [
@@ -272,10 +273,13 @@ def distinct(model: tf_keras.Model, *, per_channel: bool = False) -> dict[str, i
 def distinct_in_file(content: bytes) -> dict[str, int]:
     """{tensor's name: how many distinct numbers are stored}, of a .tflite's constants with two axes or more.
 
-    After conversion: with normalization folded into kernels, and as stored, so levels in an 8-bit file.
+    After conversion: with normalization folded into kernels, and as stored, so levels in an 8-bit file.  Those that are
+    stored sparsely, with their zeros, stand last.
     """
-    constants = tflite_file.File(tflite_file.as_bytes(content)).constants()
-    return {tensor.name: len(np.unique(values)) for tensor, values in constants if values.ndim > 1 and values.size > 1}
+    content = tflite_file.as_bytes(content)
+    constants = [(tensor.name, values) for tensor, values in tflite_file.File(content).constants()]
+    constants += [(weight.name, weight.dense) for weight in stored.weights(content)]
+    return {name: len(np.unique(values)) for name, values in constants if values.ndim > 1 and values.size > 1}
 
 
 # ---------------------------------------------------------------- k-means

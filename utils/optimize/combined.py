@@ -183,8 +183,11 @@ def coded_size(content: bytes) -> int:
         if tensor.buffer in seen:
             continue
         seen.add(tensor.buffer)
-        if tensor.dtype not in ("float32", "int8") or tensor.sparse:
-            raise ValueError(f"the kernel {tensor.name!r} is {tensor.dtype}; coded are dense float32 and int8 ones")
+        if tensor.dtype not in ("float32", "int8") or tensor.sparse or len(tensor.shape) not in (2, 4):
+            stored = f"{tensor.dtype}, with {len(tensor.shape)} axes" + (", stored sparsely" if tensor.sparse else "")
+            raise ValueError(
+                f"the kernel {tensor.name!r} is {stored}; coded are dense float32 and int8 ones of 2 or 4 axes"
+            )
         values = file.values(tensor)
         stored = values.tobytes()
         if stored not in rest:
@@ -241,10 +244,12 @@ def _check_something(model: tf_keras.Model, kernels: dict[str, np.ndarray], keep
         raise ValueError(f"the model {model.name!r} has no Conv2D and no Dense layer, of which something could be kept")
     if "zeros" in keep and not any((kernel == 0).any() for kernel in kernels.values()):
         raise ValueError(f"no weight of {model.name!r} is 0, so there are no zeros to keep; prune it first")
-    if "values" in keep and not any(2 <= len(np.unique(kernel)) <= MOST_VALUES for kernel in kernels.values()):
+    distinct = {name: len(np.unique(kernel)) for name, kernel in kernels.items()}
+    shared = [name for name, count in distinct.items() if 2 <= count <= MOST_VALUES and count < kernels[name].size]
+    if "values" in keep and not shared:
         raise ValueError(
-            f"no kernel of {model.name!r} has from 2 to {MOST_VALUES:,} distinct values, so there are none to keep; "
-            "cluster it first"
+            f"no kernel of {model.name!r} has from 2 to {MOST_VALUES:,} distinct values, and fewer than weights, so "
+            "there are none to keep; cluster it first"
         )
 
 

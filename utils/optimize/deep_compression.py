@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import numbers
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -77,11 +78,11 @@ class Plan:
             _check_whole(name, getattr(self, name), 1)
         _check_whole("stages", self.stages, 0)
         for name in ("learning_rate", "rounding_rate", "bias_step"):
-            if not getattr(self, name) > 0:
+            if not 0 < self._number(name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; pass a number above 0")
-        if not 0 <= self.decay < 1:
+        if not 0 <= self._number("decay") < 1:
             raise ValueError(f"decay is {self.decay!r}; pass a share from 0 to below 1")
-        times = (self.prune_from, self.prune_until, self.round_from, self.round_until)
+        times = tuple(map(self._number, ("prune_from", "prune_until", "round_from", "round_until")))
         if not 0 < times[0] < times[1] <= times[2] < times[3] <= 1:
             raise ValueError(
                 f"prune_from, prune_until, round_from and round_until are {times}; pass shares of the steps that rise "
@@ -115,6 +116,12 @@ class Plan:
         length = self.prune_until - self.prune_from
         return {int(self.steps * (self.prune_from + length * n / self.stages)) for n in range(1, self.stages + 1)}
 
+    def _number(self, name: str) -> float:
+        value = getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise ValueError(f"{name} is {value!r}; pass a number")
+        return value
+
     def _done(self, step: int, begin: float, end: float) -> float:
         return min(1.0, max(0.0, (step / self.steps - begin) / (end - begin)))
 
@@ -146,6 +153,14 @@ def train(
         FloatingPointError: training diverged.
     """
     _check_chain(model)
+    _check_logits(model)
+    if not isinstance(plan, Plan):
+        raise TypeError(f"plan is a {type(plan).__name__}; pass a Plan, such as Plan(kept=5_000)")
+    if not isinstance(batches, Iterator):
+        raise TypeError(
+            f"batches is a {type(batches).__name__}; pass an iterator without end: itertools.cycle(batches)"
+        )
+    _check_whole("every", every, 1)
     training = Training(rebuild(model), plan, seed)
     if plan.kept > training.total:
         raise ValueError(
@@ -155,15 +170,19 @@ def train(
     for step in range(plan.steps):
         if step in drops:
             training = training.drop_dead()
-        x, targets = next(batches)
+        x, targets = _pair(batches, step, plan)
         if step == 0:
             _check_batch(model, x, targets)
         training.advance(step, x, targets)
         if report and (step + 1) % every == 0:
             report(step + 1, training)
-        if (step + 1) % 500 == 0 and not math.isfinite(float(training.loss)):
+        if ((step + 1) % 500 == 0 or step + 1 == plan.steps) and not math.isfinite(float(training.loss)):
             raise FloatingPointError(f"the loss is {float(training.loss)} after {step + 1:,} steps: pass a lower rate")
     training.round_some(1.0)
+    if not all(training.counts()):
+        raise ValueError(
+            f"a kernel has no weight left: {training.counts()} of each; keep more than {plan.kept:,} weights"
+        )
     if report and plan.steps % every:
         report(plan.steps, training)
     return padded(training.model, model)
@@ -205,8 +224,16 @@ def soft_targets(logits: np.ndarray, labels: np.ndarray, soft_share: float = 0.9
     logits = np.asarray(logits, np.float32)
     if logits.ndim != 2 or np.shape(labels) != logits.shape[:1]:
         raise ValueError(f"logits have shape {logits.shape}, labels {np.shape(labels)}; pass (n, classes) and (n,)")
-    soft = np.exp(logits - logits.max(axis=1, keepdims=True))
-    soft /= soft.sum(axis=1, keepdims=True)
+    labels = np.asarray(labels)
+    if labels.dtype.kind not in "iu" or (labels.size and not 0 <= labels.min() <= labels.max() < logits.shape[1]):
+        raise ValueError(
+            f"labels are {labels!r:.80}; pass whole numbers from 0 to {logits.shape[1] - 1}, one a picture"
+        )
+    with np.errstate(invalid="ignore"):
+        soft = np.exp(logits - logits.max(axis=1, keepdims=True))
+        soft /= soft.sum(axis=1, keepdims=True)
+    if np.isnan(soft).any():
+        raise ValueError("logits has rows with NaN or infinity, which give no probabilities; pass finite numbers")
     return soft_share * soft + np.float32(1 - soft_share) * np.eye(logits.shape[1], dtype=np.float32)[labels]
 
 
@@ -394,6 +421,10 @@ def _check_chain(model: object) -> None:
                 f"the layer {layer.name!r} is a {type(layer).__name__}; pass a chain of Dense and convolutional layers "
                 "with pooling, Flatten and activations between; equalization.fold folds batch normalization into them"
             )
+        if layer.weights and not (layer.trainable and model.trainable):
+            raise ValueError(
+                f"the layer {layer.name!r} is frozen; set its trainable to True: each layer learns its values"
+            )
         if getattr(layer, "groups", 1) != 1 or getattr(layer, "data_format", "channels_last") != "channels_last":
             raise ValueError(f"{layer.name!r} has groups, or its channels first; such a layer cannot lose single units")
         activation = getattr(layer, "activation", None)
@@ -403,13 +434,36 @@ def _check_chain(model: object) -> None:
         raise ValueError(f"{model.name} has no weights, so nothing can be made small")
 
 
+def _check_logits(model: tf_keras.Model) -> None:
+    name = getattr(getattr(model.layers[-1], "activation", None), "__name__", "linear")
+    if name != "linear":
+        raise ValueError(
+            f"the last layer, {model.layers[-1].name!r}, has the activation {name!r}, but the loss is one of logits: "
+            "leave it out, and put it behind the network that comes back"
+        )
+
+
+def _pair(batches: Iterator, step: int, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
+    """The next inputs and targets."""
+    batch = next(batches, None)
+    if batch is None:
+        raise ValueError(
+            f"batches ended after {step:,} of {plan.steps:,} steps; pass an iterator without end: "
+            "itertools.cycle(batches)"
+        )
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        raise ValueError(f"a batch is {batch!r:.80}; pass pairs of inputs and probabilities of the classes")
+    return batch[0], batch[1]
+
+
 def _check_batch(model: tf_keras.Model, x: np.ndarray, targets: np.ndarray) -> None:
     checks.check_shape(np.asarray(x), model.input_shape, "the inputs of a batch")
     targets = np.asarray(targets)
-    if targets.shape != (len(x), model.output_shape[-1]) or not np.allclose(targets.sum(1), 1, atol=1e-3):
+    fits = targets.shape == (len(x), model.output_shape[-1])
+    if not fits or (targets < 0).any() or not np.allclose(targets.sum(1), 1, atol=1e-3):
         raise ValueError(
             f"the targets of a batch have shape {targets.shape}; pass probabilities, ({len(x)}, "
-            f"{model.output_shape[-1]}), whose rows sum to 1: soft_targets makes them"
+            f"{model.output_shape[-1]}), none below 0, whose rows sum to 1: soft_targets makes them"
         )
 
 
@@ -440,7 +494,9 @@ def best_step(values: np.ndarray, levels: int) -> float:
     steps = np.linspace(0.1, 1.6, 76) * np.abs(kept).mean()
     errors = [float(((on_grid(kept, step, levels) - kept) ** 2).mean()) for step in steps]
     best = steps[int(np.argmin(errors))]
-    return float(np.float16(best)) or float(np.float32(best))  # 16 bits: fewer in the file
+    with np.errstate(over="ignore"):
+        short = float(np.float16(best))  # 16 bits: fewer in the file
+    return short if 0 < short < math.inf else float(np.float32(best))
 
 
 def position_bits(kept: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 __all__ = ["canonical", "code_lengths", "decode", "encode"]
 
@@ -72,8 +72,7 @@ def encode(symbols: Sequence[int], code: Mapping[int, str]) -> bytes:
         ValueError: a symbol that has no code, symbols that are no list of them, or bits that are no code.
     """
     _check_code(code)
-    if getattr(symbols, "ndim", 1) != 1:
-        raise ValueError(f"symbols has the shape {symbols.shape}; pass one after the other: symbols.ravel()")
+    symbols = _in_a_row(symbols)
     strange = list(set(symbols) - set(code))[:5]
     if strange:
         raise ValueError(f"the code has no bits for {strange}; make it from counts of all symbols")
@@ -116,6 +115,18 @@ def _is_count(value: object) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 1
 
 
+def _in_a_row(symbols: object) -> Sequence:
+    """The symbols, if they are a list of them: what can be gone through once, or in any order, cannot be decoded."""
+    if getattr(symbols, "ndim", 1) != 1:
+        raise ValueError(f"symbols has the shape {symbols.shape}; pass one after the other: symbols.ravel()")
+    if not isinstance(symbols, Sequence) and not hasattr(symbols, "ndim"):
+        raise ValueError(f"symbols is a {type(symbols).__name__}; pass one after the other: list(symbols)")
+    inner = next((symbol for symbol in symbols if not isinstance(symbol, Hashable)), None)
+    if inner is not None:
+        raise ValueError(f"symbols has {inner!r:.80}, a {type(inner).__name__}, in it; pass one symbol after the other")
+    return symbols
+
+
 def _order(symbols: Mapping) -> dict:
     """Which symbol stands before which: numbers by size; others, which need not be comparable, by what they print."""
     try:
@@ -129,9 +140,9 @@ def _check_code(code: object) -> None:
     """Raise unless each symbol has bits, and none begins with another one's: a reader could not tell them apart."""
     if not isinstance(code, Mapping) or not code:
         raise ValueError(f"code is {code!r:.80}; pass {{symbol: bits}}, as canonical makes it")
-    words = sorted(map(str, code.values()))
-    if any(not word or word.strip("01") for word in words):
+    if any(not isinstance(word, str) or not word or word.strip("01") for word in code.values()):
         raise ValueError(f"code is {code!r:.80}; bits are text of 0 and 1, at least one")
+    words = sorted(code.values())
     clash = next(((a, b) for a, b in itertools.pairwise(words) if b.startswith(a)), None)
     if clash:
         raise ValueError(f"the bits {clash[1]} begin with {clash[0]}, which is a symbol too; pass what canonical makes")

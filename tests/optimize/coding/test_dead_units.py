@@ -189,3 +189,20 @@ def test_a_silent_unit_of_each_known_activation_is_dropped(activation):
     kernel[:, 3] = 0
     model.set_weights([kernel, np.zeros(5), *rest])
     assert _filters_left(model) == 4
+
+
+def test_behind_a_function_of_ones_own_every_unit_stays_though_it_is_called_as_keras_is():
+    import tensorflow as tf
+    import tf_keras as k
+
+    def tanh(x):
+        return x - tf.reduce_mean(x, -1, keepdims=True)
+
+    for own in ([k.layers.Dense(5, tanh)], [k.layers.Dense(5), k.layers.Activation(tanh)]):
+        model = k.Sequential([k.Input((4,)), *own, k.layers.Dense(2)])
+        kernel, *rest = model.get_weights()
+        kernel[:, 3] = 0
+        model.set_weights([kernel, *rest])
+        x = np.random.default_rng(0).standard_normal((9, 4)).astype(np.float32)
+        np.testing.assert_allclose(coding.drop_dead_units(model)(x), model(x), atol=1e-6)
+        assert _filters_left(model) == 5

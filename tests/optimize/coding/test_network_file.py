@@ -65,6 +65,12 @@ def test_equal_models_give_equal_bytes_and_parts_add_up(model, content):
     assert "positions" in str(found)
 
 
+def test_parameters_that_are_not_trained_count_too():
+    model = zoo.nested()  # with the statistics of a normalization
+    assert model.non_trainable_weights
+    assert coding.inspect(coding.compress(model)).parameters == model.count_params()
+
+
 def test_the_end_of_a_file_costs_less_than_a_byte():
     """It is the shortest number in the coder's interval, and may by luck be shorter than the interval's bits."""
     import tf_keras as k
@@ -111,6 +117,36 @@ def test_a_sparse_network_is_far_smaller_than_general_coders_make_it():
     assert size < 0.75 * len(zlib.compress(codes, 9))
 
 
+@pytest.fixture
+def settings():
+    """Keras' settings are as they were, whatever a test does."""
+    import tf_keras as k
+
+    policy, floats = k.mixed_precision.global_policy(), k.backend.floatx()
+    yield k
+    k.backend.set_floatx(floats)
+    k.mixed_precision.set_global_policy(policy)
+
+
+@pytest.mark.parametrize(
+    "policy, floats", [("mixed_float16", "float32"), ("float64", "float32"), ("float32", "float64")]
+)
+def test_a_file_says_the_same_whatever_the_settings_of_keras(policy, floats, settings):
+    kinds = (zoo.pictures, zoo.text, zoo.attention, zoo.cells, zoo.half, zoo.normalized)
+    models = [zoo.quantized(kind()) for kind in kinds]
+    contents = [coding.compress(model) for model in models]
+    settings.backend.set_floatx(floats)
+    settings.mixed_precision.set_global_policy(policy)
+    for model, content in zip(models, contents, strict=True):
+        decoded = coding.decompress(content)
+        assert coding.compress(model) == content
+        _assert_same(model, decoded)
+        assert [layer.compute_dtype for layer in decoded.layers] == [layer.compute_dtype for layer in model.layers]
+        inputs = [np.ones([2, *(4 if d is None else d for d in t.shape[1:])], t.dtype.name) for t in model.inputs]
+        assert [t.dtype for t in decoded.inputs] == [t.dtype for t in model.inputs]
+        np.testing.assert_array_equal(model(inputs), decoded(inputs))
+
+
 # ---------------------------------------------------------------- bad files
 
 
@@ -141,6 +177,7 @@ def test_every_damaged_byte_is_noticed(content):
         (b"", ValueError, "no bytes at all"),
         (b"PK\x03\x04" + bytes(40), ValueError, "no file that compress made"),
         (b"TZ\x01", ValueError, "ends after 3 bytes"),
+        (network_file.sealed(b"\x01"), ValueError, "its structure is no text"),
         (network_file.sealed(b"\x02abc"), ValueError, "version 2"),
         (network_file.sealed(b"\x81\xff\xff"), ValueError, "length"),
         (network_file.sealed(b"\x81\x64abc"), ValueError, "shorter than it says"),
@@ -182,8 +219,9 @@ def test_the_limit_on_parameters_is_the_readers(model, content):
     with pytest.raises(ValueError, match="more than 50 parameters"):
         coding.decompress(content, max_parameters=50)
     coding.decompress(content, max_parameters=model.count_params())
-    for wrong in (0, -1, 1.5, True, None):
-        with pytest.raises(ValueError, match="max_parameters is"):
+    coding.decompress(content, max_parameters=np.int64(model.count_params()))
+    for wrong in (0, -1, 1.5, 1e8, True, None):
+        with pytest.raises(ValueError, match=r"max_parameters is .*a whole number"):
             coding.decompress(content, max_parameters=wrong)
 
 
@@ -207,6 +245,12 @@ def test_models_that_cannot_be_held_are_refused():
         coding.compress(k.Model(x, k.layers.ReLU()(x)))
     with pytest.raises(TypeError, match="pass a tf_keras model"):
         coding.compress("model")
+
+    first, second = k.layers.Dense(4), k.layers.Dense(4)
+    tied = k.Model(x, second(first(x)))
+    second.kernel = first.kernel
+    with pytest.raises(ValueError, match="has an array of another layer; build the model anew"):
+        coding.compress(tied)
 
     class Mine(k.layers.Dense):
         pass

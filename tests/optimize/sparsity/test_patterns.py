@@ -56,11 +56,13 @@ def test_three_channels_lose_one():
     assert (~keep).mean() == pytest.approx(1 / 3)
 
 
-@pytest.mark.parametrize("kind", [np.int8, np.int16, np.uint8])
+@pytest.mark.parametrize("kind", [np.int8, np.int16, np.int64, np.uint8, np.uint64])
 def test_the_least_integer_is_the_largest_magnitude(kind):
     """|-128| is -128 in 8 bits."""
-    least = np.iinfo(kind).min or np.iinfo(kind).max
-    assert patterns.groups(np.array([[least], [1], [2], [3]], kind)).ravel().tolist() == [True, False, False, True]
+    column = np.array([[np.iinfo(kind).min or np.iinfo(kind).max], [1], [2], [3]], kind)
+    assert patterns.groups(column).ravel().tolist() == [True, False, False, True]
+    assert patterns.single(column, 0.5).ravel().tolist() == [True, False, False, True]
+    assert patterns.blocks(column, 0.5, (2, 1)).ravel().tolist() == [True, True, False, False]
 
 
 def test_holds_sees_one_weight_too_many_and_the_wrong_axis():
@@ -165,6 +167,8 @@ def test_only_the_layers_named():
         (lambda: patterns.single(np.ones(4, bool), 0.5), "values are bool"),
         (lambda: patterns.single(np.ones(0), 0.5), "at least one"),
         (lambda: patterns.blocks(values(4, 4), 0.5, (1, 0)), "side of a block is 0"),
+        (lambda: patterns.blocks(values(4, 4), 0.5, 4), r"size is 4; pass rows and columns"),
+        (lambda: patterns.blocks(values(4, 4), 0.5, (4, 1, 1)), r"size is \(4, 1, 1\); pass rows and columns"),
         (lambda: patterns.groups(values(4, 4), 0, 4), "number of zeros is 0"),
         (lambda: patterns.groups(values(4, 4), 1, 1), "size of a group is 1"),
         (lambda: patterns.groups(values(4, 4), True, 4), "number of zeros is True"),

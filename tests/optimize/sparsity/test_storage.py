@@ -38,6 +38,14 @@ def test_the_matrix_comes_back_and_the_product_is_the_dense_one(seed, rows, colu
     assert np.array_equal(storage.multiply(csr, x), matrix @ x)
 
 
+def test_the_largest_whole_numbers_without_a_sign_stay_what_they_are():
+    csr = storage.to_csr(np.array([[2**63, 0, 1]], np.uint64))
+    assert storage.multiply(csr, np.array([1, 1, 5], np.uint8)).tolist() == [2**63 + 5]
+    assert storage.multiply(storage.to_csr(np.full((1, 9), 200, np.uint8)), np.full(9, 200, np.uint8)).tolist() == [
+        360_000
+    ]
+
+
 @pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int16])
 def test_whole_numbers_are_not_summed_in_their_own_few_bits(kind):
     wide = np.full((2, 300), 100, kind)
@@ -113,7 +121,10 @@ def test_the_entropy_of_known_shares():
         (lambda: storage.from_csr(by_hand([1], [1, 1])), "do not divide"),
         (lambda: storage.from_csr(by_hand([1], [0, 0, 1])), "do not divide"),
         (lambda: storage.from_csr(by_hand([1], [0, 1])._replace(values=np.ones(2))), "do not divide 2 values"),
-        (lambda: storage.from_csr(storage.Csr(np.ones(1), np.zeros(1, int), [0, 2, 1], (2, 3))), "do not divide"),
+        (
+            lambda: storage.from_csr(storage.Csr(np.ones(1), np.zeros(1, int), np.array([0, 2, 1]), (2, 3))),
+            "do not divide",
+        ),
         (lambda: storage.multiply(by_hand([3], [0, 1]), np.ones(3)), "beyond its 3 columns"),
         (lambda: storage.bits((3,), 1), r"pass \(rows, columns\)"),
         (lambda: storage.bits(3, 1), r"pass \(rows, columns\)"),
@@ -130,6 +141,11 @@ def test_the_entropy_of_known_shares():
         (lambda: storage.from_csr(by_hand([3], [0, 1])), "beyond its 3 columns"),
         (lambda: storage.from_csr(by_hand([1, 1], [0, 2])), "twice in a row"),
         (lambda: storage.from_csr(by_hand([1, 2], [0, 1])), "do not divide 2 values"),
+        (lambda: storage.from_csr(by_hand([1.0], [0, 1])), "columns are float64 .*whole numbers"),
+        (lambda: storage.from_csr(by_hand([1], [0.0, 1.0])), "starts are float64 .*whole numbers"),
+        (lambda: storage.from_csr(by_hand([1], [0, 1])._replace(values=[1.0])), "values are list; pass an array"),
+        (lambda: storage.from_csr(by_hand([1], [0, 1])._replace(values=np.ones((1, 1)))), r"values are .*\(1, 1\)"),
+        (lambda: storage.multiply(by_hand([1], [0, 1])._replace(columns=[1]), np.ones(3)), "columns are list"),
     ],
 )
 def test_bad_input_gets_a_sentence(call, sentence):

@@ -197,3 +197,9 @@ def test_a_damaged_file_is_refused_or_read():
         except ArtifactError:
             refused += 1
     assert 0 < refused < 200
+
+
+@pytest.mark.parametrize("content", ["model.tflite", [1, 2], 5, None])
+def test_what_is_no_bytes_is_refused(content):
+    with pytest.raises(TypeError, match=r"pass the bytes of a \.tflite file"):
+        stored.weights(content)

@@ -129,9 +129,16 @@ def _after(layer: Any, outputs: set[int]) -> Any:
 
 def _is_plain(layer: Any) -> bool:
     activation = getattr(layer, "activation", None)
-    known = activation is None or getattr(activation, "__name__", "") in _ACTIVATIONS
     flat = not isinstance(layer, _K.ReLU) or layer.threshold == 0
-    return known and flat and _channels_last(layer) and getattr(layer, "groups", 1) == 1
+    return _is_known(activation) and flat and _channels_last(layer) and getattr(layer, "groups", 1) == 1
+
+
+def _is_known(activation: Any) -> bool:
+    """A function of one's own may be called as Keras' is, and look at other units, or not be 0 where it is given 0."""
+    if activation is None:
+        return True
+    theirs = checks.is_from(activation, "tf_keras", "tensorflow")
+    return theirs and getattr(activation, "__name__", "") in _ACTIVATIONS
 
 
 def _channels_last(layer: Any) -> bool:

@@ -87,6 +87,8 @@ class Fields:
             byte = self._byte(model, bytes(found[-max(_ORDERS) :]), None if true is None else true[len(found)], what)
             if byte == _END:
                 return _decoded(bytes(found))
+            if byte < ord(" "):  # JSON has none; where a file is cut off, the rest reads as an endless row of them
+                raise Damaged("its structure is no text")
             found.append(byte)
         raise Damaged(f"its structure is longer than {_LONGEST_TEXT:,} characters")
 

@@ -12,6 +12,7 @@ every machine.
 
 from __future__ import annotations
 
+import numbers
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -165,13 +166,15 @@ def _built_again(model: tf_keras.Model, text: str, weights: Sequence[Weight]) ->
     """What a reader will see: arrays of a network built from the text, which must be those of the model."""
     try:
         _, layers = structure.build(text, sum(int(np.prod(weight.variable.shape)) for weight in weights))
+        arrays = layouts.seen(layers)
+    except structure.TooLarge:
+        arrays = []
     except ValueError as error:
         raise ValueError(f"the model {model.name!r} cannot be built from its structure: {error}") from None
-    arrays = layouts.seen(layers)
     if [_look(weight) for weight in weights] != [_look(array.weight) for array in arrays]:
         raise ValueError(
             f"the model {model.name!r} has other weights than a model of the same layers: a layer was changed after it "
-            "was built; build the model anew and copy the weights"
+            "was built, or has an array of another layer; build the model anew and copy the weights"
         )
     return arrays
 
@@ -182,8 +185,10 @@ def _look(weight: Weight) -> tuple:
 
 
 def _read(content: bytes, max_parameters: int, counts: bool) -> tuple[tf_keras.Model, list[Part]]:
-    if isinstance(max_parameters, bool) or not isinstance(max_parameters, int) or max_parameters < 1:
-        raise ValueError(f"max_parameters is {max_parameters!r}; pass the most weights that a model may have")
+    if isinstance(max_parameters, bool) or not isinstance(max_parameters, numbers.Integral) or max_parameters < 1:
+        raise ValueError(
+            f"max_parameters is {max_parameters!r}; pass the most weights that a model may have, a whole number"
+        )
     reader = _opened(content, counts)
     parts: list[Part] = []
 

@@ -20,6 +20,7 @@ from functools import cache
 from math import prod
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tf_keras
 
@@ -82,6 +83,7 @@ def describe(model: tf_keras.Model, names: bool = True) -> str:
 def described(model: tf_keras.Model, names: bool = True) -> tuple[str, list[Any]]:
     """`describe`, and the layers in the order of the text, models among them."""
     checks.check_built(model, graph=True)
+    _check_own(model)
     description = _Description(names)
     entry = description.layer(model, 0)
     text = json.dumps(entry, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -136,6 +138,8 @@ class _Description:
         if isinstance(value, (list, tuple)) or type(value).__name__ == "ListWrapper":
             return _short(key, [self._value(key, part, None, name, depth) for part in value])
         value = value.tolist() if hasattr(value, "tolist") else value
+        if not np.isfinite([part for part in tf.nest.flatten(value) if isinstance(part, float)]).all():
+            raise ValueError(f"{key!r} of layer {name!r} is {value!r:.60}; a file can hold finite numbers")
         if isinstance(value, list) or value is None or isinstance(value, (bool, int, float, str)):
             return value
         raise ValueError(
@@ -155,10 +159,7 @@ class _Description:
     def _model(self, model: tf_keras.Model, depth: int) -> list:
         kind = "Sequential" if isinstance(model, tf_keras.Sequential) else "Functional"
         if type(model).__name__ not in ("Sequential", "Functional", "Model"):
-            raise ValueError(
-                f"the model {model.name!r} is a {type(model).__name__}, a class of its own; pass a plain Sequential or "
-                "functional model: tf_keras.Model(model.inputs, model.outputs)"
-            )
+            raise ValueError(_of_its_own(model))
         settings = self._name(kind, model.name) | ({} if model.trainable else {"trainable": False})
         inputs = [self._input(model, number) for number in range(len(model.inputs))]
         layers, calls, outputs = self._calls(model, depth)
@@ -215,13 +216,41 @@ def _plain(value: Any, tensors: dict[int, dict], where: str) -> Any:
     if id(value) in tensors:
         return tensors[id(value)]
     if isinstance(value, dict):
-        return {"d": {str(key): _plain(part, tensors, where) for key, part in value.items()}}
+        if strange := [key for key in value if not isinstance(key, str)]:
+            raise ValueError(
+                f"{where} stands under {strange[0]!r}; a file can hold words: pass {{{str(strange[0])!r}: …}}"
+            )
+        return {"d": {key: _plain(part, tensors, where) for key, part in value.items()}}
     if isinstance(value, (list, tuple)):
         return [_plain(part, tensors, where) for part in value]
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise ValueError(
         f"{where} is a {type(value).__name__}; a file can hold numbers and words: make it a layer's output"
+    )
+
+
+def _check_own(model: Any) -> None:
+    """A file calls layers and functions by a word, and Keras decides what that stands for: a layer or an activation of
+    one's own may be called the same."""
+    for layer in checks.all_layers(model):
+        if not checks.is_from(type(layer), "tf_keras"):
+            raise ValueError(_of_its_own(layer) if _is_model(layer) else _unsupported(type(layer).__name__, layer.name))
+        for key in ("activation", "recurrent_activation"):
+            function = getattr(layer, key, None)  # a layer, such as LeakyReLU, is among all layers itself
+            known = function is None or isinstance(function, tf_keras.layers.Layer)
+            if not known and not checks.is_from(function, "tf_keras", "tensorflow"):
+                raise ValueError(
+                    f"{key!r} of layer {layer.name!r} is a function of your own, "
+                    f"{getattr(function, '__name__', type(function).__name__)!r}; a compressed file can hold Keras' by "
+                    "their names, for nothing in a file is executed: pass one of tf_keras.activations"
+                )
+
+
+def _of_its_own(model: Any) -> str:
+    return (
+        f"the model {model.name!r} is a {type(model).__name__}, a class of its own; pass a plain Sequential or "
+        "functional model: tf_keras.Model(model.inputs, model.outputs)"
     )
 
 
@@ -359,6 +388,7 @@ class _Building:
         name = self._named(kind, settings)
         values = {key: self._value(value, depth + 1) for key, value in settings.items() if key != "name"}
         _check_activations(values)
+        values.setdefault("dtype", "float32")
         if _defaults(kind).get("data_format", "none") is None:
             values.setdefault("data_format", "channels_last")
         return _layer_class(kind)(**values, name=name)
@@ -407,7 +437,7 @@ class _Building:
         sizes_right = all(size is None or (type(size) is int and 0 < size <= _LARGEST) for size in sizes)
         if not sizes_right or len(sizes) > _MOST_AXES or set(more) - {"dtype", "batch_size", "name"}:
             raise Damaged(f"its structure has an input of shape {sizes!r:.60}")
-        return tf_keras.Input(sizes, **{**more, "name": self._named("Input", more)})
+        return tf_keras.Input(sizes, **{"dtype": "float32", **more, "name": self._named("Input", more)})
 
     def _run(self, starts: list, parts: list, graph: list) -> tuple[Any, Any]:
         """Call the layers one after the other; returns the model's inputs and outputs."""
@@ -422,11 +452,13 @@ class _Building:
         return _with_tensors(structure, tensors), _with_tensors(outputs, tensors)
 
     def _check_call(self, layer: Any, arguments: Any) -> None:
-        """Models within models, each called twice, would be a small text and endless work."""
-        self._calls += self._cost.get(id(layer), 1)
+        """Models within models, each called twice, would be a small text and endless work; and so would many steps."""
+        models = [self._cost[id(part)] for part in checks.all_layers(layer) if id(part) in self._cost]
+        if not models:  # what is inside of a model was checked when it was made
+            _check_steps(layer, arguments)
+        self._calls += max(models, default=_unrolled(layer, arguments))
         if self._calls > _MOST_CALLS:
             raise Damaged(f"its structure calls layers more than {_MOST_CALLS:,} times")
-        _check_steps(layer, arguments)
 
 
 def _with_tensors(value: Any, tensors: list) -> Any:
@@ -451,9 +483,9 @@ def _check_activations(values: dict) -> None:
 
 @cache
 def _activations() -> frozenset[str]:
-    return frozenset(
-        n for n in dir(tf_keras.activations) if n.islower() and n not in ("deserialize", "get", "serialize")
-    )
+    """Those of `tf_keras.activations`, and those of `tf.nn` that Keras knows by name."""
+    listed = {n for n in dir(tf_keras.activations) if n.islower() and n not in ("deserialize", "get", "serialize")}
+    return frozenset(listed | {"leaky_relu", "relu6", "silu"})
 
 
 def _check_steps(layer: Any, arguments: Any) -> None:
@@ -464,9 +496,18 @@ def _check_steps(layer: Any, arguments: Any) -> None:
     most = max((prod(n or 1 for n in shape[1:]) for shape in shapes), default=0)
     if most > _MOST_CALLS and any(isinstance(part, _LOCAL) for part in parts):
         raise Damaged(f"its structure has a locally connected layer of more than {_MOST_CALLS:,} inputs")
-    long = any(len(shape) > 1 and (shape[1] or 0) > _MOST_STEPS for shape in shapes)
-    if long and any(getattr(part, "unroll", False) for part in parts):
+    if _unrolled(layer, arguments) > _MOST_STEPS:
         raise Damaged(f"its structure unrolls more than {_MOST_STEPS:,} steps")
+
+
+def _unrolled(layer: Any, arguments: Any) -> int:
+    """How often the operations of a layer are made: once a step, if it is a recurrent one that is unrolled."""
+    parts = [part for part in checks.all_layers(layer) if getattr(part, "unroll", False)]
+    if not parts:
+        return 1
+    axis = 0 if any(getattr(part, "time_major", False) for part in parts) else 1
+    shapes = [tensor.shape for tensor in tf.nest.flatten(arguments) if hasattr(tensor, "shape")]
+    return max((shape[axis] or 1 for shape in shapes if len(shape) > 1), default=1)
 
 
 @contextmanager

@@ -32,7 +32,7 @@ def single(values: np.ndarray, share: float) -> np.ndarray:
     """
     array = _finite(values)
     keep = np.ones(array.size, bool)
-    keep[np.argsort(np.abs(array).reshape(-1), kind="stable")[: round(_share(share) * array.size)]] = False
+    keep[np.argsort(_magnitudes(array).reshape(-1), kind="stable")[: round(_share(share) * array.size)]] = False
     return keep.reshape(array.shape)
 
 
@@ -50,9 +50,11 @@ def blocks(values: np.ndarray, share: float, size: tuple[int, int] = (4, 1)) -> 
     matrix = _finite(values)
     if matrix.ndim != 2:
         raise ValueError(f"values have the shape {matrix.shape}; blocks are made in a matrix, such as a Dense kernel")
+    if not isinstance(size, (tuple, list)) or len(size) != 2:
+        raise ValueError(f"size is {size!r}; pass rows and columns of a block, such as (4, 1)")
     high, wide = (_whole(number, "a side of a block", 1) for number in size)
     missing = [(0, -matrix.shape[0] % high), (0, -matrix.shape[1] % wide)]
-    padded = np.pad(np.abs(matrix).astype(np.float64), missing)
+    padded = np.pad(_magnitudes(matrix).astype(np.float64), missing)
     there = np.pad(np.ones(matrix.shape), missing)
     means = _block_sums(padded, high, wide) / _block_sums(there, high, wide)
     keep = np.repeat(np.repeat(single(means, share), high, axis=0), wide, axis=1)
@@ -65,13 +67,11 @@ def groups(values: np.ndarray, zeros: int = 2, size: int = 4, axis: int = -2) ->
     axis: of the input channels, -2 for Dense and convolution kernels of Keras.  A last group that is not full is
     filled up with zeros, which go first: 3 channels lose 1 of 3 (as in the Toolkit's generate_m_by_n_mask).
     """
-    array = _finite(values)
-    if array.dtype.kind in "iu":
-        array = array.astype(np.int64)  # in 8 bits |-128| is -128, the smallest of all
+    array = _magnitudes(_finite(values))
     zeros, size = _group(zeros, size)
     rows = _along(array, axis)
     channels = rows.shape[-1]
-    magnitudes = np.abs(np.pad(rows, [(0, 0)] * (rows.ndim - 1) + [(0, -channels % size)]))
+    magnitudes = np.pad(rows, [(0, 0)] * (rows.ndim - 1) + [(0, -channels % size)])
     parts = magnitudes.reshape(-1, size)
     # From the right: among equal magnitudes the padding, which stands last, goes first.
     order = size - 1 - np.argsort(parts[:, ::-1], axis=1, kind="stable")
@@ -158,6 +158,13 @@ def _finite(values: np.ndarray) -> np.ndarray:
     if array.dtype.kind not in "fiu" or array.size == 0 or not np.isfinite(array).all():
         raise ValueError(f"values are {array.dtype} of shape {array.shape}; pass finite numbers, at least one")
     return array
+
+
+def _magnitudes(array: np.ndarray) -> np.ndarray:
+    """Of whole numbers without a sign: in 8 bits |-128| would be -128, the smallest of all."""
+    if array.dtype.kind != "i":
+        return np.abs(array)
+    return np.abs(array).view(array.dtype.str.replace("i", "u"))
 
 
 def _share(share: float) -> float:

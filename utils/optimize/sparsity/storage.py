@@ -43,8 +43,9 @@ def _of_fitting_numbers(product: Callable[[Csr, np.ndarray], np.ndarray]) -> Cal
         x = _numbers(x, "x", 1, f"a vector of {csr.shape[1]} numbers, one a column")
         if len(x) != csr.shape[1]:
             raise ValueError(f"x has {len(x)} numbers, the matrix {csr.shape[1]} columns; pass one number a column")
-        if np.result_type(csr.values, x).kind in "iu":
-            csr, x = csr._replace(values=csr.values.astype(np.int64)), x.astype(np.int64)
+        wide = {"i": np.int64, "u": np.uint64}.get(np.result_type(csr.values, x).kind)
+        if wide:
+            csr, x = csr._replace(values=csr.values.astype(wide)), x.astype(wide)
         return product(csr, x)
 
     return checked
@@ -137,6 +138,12 @@ def _check(csr: object) -> None:
     """Raise a sentence unless these lists are a matrix in CSR."""
     if not isinstance(csr, Csr):
         raise TypeError(f"the matrix is a {type(csr).__name__}; pass a Csr, such as to_csr(matrix)")
+    for name, kinds in (("values", "fiub"), ("columns", "iu"), ("starts", "iu")):
+        part = getattr(csr, name)
+        if not isinstance(part, np.ndarray) or part.ndim != 1 or (part.size and part.dtype.kind not in kinds):
+            what = f"{part.dtype} of the shape {part.shape}" if isinstance(part, np.ndarray) else type(part).__name__
+            wanted = "numbers" if name == "values" else "whole numbers"
+            raise ValueError(f"the {name} are {what}; pass an array of {wanted} with one axis, as to_csr makes it")
     rows, columns = csr.shape
     counts = np.diff(csr.starts)
     fits = len(csr.starts) == rows + 1 and csr.starts[0] == 0 and (counts >= 0).all()

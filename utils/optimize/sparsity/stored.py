@@ -58,9 +58,10 @@ class Stored:
 def weights(content: bytes) -> list[Stored]:
     """The sparse weights of a .tflite file, in the order of its tensors; [] if it has none.
 
-    Raises ArtifactError for bytes that are no .tflite file, a damaged one, or a way of storing that no converter uses.
+    Raises ArtifactError for bytes that are no .tflite file, a damaged one, or a way of storing that no converter uses;
+    TypeError for what is no bytes.
     """
-    file = tflite_file.File(bytes(content))
+    file = tflite_file.File(tflite_file.as_bytes(content))
     unpacked = {t.index for operator in file.operators() if operator.name == "DENSIFY" for t in operator.inputs}
     found = []
     with tflite_file.damage_explained():
