@@ -71,7 +71,7 @@ def test_the_passes_are_those_of_grappler_by_their_names():
 
 def test_models_with_two_inputs_or_none_yet_are_refused(x):
     starts = [tf_keras.Input((8, 8, 3)) for _ in range(2)]
-    with pytest.raises(ValueError, match="has 2 inputs and 1 outputs"):
+    with pytest.raises(ValueError, match="has 2 inputs; pass a model with one"):
         beneath.executed_graph(tf_keras.Model(starts, K.Add()(starts)), x)
     empty = tf_keras.Sequential([K.Dense(2)])
     for call in (lambda: beneath.executed_graph(empty, x), lambda: beneath.with_policy(empty)):
@@ -99,3 +99,20 @@ def test_dropout_does_nothing_in_inference(x):
 
 def test_forward_is_inference_and_may_be_compiled(model, x):
     np.testing.assert_allclose(beneath.forward(model, compiled=True)(x), beneath.forward(model)(x), atol=1e-5)
+
+
+def test_a_subclassed_model_is_executed_too_and_one_pass_is_a_list_of_one():
+    class Own(tf_keras.Model):
+        def __init__(self, outputs):
+            super().__init__()
+            self.layer, self.count = K.Dense(2), outputs
+
+        def call(self, x):
+            return self.layer(x) if self.count == 1 else [self.layer(x)] * self.count
+
+    x = np.ones((3, 4), np.float32)
+    one, two = Own(1), Own(2)
+    one(x), two(x)
+    np.testing.assert_allclose(beneath.executed_graph(one, x, without="remapping")[1], one(x), atol=1e-6)
+    with pytest.raises(ValueError, match="has 2 outputs; pass a model with one"):
+        beneath.executed_graph(two, x)

@@ -49,6 +49,7 @@ def executed_graph(
     Raises:
         KeyError: an unknown pass.  ValueError: the model has several inputs or outputs.
     """
+    without = [without] if isinstance(without, str) else without
     unknown = [name for name in without if name not in PASSES]
     if unknown:
         raise KeyError(f"unknown pass {unknown[0]!r}; choose from {', '.join(PASSES)}")
@@ -71,13 +72,13 @@ def _frozen(model: tf_keras.Model, x: np.ndarray):
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     checks.check_built(model)
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise ValueError(
-            f"{model.name!r} has {len(model.inputs)} inputs and {len(model.outputs)} outputs; "
-            "pass a model with one each"
-        )
-    shape = tf.TensorSpec(np.shape(x), model.inputs[0].dtype)
+    inputs = checks.input_specs(model)
+    if len(inputs) != 1:
+        raise ValueError(f"{model.name!r} has {len(inputs)} inputs; pass a model with one")
+    shape = tf.TensorSpec(np.shape(x), inputs[0].dtype)
     frozen = convert_variables_to_constants_v2(forward(model).get_concrete_function(shape))
+    if len(frozen.outputs) != 1:
+        raise ValueError(f"{model.name!r} has {len(frozen.outputs)} outputs; pass a model with one")
     return frozen.graph.as_graph_def(), frozen.inputs[0].name, frozen.outputs[0].name
 
 
