@@ -5,6 +5,7 @@
     apart = keras_graph.opened(model)       # the same as a copy, whatever the names inside
     steps = keras_graph.unroll(model)       # recurrent layers without loops
     single = keras_graph.in_float32(model)  # out of float16, bfloat16 or float64
+    half = keras_graph.with_dtype(model, "mixed_bfloat16")
 
 Keras keeps a functional model as nodes, one for each call of a layer.  `walk` visits them in order of execution with
 values of any kind: arrays to compute, symbolic tensors to build.
@@ -253,6 +254,16 @@ def unroll(model: tf_keras.Model) -> tf_keras.Model:
 def in_float32(model: tf_keras.Model) -> tf_keras.Model:
     """A copy of a `model` of mixed precision, float16, bfloat16 or float64 that computes in float32."""
     return rebuild(model, settings=_float32)
+
+
+def with_dtype(model: tf_keras.Model, policy: str) -> tf_keras.Model:
+    """A copy of `model` whose layers, those inside wrappers and nested models too, compute under a dtype policy."""
+
+    def changed(layer: Layer) -> Mapping[str, Any]:
+        entry = isinstance(layer, tf_keras.layers.InputLayer)
+        return {} if entry else _edited(layer.get_config(), "dtype", policy)
+
+    return rebuild(model, settings=changed)
 
 
 def _float32(layer: Layer) -> Mapping[str, Any]:
