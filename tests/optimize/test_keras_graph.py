@@ -336,3 +336,16 @@ def test_recurrent_layers_in_wrappers_and_nested_models_are_unrolled():
     steps = keras_graph.unroll(model)
     np.testing.assert_allclose(steps(x), model(x), atol=1e-6)
     assert all(layer.unroll for layer in checks.all_layers(steps) if isinstance(layer, K.RNN))
+
+
+def test_a_class_made_of_a_convolutional_one_stays_a_loop_and_functions_keep_their_names(monkeypatch):
+    class Own(K.ConvLSTM1D):
+        pass
+
+    monkeypatch.setitem(globals(), "_TWICE", 2.0)
+    layers = [Own(2, 2, return_sequences=True), K.TimeDistributed(K.Flatten()), K.Lambda(lambda v: _TWICE * v)]  # noqa: F821
+    model = tf_keras.Sequential([K.Input((4, 5, 1)), *layers, K.GRU(3)])
+    x = np.random.default_rng(0).normal(size=(2, 4, 5, 1)).astype(np.float32)
+    steps = keras_graph.unroll(model)
+    np.testing.assert_allclose(steps(x), model(x), atol=1e-6)
+    assert [layer.unroll for layer in steps.layers if isinstance(layer, K.RNN)] == [False, True]

@@ -5,6 +5,7 @@
     apart = keras_graph.opened(model)       # the same as a copy, whatever the names inside
     steps = keras_graph.unroll(model)       # recurrent layers without loops
     single = keras_graph.in_float32(model)  # out of float16, bfloat16 or float64
+    half = keras_graph.with_dtype(model, "mixed_bfloat16")
 
 Keras keeps a functional model as nodes, one for each call of a layer.  `walk` visits them in order of execution with
 values of any kind: arrays to compute, symbolic tensors to build.
@@ -12,7 +13,7 @@ values of any kind: arrays to compute, symbolic tensors to build.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -237,19 +238,32 @@ def unroll(model: tf_keras.Model) -> tf_keras.Model:
     checks.check_built(model, graph=True)
     recurrent = [layer for layer in checks.all_layers(model) if isinstance(layer, tf_keras.layers.RNN)]
     convolutional = (tf_keras.layers.ConvLSTM1D, tf_keras.layers.ConvLSTM2D, tf_keras.layers.ConvLSTM3D)
-    if not [layer for layer in recurrent if not isinstance(layer, convolutional)]:
+    spared = {type(layer).__name__ for layer in recurrent if isinstance(layer, convolutional)}
+    if spared.issuperset(type(layer).__name__ for layer in recurrent):
         raise ValueError(f"no layer of the model {model.name!r} can be unrolled")
-    return rebuild(
-        model,
-        settings=lambda layer: (
-            {} if isinstance(layer, convolutional) else _edited(layer.get_config(), "unroll", True, convolutional)
-        ),
-    )
+
+    def unrolled(layer: Layer) -> Mapping[str, Any]:
+        if not any(part in recurrent for part in checks.all_layers(layer)):
+            return {}
+        whole = {"class_name": type(layer).__name__, "config": layer.get_config()}
+        return _edited(whole, "unroll", True, spared)["config"]
+
+    return rebuild(model, settings=unrolled)
 
 
 def in_float32(model: tf_keras.Model) -> tf_keras.Model:
     """A copy of a `model` of mixed precision, float16, bfloat16 or float64 that computes in float32."""
     return rebuild(model, settings=_float32)
+
+
+def with_dtype(model: tf_keras.Model, policy: str) -> tf_keras.Model:
+    """A copy of `model` whose layers, those inside wrappers and nested models too, compute under a dtype policy."""
+
+    def changed(layer: Layer) -> Mapping[str, Any]:
+        entry = isinstance(layer, tf_keras.layers.InputLayer)
+        return {} if entry else _edited(layer.get_config(), "dtype", policy)
+
+    return rebuild(model, settings=changed)
 
 
 def _float32(layer: Layer) -> Mapping[str, Any]:
@@ -258,9 +272,9 @@ def _float32(layer: Layer) -> Mapping[str, Any]:
     return _edited(layer.get_config(), "dtype", "float32")
 
 
-def _edited(config: dict, key: str, value: Any, spared: tuple[type, ...] = ()) -> dict:
-    """A layer's configuration with `key` set wherever it stands, in the configurations of wrapped layers too."""
-    if config.get("class_name") in {kind.__name__ for kind in spared}:
+def _edited(config: dict, key: str, value: Any, spared: Collection[str] = ()) -> dict:
+    """A layer's configuration with `key` set wherever it stands, in wrapped layers' too, but for `spared` classes."""
+    if config.get("class_name") in spared:
         return config
     return {
         name: value if name == key else _edited(inner, key, value, spared) if isinstance(inner, dict) else inner

@@ -88,3 +88,31 @@ def test_a_bias_alone_is_no_layer_with_stored_weights(files, monkeypatch):
     monkeypatch.setattr(modes.recipes, "report", lambda artifact: only_biases)
     with pytest.raises(ValueError, match="no FULLY_CONNECTED with stored weights"):
         modes.integers(files["float32"])
+
+
+def test_a_file_with_two_inputs_is_compared_too():
+    starts = [K.Input((3,), name=name) for name in "ab"]
+    file = convert(tf_keras.Model(starts, K.Dense(4)(K.Add()(starts))), "float32")
+    x = {name: np.random.default_rng(0).random((9, 3), np.float32) for name in "ab"}
+    (row,) = modes.table({"float32": file}, x, np.zeros(9, int), rounds=3)
+    assert row["accuracy"] == np.mean(file.predict(x).argmax(1) == 0) and row["time"] == 1
+
+
+@pytest.mark.parametrize("wrap", [lambda f: [f], lambda f: {"a": f.content}, lambda f: {"a": tf_keras.Sequential()}])
+def test_what_is_no_file_is_refused(files, wrap):
+    with pytest.raises(TypeError, match=r"files is a list; pass \{name: artifact\}|'a' is .*; pass .tflite artifacts"):
+        modes.table(wrap(files["float32"]), np.zeros((1, 40), np.float32), np.zeros(1, int))
+
+
+def test_all_files_are_timed_in_one_thread_with_both_kinds_of_kernels(files, monkeypatch):
+    opened = []
+
+    class Noted(modes.TFLiteModel):
+        def __init__(self, source, kernels, threads, **options):
+            opened.append((kernels, threads))
+            super().__init__(source, kernels, threads, **options)
+
+    monkeypatch.setattr(modes, "TFLiteModel", Noted)
+    two = {name: files[name] for name in ("float32", "int8")}
+    modes.table(two, np.zeros((2, 40), np.float32), np.zeros(2, int), rounds=2, trusted=True)
+    assert opened == [("default", 1)] * 2 + [("builtin", 1)] * 2

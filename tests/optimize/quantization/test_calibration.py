@@ -342,3 +342,88 @@ def test_a_range_below_zero_is_widened_too():
 def test_each_end_of_a_range_must_be_finite_in_order_and_one_not_zero(limits):
     with pytest.raises(ValueError, match=r"the range of 'dense' is .*; pass two finite numbers"):
         cal.with_ranges(convolutional(), {"relu": (0.0, 1.0), "dense": limits})
+
+
+# ---------------------------------------------------------------- graphs that are not a chain
+
+
+def with_states():
+    x = tf_keras.Input((5, 3), name="x")
+    steps, state, cell = K.LSTM(4, return_state=True, return_sequences=True, unroll=True, name="states")(x)
+    joined = K.Concatenate(name="join")([K.Flatten(name="flat")(steps), state, cell])
+    return tf_keras.Model(x, K.Dense(2, name="end")(joined))
+
+
+def test_a_layer_with_several_outputs_has_no_one_range():
+    model = with_states()
+    assert cal.points(model) == ["x", "join", "end"]
+    assert set(cal.ranges(model, examples(model))) == {"x", "join", "end"}
+    with pytest.raises(ValueError, match="outputs of 'states' are several"):
+        cal.with_ranges(model, {"states": (-1, 1)})
+
+
+def test_calls_in_other_models_change_nothing():
+    model = branched()
+    expected = cal.points(model)
+    tf_keras.Model(model.input, model.get_layer("end")(model.get_layer("join").output))
+    tf_keras.Sequential([model.get_layer("left")])(np.ones((1, 6), np.float32))
+    assert cal.points(model) == expected == ["x", "left", "right", "join", "end"]
+
+
+def test_each_call_of_a_layer_is_rounded_and_names_that_are_taken_are_left_alone():
+    x = tf_keras.Input((4,), name="x")
+    twice = K.Dense(4, name="twice", kernel_initializer="identity")
+    model = tf_keras.Model(x, K.Dense(4, name="twice_range", kernel_initializer="identity")(twice(twice(x))))
+    fixed = cal.with_ranges(model, {"twice": (-1, 1)})
+    assert [layer.name for layer in fixed.layers if "range_" in layer.name] == ["twice_range_1", "twice_range_2"]
+    high = 127 * 2 / 255  # 1, moved until 0 is a level
+    np.testing.assert_allclose(fixed(np.full((1, 4), 7.0)), np.full((1, 4), high), atol=0.01)
+
+
+@pytest.mark.parametrize(
+    "limits", [3, (0, 1, 2), ("low", "high"), (-3e38, 3e38), (None, 1)], ids=["one", "three", "text", "wide", "none"]
+)
+def test_what_is_no_pair_of_numbers_is_refused(limits):
+    with pytest.raises(ValueError, match=r"the range of 'dense' is .*; pass two finite numbers"):
+        cal.with_ranges(convolutional(), {"dense": limits})
+
+
+def test_whole_numbers_have_no_range():
+    words = tf_keras.Input((4,), dtype="int32", name="words")
+    with pytest.raises(ValueError, match="'words' are several or no real numbers"):
+        cal.with_ranges(tf_keras.Model(words, K.Embedding(5, 3)(words)), {"words": (0, 4)})
+
+
+@pytest.mark.parametrize("method", cal.METHODS)
+@pytest.mark.parametrize("dtype", [np.float16, np.int8, np.uint8, np.int32, bool])
+def test_the_type_of_the_values_decides_nothing(method, dtype):
+    x = np.array([[0, 100], [3, 60], [100, 1]] * 30).astype(dtype)
+    assert cal.choose_range(x, method) == pytest.approx(cal.choose_range(x.astype(np.float64), method))
+    assert cal.choose_range(x[0, 1], method) == pytest.approx(cal.choose_range(x[0, 1:].astype(np.float64), method))
+
+
+def test_large_half_precision_numbers_are_averaged():
+    x = np.array([6e4, -6e4] * 40, np.float16)
+    low, high = cal.choose_range(x, "moving_average")
+    assert low == high == pytest.approx(cal.choose_range(x.astype(np.float64), "moving_average")[0])
+
+
+@pytest.mark.parametrize("method", cal.METHODS)
+def test_zeros_have_no_width(method):
+    assert cal.choose_range(np.zeros((3, 4)), method) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("x", [np.array([1 + 2j]), np.array(["a"]), np.array([None]), np.ma.masked_greater([1, 9], 5)])
+def test_what_is_no_real_number_has_no_range(x):
+    with pytest.raises(TypeError, match=r"needs real numbers|mask would be lost; pass x.compressed\(\)"):
+        cal.choose_range(x)
+
+
+def test_the_policy_of_the_process_does_not_reach_the_ranges():
+    model = convolutional()
+    tf_keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        fixed = cal.with_ranges(model, {"dense": (-1, 1)})
+    finally:
+        tf_keras.mixed_precision.set_global_policy("float32")
+    assert {layer.compute_dtype for layer in fixed.layers} == {"float32"}

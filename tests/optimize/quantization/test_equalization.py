@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import tf_keras
@@ -346,3 +348,41 @@ def test_correction_leaves_the_original_and_the_weights_alone():
     assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), before, strict=True))
     assert np.array_equal(corrected.get_layer("b").get_weights()[0], model.get_layer("b").get_weights()[0])
     assert not np.array_equal(corrected.get_layer("b").get_weights()[1], model.get_layer("b").get_weights()[1])
+
+
+# ---------------------------------------------------------------- tiny weights, and layers with several tensors
+
+
+@pytest.mark.parametrize("first, second", [(1e-30, 1e20), (1e-44, 30.0), (1e-30, 1.0), (1e30, 1e-30)])
+def test_weights_of_any_size_stay_finite_and_the_outputs_stay(first, second):
+    model = tf_keras.Sequential([K.Input((3,)), K.Dense(2, activation="relu"), K.Dense(2)])
+    model.set_weights([np.float32([[1, first]] * 3), np.zeros(2), np.float32([[1, 1], [second, second]]), np.ones(2)])
+    equal, x = eq.equalize(model), np.ones((1, 3), np.float32)
+    assert all(np.isfinite(weight).all() for weight in equal.get_weights())
+    np.testing.assert_allclose(equal(x), model(x), rtol=1e-5)
+
+
+def test_a_factor_that_makes_weights_infinite_is_refused():
+    model = tf_keras.Sequential([K.Input((3,)), K.Dense(2, activation="relu"), K.Dense(2)])
+    for factor in (1e-44, 1e40):
+        with pytest.raises(ValueError, match=re.escape(f"factor is {factor!r}, which makes weights infinite")):
+            eq.unbalance(model, factor, only="Dense")
+
+
+def with_states():
+    x = tf_keras.Input((5, 3))
+    _, state, cell = K.LSTM(4, return_state=True, name="states")(x)
+    return tf_keras.Model(x, K.Dense(2, name="end")(K.Concatenate()([state, cell])))
+
+
+def attending():
+    x = tf_keras.Input((5, 8))
+    return tf_keras.Model(x, K.Dense(2, name="end")(K.MultiHeadAttention(2, 4)(x, value=K.Dense(8, name="value")(x))))
+
+
+@pytest.mark.parametrize("build", [with_states, attending])
+def test_several_outputs_and_tensors_by_name_reach_both_models(build):
+    model = scramble(build(), 0)
+    x = np.random.default_rng(0).normal(size=(12, *model.input_shape[1:])).astype(np.float32)
+    moved = np.mean(qz.with_quantized_weights(model, 4)(x) - model(x), axis=tuple(range(len(model.output_shape) - 1)))
+    np.testing.assert_allclose(eq.output_shift(model, x, 4)["end"], moved, atol=1e-4)

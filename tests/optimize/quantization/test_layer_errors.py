@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from utils.optimize.quantization import grid, layer_errors
+from utils.optimize.quantization import converter, grid, layer_errors
 from utils.optimize.quantization.converter import convert
 
 
@@ -252,3 +252,14 @@ def test_an_operator_whose_output_is_zero_throughout_has_no_error(keras):
     layers = [L.Dense(4, "relu", bias_initializer=never, name="dead"), L.Dense(2, bias_initializer="ones", name="last")]
     x = np.random.default_rng(0).random((20, 3), np.float32)
     assert [e.layer for e in layer_errors.layer_errors(keras.Sequential([L.Input((3,)), *layers]), x)] == ["last"]
+
+
+def test_a_state_does_not_reach_the_next_example(keras):
+    keras.utils.set_random_seed(3)
+    start = keras.Input((5, 3), batch_size=1)
+    model = keras.Model(start, keras.layers.Dense(2)(keras.layers.LSTM(4)(start)))
+    x = np.random.default_rng(0).normal(size=(12, 5, 3)).astype("float32")
+    with converter.calibrated_converter(model, [x], True) as calibrated:
+        debugger = layer_errors._debugger(model, calibrated)
+        first, second = (layer_errors._measure(debugger, model, [samples]) for samples in (x, x[::-1]))
+    assert [e.rmse for e in first] == pytest.approx([e.rmse for e in second], rel=1e-6) and len(first) == 2

@@ -10,7 +10,7 @@ import tf_keras
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils.optimize import keras_weights
+from utils.optimize import keras_graph, keras_weights
 from utils.optimize.quantization import grid, sensitivity
 
 K = tf_keras.layers
@@ -151,3 +151,37 @@ def test_a_model_with_two_inputs_is_measured_on_both():
     x = [np.random.default_rng(i).normal(size=(8, n)).astype("float32") for i, n in enumerate((3, 4))]
     rows = sensitivity.measure(model, x)
     assert [row["bits"] for row in rows] == [4, 8, 4, 8] and all(row["loss"] > 0 for row in rows)
+
+
+def towers():
+    """Two models inside whose layers have the same names."""
+    start = tf_keras.Input((6,))
+    sides = [
+        tf_keras.Sequential([K.Input((6,)), K.Dense(4, "relu", name="one"), K.Dense(3, name="two")], name=name)
+        for name in ("left", "right")
+    ]
+    return tf_keras.Model(start, K.Add()([side(start) for side in sides]))
+
+
+def test_two_kernels_of_one_name_are_refused_with_a_way_out_that_works():
+    tf_keras.utils.set_random_seed(5)
+    model, x = towers(), np.random.default_rng(0).normal(size=(20, 6)).astype("float32")
+    for call in (lambda: sensitivity.measure(model, x), lambda: sensitivity.rounded(model, {"one/kernel": 2})):
+        with pytest.raises(
+            ValueError, match=r"several kernels of the name 'one/kernel', 'two/kernel', .*opened\(model\)"
+        ):
+            call()
+    apart = keras_graph.opened(model)
+    rows = sensitivity.measure(apart, x, bits=[2])
+    assert len({row["kernel"] for row in rows}) == 4
+    before = keras_weights.kernels(apart)
+    for row in rows:
+        after = keras_weights.kernels(sensitivity.rounded(apart, {row["kernel"]: 2}))
+        changed = [a.name for a, b in zip(before, after, strict=True) if not np.array_equal(a.variable, b.variable)]
+        assert changed == [row["kernel"]]
+
+
+@pytest.mark.parametrize("loss, budget", [(np.nan, 9), (np.inf, 9), (1.0, np.nan)])
+def test_what_is_no_number_is_no_choice(loss, budget):
+    with pytest.raises(ValueError, match="pass finite losses and a budget in bytes"):
+        sensitivity.choose([{"kernel": "a", "bits": 4, "bytes": 3, "loss": loss}], budget)

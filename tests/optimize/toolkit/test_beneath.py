@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tf_keras
 
+from utils import checks
 from utils.optimize.toolkit import beneath
 
 K = tf_keras.layers
@@ -71,7 +72,7 @@ def test_the_passes_are_those_of_grappler_by_their_names():
 
 def test_models_with_two_inputs_or_none_yet_are_refused(x):
     starts = [tf_keras.Input((8, 8, 3)) for _ in range(2)]
-    with pytest.raises(ValueError, match="has 2 inputs and 1 outputs"):
+    with pytest.raises(ValueError, match="has 2 inputs; pass a model with one"):
         beneath.executed_graph(tf_keras.Model(starts, K.Add()(starts)), x)
     empty = tf_keras.Sequential([K.Dense(2)])
     for call in (lambda: beneath.executed_graph(empty, x), lambda: beneath.with_policy(empty)):
@@ -99,3 +100,37 @@ def test_dropout_does_nothing_in_inference(x):
 
 def test_forward_is_inference_and_may_be_compiled(model, x):
     np.testing.assert_allclose(beneath.forward(model, compiled=True)(x), beneath.forward(model)(x), atol=1e-5)
+
+
+def test_a_subclassed_model_is_executed_too_and_one_pass_is_a_list_of_one():
+    class Own(tf_keras.Model):
+        def __init__(self, outputs):
+            super().__init__()
+            self.layer, self.count = K.Dense(2), outputs
+
+        def call(self, x):
+            return self.layer(x) if self.count == 1 else [self.layer(x)] * self.count
+
+    x = np.ones((3, 4), np.float32)
+    one, two = Own(1), Own(2)
+    one(x), two(x)
+    np.testing.assert_allclose(beneath.executed_graph(one, x, without="remapping")[1], one(x), atol=1e-6)
+    with pytest.raises(ValueError, match="has 2 outputs; pass a model with one"):
+        beneath.executed_graph(two, x)
+
+
+def test_a_policy_reaches_layers_inside_wrappers_and_models():
+    x = tf_keras.Input((5, 6))
+    inner = tf_keras.Sequential([K.Input((5, 6)), K.TimeDistributed(K.Dense(3))], name="inner")
+    model = tf_keras.Model(x, K.Dense(2)(K.Bidirectional(K.LSTM(3))(inner(x))))
+    copy = beneath.with_policy(model)
+    layers = [layer for layer in checks.all_layers(copy) if layer.weights and not isinstance(layer, tf_keras.Model)]
+    assert {layer.compute_dtype for layer in layers} == {"bfloat16"} and len(layers) > 5
+    data = np.random.default_rng(0).normal(size=(4, 5, 6)).astype("float32")
+    np.testing.assert_allclose(np.asarray(copy(data), np.float32), model(data), atol=0.05)
+
+
+@pytest.mark.parametrize("policy", [None, 16])
+def test_what_is_no_name_of_a_policy_is_refused(model, policy):
+    with pytest.raises(ValueError, match=r"policy is .*; pass its name"):
+        beneath.with_policy(model, policy)

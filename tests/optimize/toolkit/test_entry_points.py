@@ -109,3 +109,9 @@ def test_the_packages_are_those_around_the_toolkit():
 def test_interpreter_warns_and_packages_describe_themselves():
     assert "ai_edge_litert" in entry_points.interpreter_warning()
     assert all(row["says of itself"] for row in entry_points.packages())
+
+
+@pytest.mark.parametrize("gamma", [0, np.nan, np.inf])
+def test_a_gamma_that_leaves_no_weights_is_refused(gamma):
+    with pytest.raises(ValueError, match=r"gamma is .*; pass a finite number other than 0"):
+        entry_points.quantized_with_gamma(gamma)

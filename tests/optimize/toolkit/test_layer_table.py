@@ -1,6 +1,8 @@
 """The table of layers by technique is made from what is seen on the result, and ways out are tried."""
 
+import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras
 
 from tests.little import network
@@ -156,3 +158,28 @@ def test_a_loop_that_cannot_be_calibrated_is_unrolled():
     (cell,) = layer_table.layer_support({"SimpleRNN": LAYERS["SimpleRNN"]}, ["PTQ int8 file"])
     assert cell.outcome == "refused" and cell.way_out.startswith("unroll → int8: ")
     assert "WHILE" not in cell.way_out and "FULLY_CONNECTED×16" in cell.way_out  # two for each of 8 steps
+
+
+def test_a_layer_alone_is_called_as_in_the_model():
+    x = tf_keras.Input((5, 8))
+    attended = K.MultiHeadAttention(2, 4, name="attention")(x, value=K.Dense(8, name="value")(x), use_causal_mask=True)
+    steps, _ = K.GRU(4, return_state=True, return_sequences=True, name="steps")(attended)
+    model = tf_keras.Model(x, K.Dense(2, name="end")(tf.nn.relu(2 * K.Flatten(name="flat")(steps) + 1)))
+    K.Dense(3)(tf_keras.Sequential([model.get_layer("value")])(x))  # a call elsewhere is none of this model's
+    alone = {name: build() for name, build in layer_table.layers_of(model).items()}
+    assert set(alone) == {layer.name for layer in model.layers[1:]}
+    attention = alone["attention"]
+    assert [tuple(entry.shape) for entry in attention.inputs] == [(None, 5, 8)] * 2
+    layer = attention.layers[-1]
+    one, other = (np.random.default_rng(i).normal(size=(2, 5, 8)).astype("float32") for i in range(2))
+    wanted = layer(one, value=other, use_causal_mask=True)
+    assert min(np.abs(attention(pair) - wanted).max() for pair in ([one, other], [other, one])) < 1e-6
+    times = alone["tf.math.multiply"]
+    np.testing.assert_array_equal(times(np.ones((1, 20), "float32")), np.full((1, 20), 2))
+    (cell,) = [c for c in layer_table.layer_support(model, "pruning") if c.layer == "value"]
+    assert cell.outcome == "yes"
+
+
+def test_a_model_without_a_graph_has_no_layers_to_try():
+    with pytest.raises(ValueError, match="no graph of layers"):
+        layer_table.layers_of(LAYERS["subclassed model"]())

@@ -27,11 +27,12 @@ def convert_all(model: Any, calibration: Any) -> dict[str, Artifact]:
 
 
 def table(
-    files: Mapping[str, Artifact], x: np.ndarray, y: np.ndarray, *, rounds: int = 50, trusted: bool = False
+    files: Mapping[str, Artifact], x: Any, y: np.ndarray, *, rounds: int = 50, trusted: bool = False
 ) -> list[dict[str, Any]]:
     """One row for each file: bytes, their share of the first's, accuracy, whether XNNPACK runs it, and two time ratios.
 
-    files: name -> .tflite; the first is what the others are compared with.  x, y: test inputs and labels.
+    files: name -> .tflite; the first is what the others are compared with.  x, y: test inputs and labels; x is
+        {name: array} for several inputs.
     time: median for one input divided by the first file's, with default kernels; "without XNNPACK" with built-in ones
     on both sides; one thread.  rounds: of timing, all files in turns.
     A file that cannot be run is refused as in `TFLiteModel`.
@@ -39,12 +40,14 @@ def table(
     """
     if not files:
         raise ValueError("there are no files to compare; pass {name: artifact}")
+    _check_files(files)
+    one = {name: values[:1] for name, values in x.items()} if isinstance(x, Mapping) else x[:1]
     first = next(iter(files))
     scores = {name: statistics.accuracy(f.predict(x), y).value for name, f in files.items()}  # tries them, too
     ratios = {}
     for kernels in PATHS:
         models = {name: TFLiteModel(f.content, kernels, 1, trusted=trusted) for name, f in files.items()}
-        calls = {name: model.prepare(x[:1]) for name, model in models.items()}
+        calls = {name: model.prepare(one) for name, model in models.items()}
         times = timing.latency(calls, rounds=rounds)
         ratios[kernels] = {name: times[name].median / times[first].median for name in files}
     return [
@@ -58,6 +61,17 @@ def table(
         }
         for name, f in files.items()
     ]
+
+
+def _check_files(files: Any) -> None:
+    if not isinstance(files, Mapping):
+        raise TypeError(f"files is a {type(files).__name__}; pass {{name: artifact}}")
+    for name, file in files.items():
+        if not isinstance(file, Artifact) or file.format != "tflite":
+            raise TypeError(
+                f"{name!r} is {file!r:.80}; pass .tflite artifacts: convert(model, 'float32') makes one of a Keras "
+                "model, artifact.load(path) of a file"
+            )
 
 
 def integers(artifact: Artifact, operator: str = "FULLY_CONNECTED") -> dict[str, str]:

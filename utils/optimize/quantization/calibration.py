@@ -9,7 +9,8 @@ each layer; the converter takes the range of such a node as it is, and drops the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,7 @@ def choose_range(
         raise ValueError(f"percentile is {percentile!r}; pass more than 50 and at most 100, such as 99.9")
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum is {momentum!r}; pass at least 0 and less than 1, such as 0.9")
-    x = np.asarray(x)
+    x = _real(x)
     if x.size == 0 or not np.all(np.isfinite(x)):
         raise ValueError(
             f"a range needs finite values; got {x.size}, of which {np.sum(~np.isfinite(x))} are NaN or infinite"
@@ -74,7 +75,7 @@ def choose_range(
     if method == "percentile":
         low, high = np.percentile(x, [100 - percentile, percentile])
     elif method == "mse":
-        low, high = qz.best_clip(_some(x), bits).range
+        low, high = qz.best_clip(_some(x), bits).range if x.any() else (0.0, 0.0)
     elif method == "moving_average":
         low, high = _moving_average(x, momentum)
     else:
@@ -111,14 +112,16 @@ def points(model: tf_keras.Model) -> list[str]:
     """Names of the layers, inputs included, whose output the converter gives a range of its own.
 
     Not of those that it fuses with the next one (a convolution and its normalization, either and its ReLU), and not of
-    those that only move or pick values, whose output keeps the range of their input.
+    those that only move or pick values, whose output keeps the range of their input.  Layers that are called several
+    times or have several outputs have no one range, and are left out.
     """
     checks.check_model(model, graph=True)
     names = [name for name, tensor in zip(model.input_names, model.inputs, strict=True) if tensor.dtype.is_floating]
     for layer in model.layers:
         if type(layer).__name__ in ("InputLayer", *_PASSES) or _is_linear(layer):
             continue
-        if not layer.output.dtype.is_floating if len(layer.inbound_nodes) == 1 else True:
+        outputs = _outputs(model, layer)
+        if len(outputs) != 1 or not outputs[0].dtype.is_floating:
             continue
         following = _consumers(model, layer)
         if not (len(following) == 1 and _fuses(layer, following[0])):
@@ -157,20 +160,20 @@ def with_ranges(model: tf_keras.Model, chosen: Mapping[str, tuple[float, float]]
     chosen: {layer or input: (low, high)}; layers that are not named stay as they are.
     Its weights are not rounded.  Converted with mode "int8", it gives a file with exactly these ranges (widened to hold
     0) where they are given, and with minimum and maximum of the calibration data elsewhere.
-    Raises ValueError for a name that is no layer, and for a range that is empty or not finite.
+    Raises ValueError for a name that is no layer, or one whose outputs are several or whole numbers, and for a range
+    that is empty or not finite.
     """
     checks.check_model(model, graph=True)
     for name, limits in chosen.items():
-        if name not in model.input_names and name not in {layer.name for layer in model.layers}:
-            raise ValueError(f"the model {model.name!r} has no layer {name!r}; there are {points(model)}")
-        low, high = limits
-        if not (np.isfinite(low) and np.isfinite(high)) or low > high or low == high == 0:
-            raise ValueError(
-                f"the range of {name!r} is ({low}, {high}); pass two finite numbers, the smaller first, not both 0"
-            )
+        _check_chosen(model, name, limits)
+    taken = {layer.name for layer in model.layers}
 
     def fix(name: str, value: Any) -> Any:
-        return FixedRange(*chosen[name], name=f"{name}_range")(value) if name in chosen else value
+        if name not in chosen:
+            return value
+        own = next(new for new in _numbered(f"{name}_range") if new not in taken)  # a layer may be called twice
+        taken.add(own)
+        return FixedRange(*chosen[name], name=own, dtype="float32")(value)
 
     names = iter(model.input_names)
 
@@ -183,6 +186,48 @@ def with_ranges(model: tf_keras.Model, chosen: Mapping[str, tuple[float, float]]
 
 
 # ---------------------------------------------------------------- details
+
+
+def _real(x: Any) -> np.ndarray:
+    """`x` as real numbers, (n, …), in a type that averages do not overflow."""
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError("x is a masked array, whose mask would be lost; pass x.compressed()")
+    x = np.atleast_1d(x)
+    if x.dtype.kind not in "fiub":
+        raise TypeError(f"x is of type {x.dtype}; a range needs real numbers")
+    return x.astype(np.float64) if x.dtype.kind in "iub" or x.dtype == np.float16 else x
+
+
+def _check_chosen(model: tf_keras.Model, name: str, limits: Any) -> None:
+    layers = {layer.name: layer for layer in model.layers}
+    if name not in model.input_names and name not in layers:
+        raise ValueError(f"the model {model.name!r} has no layer {name!r}; there are {points(model)}")
+    outputs = _outputs(model, layers[name]) if name in layers else []
+    calls = sum(node.layer is layers.get(name) for node in _nodes(model))
+    if len(outputs) > calls or any(not output.dtype.is_floating for output in outputs):
+        raise ValueError(f"the outputs of {name!r} are several or no real numbers; a range is of one real output")
+    try:
+        low, high = map(float, limits)
+    except (TypeError, ValueError):
+        low = high = np.nan
+    with np.errstate(over="ignore", invalid="ignore"):
+        width = np.float32(high) - np.float32(low)
+    if not np.isfinite(width) or low > high or low == high == 0:
+        raise ValueError(f"the range of {name!r} is {limits!r}; pass two finite numbers, the smaller first, not both 0")
+
+
+def _numbered(name: str) -> Iterator[str]:
+    return itertools.chain([name], (f"{name}_{number}" for number in itertools.count(1)))
+
+
+def _nodes(model: tf_keras.Model) -> list[Any]:
+    """The calls of layers that make up the model; its layers may be called in other models, too."""
+    return [node for level in model._nodes_by_depth.values() for node in level]
+
+
+def _outputs(model: tf_keras.Model, layer: tf_keras.layers.Layer) -> list[Any]:
+    """What this layer gives in this model, of all its calls."""
+    return [output for node in _nodes(model) if node.layer is layer for output in tf.nest.flatten(node.outputs)]
 
 
 def _some(x: np.ndarray) -> np.ndarray:
@@ -207,7 +252,7 @@ def _inference(layer: tf_keras.layers.Layer, named: dict) -> dict:
 
 def _consumers(model: tf_keras.Model, layer: tf_keras.layers.Layer) -> list[tf_keras.layers.Layer]:
     """The layers that take this one's output; the model's outputs count as None."""
-    nodes = [node for level in model._nodes_by_depth.values() for node in level]
+    nodes = _nodes(model)
     mine = {id(t) for node in nodes if node.layer is layer for t in tf.nest.flatten(node.outputs)}
     found: list = [node.layer for node in nodes for t in tf.nest.flatten(node.keras_inputs) if id(t) in mine]
     return found + [None for t in model.outputs if id(t) in mine]

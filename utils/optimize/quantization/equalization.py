@@ -112,7 +112,8 @@ def equalize(model: tf_keras.Model, *, rounds: int = 50) -> tf_keras.Model:
 
     s = sqrt(r1 · r2) / r2, r1 and r2 the largest absolute weights of the channel in the first and second layer (Nagel
     et al. 2019, eq. 11); repeated until nothing moves, because a layer belongs to two pairs.  A channel without weights
-    on one side stays as it is.  The outputs are those of `model` up to float rounding.
+    on one side stays as it is, and one whose r1 / r2 float32 cannot hold.  The outputs are those of `model` up to float
+    rounding.
 
     rounds: at most so many passes over all pairs.
     Raises ValueError if there is no pair, and says why: ReLU6 (`without_relu6`), normalization, branches; and for a
@@ -125,8 +126,7 @@ def equalize(model: tf_keras.Model, *, rounds: int = 50) -> tf_keras.Model:
         moved = 0.0
         for first, second, repeats in found:
             r1, r2 = _reach(first, output=True), _reach(second, output=False).reshape(repeats, -1).max(0)
-            usable = (r1 > 0) & (r2 > 0)
-            factor = np.where(usable, np.sqrt(r1 / np.where(usable, r2, 1)), 1.0)
+            factor = _factor(r1, r2)
             _rescale(first, second, factor, repeats)
             moved = max(moved, float(np.abs(np.log(factor)).max()))
         if moved < 1e-3:
@@ -157,7 +157,10 @@ def unbalance(
     for first, second, repeats in chosen:
         channels = _reach(first, output=True).size
         picked = rng.permutation(channels)[: max(round(share * channels), 1)]
-        _rescale(first, second, np.where(np.isin(np.arange(channels), picked), factor, 1.0), repeats)
+        with np.errstate(over="ignore"):  # infinite weights are refused below
+            _rescale(first, second, np.where(np.isin(np.arange(channels), picked), factor, 1.0), repeats)
+    if not all(np.isfinite(weight).all() for weight in copy.get_weights()):
+        raise ValueError(f"factor is {factor!r}, which makes weights infinite; pass one nearer to 1")
     return copy
 
 
@@ -215,13 +218,16 @@ def _compare(model, samples, bits: int, per_channel: bool, *, correct: bool):
 
     def call(layer, arguments, named):
         plain, other = (
-            (tf.nest.map_structure(lambda v, side=side: getattr(v, side) if isinstance(v, _Both) else v, arguments))
+            tf.nest.map_structure(
+                lambda v, side=side: getattr(v, side) if isinstance(v, _Both) else v, (arguments, named)
+            )
             for side in ("plain", "rounded")
         )
         twin = rounded.get_layer(layer.name)
         if layer.name not in settings or layer.name in shifts:
-            return _Both(layer(*plain, **named), twin(*other, **named))
-        before = [_linear(layer, plain[0]), _linear(twin, other[0])]
+            both = (each(*values, **words) for each, (values, words) in ((layer, plain), (twin, other)))
+            return tf.nest.map_structure(_Both, *both)
+        before = [_linear(layer, plain[0][0]), _linear(twin, other[0][0])]
         moved = tf.reduce_mean(before[1] - before[0], axis=list(range(len(before[0].shape) - 1)))
         shifts[layer.name] = moved.numpy()
         if correct:
@@ -384,6 +390,14 @@ def _reach(layer: tf_keras.layers.Layer, *, output: bool) -> np.ndarray:
     kernel = np.abs(layer.get_weights()[0])
     channels = _output_axes(layer) if output else (_INPUT_AXIS[type(layer)],)
     return kernel.max(tuple(axis for axis in range(kernel.ndim) if axis not in channels)).ravel()
+
+
+def _factor(r1: np.ndarray, r2: np.ndarray) -> np.ndarray:
+    """sqrt(r1 · r2) / r2 for each channel; 1 where it cannot be computed."""
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore", under="ignore"):
+        ratio = r1 / r2
+    usable = (ratio >= np.finfo(np.float32).tiny) & np.isfinite(ratio)
+    return np.where(usable, np.sqrt(np.where(usable, ratio, 1)), 1.0)
 
 
 def _rescale(first: tf_keras.layers.Layer, second: tf_keras.layers.Layer, factor: np.ndarray, repeats: int) -> None:

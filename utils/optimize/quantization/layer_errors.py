@@ -187,6 +187,7 @@ def _measure(debugger: Any, model: Any, samples: list[np.ndarray]) -> list[Layer
     for i in range(len(samples[0])):
         for index, x in zip(ports, samples, strict=True):
             interpreter.set_tensor(index, x[i : i + 1])
+        interpreter.reset_all_variables()  # else a fused LSTM goes on with the state of the example before
         interpreter.invoke()
         for number, pair in enumerate(pairs):
             real = interpreter.get_tensor(pair.twin).astype(np.float64)

@@ -9,7 +9,9 @@ Errors of kernels that are rounded apart are added up, as if they were independe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,13 +24,33 @@ from utils.optimize.quantization import grid
 __all__ = ["choose", "measure", "rounded"]
 
 
+def _told_apart(function: Callable) -> Callable:
+    """Refuse a model in which two kernels have one name, by which rows and bits are told apart."""
+
+    @functools.wraps(function)
+    def checked(model: Any, *arguments: Any, **named: Any) -> Any:
+        checks.check_model(model, graph=True)
+        names = Counter(kernel.name for kernel in keras_weights.kernels(model))
+        twice = [name for name, count in names.items() if count > 1]
+        if twice:
+            raise ValueError(
+                f"{model.name!r} has several kernels of the name {', '.join(map(repr, twice))}, in models inside; pass "
+                "utils.optimize.keras_graph.opened(model), which gives each layer a name of its own"
+            )
+        return function(model, *arguments, **named)
+
+    return checked
+
+
+@_told_apart
 def measure(model: Any, x: Any, bits: Sequence[int] = (4, 8)) -> list[dict[str, Any]]:
     """One row for each kernel and number of bits: {"kernel", "bits", "bytes", "loss"}.
 
     model: a built tf_keras model, Sequential or functional.  x: inputs as in training, some hundred; no labels.
     bits: 2 to 16 each.  Kernels are rounded to nearest, one scale an output channel, one kernel at a time.
     bytes: of the kernel at so many bits and of its scales, 4 each.  loss: squared error of the model's outputs, in per
-    cent of their variance.
+    cent of their variance; of several outputs all together, so scale them alike.
+    Raises ValueError as `checks.check_model`; if two kernels have one name; if the outputs are the same for all of x.
     """
     checks.check_model(model, graph=True)
     inputs = checks.fitting_inputs(model, x, "x")
@@ -75,6 +97,7 @@ def choose(rows: Sequence[Mapping[str, Any]], budget: float) -> dict[str, int]:
     return best[-1][2]
 
 
+@_told_apart
 def rounded(model: Any, bits: Mapping[str, int]) -> Any:
     """A copy of a tf_keras model whose kernels lie on the levels of so many bits; kernels that are not named stay.
 
@@ -92,7 +115,10 @@ def rounded(model: Any, bits: Mapping[str, int]) -> Any:
 
 
 def _unbeaten(tried: list[tuple[int, float, dict[str, int]]]) -> list[tuple[int, float, dict[str, int]]]:
-    """By bytes; each with less loss than all before it."""
+    """By bytes; each with less loss than all before it.  ValueError if nothing is left or a loss is not finite."""
+    losses = [choice[1] for choice in tried]
+    if not losses or not np.isfinite(losses).all():
+        raise ValueError(f"the losses within the budget are {losses[:4]}; pass finite losses and a budget in bytes")
     kept: list[tuple[int, float, dict[str, int]]] = []
     for each in sorted(tried, key=lambda choice: choice[:2]):
         if not kept or each[1] < kept[-1][1]:

@@ -14,6 +14,7 @@ import tf_keras
 
 import utils  # noqa: F401  (settles Keras 2 before TensorFlow is imported)
 from utils import checks
+from utils.optimize import keras_graph
 
 #: Grappler's passes that matter for inference, as `tf.config.optimizer` calls them.
 PASSES = {
@@ -49,6 +50,7 @@ def executed_graph(
     Raises:
         KeyError: an unknown pass.  ValueError: the model has several inputs or outputs.
     """
+    without = [without] if isinstance(without, str) else without
     unknown = [name for name in without if name not in PASSES]
     if unknown:
         raise KeyError(f"unknown pass {unknown[0]!r}; choose from {', '.join(PASSES)}")
@@ -71,13 +73,13 @@ def _frozen(model: tf_keras.Model, x: np.ndarray):
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     checks.check_built(model)
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise ValueError(
-            f"{model.name!r} has {len(model.inputs)} inputs and {len(model.outputs)} outputs; "
-            "pass a model with one each"
-        )
-    shape = tf.TensorSpec(np.shape(x), model.inputs[0].dtype)
+    inputs = checks.input_specs(model)
+    if len(inputs) != 1:
+        raise ValueError(f"{model.name!r} has {len(inputs)} inputs; pass a model with one")
+    shape = tf.TensorSpec(np.shape(x), inputs[0].dtype)
     frozen = convert_variables_to_constants_v2(forward(model).get_concrete_function(shape))
+    if len(frozen.outputs) != 1:
+        raise ValueError(f"{model.name!r} has {len(frozen.outputs)} outputs; pass a model with one")
     return frozen.graph.as_graph_def(), frozen.inputs[0].name, frozen.outputs[0].name
 
 
@@ -89,20 +91,14 @@ def forward(model: tf_keras.Model, *, compiled: bool = False) -> Callable:
 def with_policy(model: tf_keras.Model, policy: str = "mixed_bfloat16") -> tf_keras.Model:
     """A copy of `model` that computes under a Keras dtype policy; the weights are copied.
 
-    Setting the global policy does not reach a model that exists: each layer's configuration names its own.
+    Setting the global policy does not reach a model that exists: each layer's configuration names its own, and those of
+    layers inside (of wrappers, of nested models) theirs.
 
     Raises:
-        ValueError: a policy that Keras does not know.
+        ValueError: a policy that Keras does not know; a model without a graph of layers.
     """
     checks.check_built(model)
+    if not isinstance(policy, str):
+        raise ValueError(f"policy is {policy!r}; pass its name, such as 'mixed_bfloat16'")
     tf_keras.mixed_precision.Policy(policy)  # an unknown policy is refused here, with Keras' own words
-
-    def changed(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
-        config = layer.get_config()
-        if not isinstance(layer, tf_keras.layers.InputLayer):
-            config["dtype"] = policy
-        return layer.__class__.from_config(config)
-
-    copy = tf_keras.models.clone_model(model, clone_function=changed)
-    copy.set_weights(model.get_weights())
-    return copy
+    return keras_graph.with_dtype(model, policy)

@@ -113,6 +113,8 @@ class Folded(NamedTuple):
 
 def quantized_with_gamma(gamma: float) -> Folded:
     """Convolution, normalization with this gamma, ReLU: quantized, one step without learning, converted."""
+    if not np.isfinite(gamma) or not gamma:
+        raise ValueError(f"gamma is {gamma!r}; pass a finite number other than 0, which leaves weights to quantize")
     tf_keras.utils.set_random_seed(utils.SEED)
     convolution = tf_keras.layers.Conv2D(4, 3, use_bias=False)
     norm = tf_keras.layers.BatchNormalization(gamma_initializer=tf_keras.initializers.Constant(gamma))

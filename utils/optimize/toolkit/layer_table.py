@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -341,7 +342,8 @@ def layer_support(
         KeyError: an unknown technique.
         TypeError: `candidates` is neither a tf_keras model nor a mapping to functions.
     """
-    names = list(TECHNIQUES) if techniques is None else list(techniques)
+    techniques = [techniques] if isinstance(techniques, str) else techniques
+    names = list(TECHNIQUES if techniques is None else techniques)
     unknown = [name for name in names if name not in TECHNIQUES]
     if unknown:
         raise KeyError(f"unknown technique {unknown[0]!r}; choose from {', '.join(TECHNIQUES)}")
@@ -399,23 +401,30 @@ def layers_of(model: tf_keras.Model) -> dict[str, Callable[[], tf_keras.Model]]:
     in `model`.  A BatchNormalization keeps the layer before it, because it is quantized only together
     with a convolution.
     """
-    checks.check_built(model)
-    return {layer.name: _alone(layer) for layer in model.layers if not isinstance(layer, tf_keras.layers.InputLayer)}
+    checks.check_built(model, graph=True)
+    calls = {id(node.layer): node for level in model._nodes_by_depth.values() for node in level}
+    layers = [layer for layer in model.layers if not isinstance(layer, tf_keras.layers.InputLayer)]
+    return {layer.name: _alone(layer, calls[id(layer)]) for layer in layers}
 
 
-def _alone(layer: tf_keras.layers.Layer) -> Callable[[], tf_keras.Model]:
+def _alone(layer: tf_keras.layers.Layer, call: Any) -> Callable[[], tf_keras.Model]:
+    """A builder of `layer` alone, called as in the model: with the same constants, and a new input for each tensor."""
     chain = [layer]
     if isinstance(layer, tf_keras.layers.BatchNormalization):
-        before = layer.inbound_nodes[0].inbound_layers
-        if not isinstance(before, (list, tf_keras.layers.InputLayer)):
-            chain.insert(0, before)
+        before = call.parent_nodes[0]
+        if not isinstance(before.layer, tf_keras.layers.InputLayer):
+            chain.insert(0, before.layer)
+            call = before
 
     def build() -> tf_keras.Model:
-        given = tf.nest.flatten(chain[0].input)
-        inputs = [tf_keras.Input(t.shape[1:], dtype=t.dtype) for t in given]
-        x = inputs[0] if len(inputs) == 1 else inputs
-        for member in chain:
-            x = member.__class__.from_config(member.get_config())(x)
-        return tf_keras.Model(inputs, x)
+        inputs = {id(t): tf_keras.Input(t.shape[1:], dtype=t.dtype) for t in tf.nest.flatten(call.keras_inputs)}
+        arguments, named = tf.nest.map_structure(
+            lambda value: inputs.get(id(value), value), (call.call_args, call.call_kwargs)
+        )
+        first, *rest = [member.__class__.from_config(member.get_config()) for member in chain]
+        x = first(*arguments, **named)
+        for member in rest:
+            x = member(x)
+        return tf_keras.Model(list(inputs.values()), x)
 
     return build
