@@ -236,6 +236,26 @@ def test_the_inverse_fisher_is_the_inverse():
     np.testing.assert_allclose(criteria.inverse_fisher(g, 0.01), expected, rtol=1e-8)
 
 
+@pytest.mark.parametrize("scale, damping", [(3e3, 1e-9), (1.0, 1e-15), (1e8, 1e-3)])
+def test_an_inverse_fisher_that_64_bits_cannot_hold_is_refused(scale, damping):
+    g = np.random.default_rng(1).normal(size=(5, 8)) * scale
+    with pytest.raises(ValueError, match="pass more damping"):
+        criteria.inverse_fisher(g, damping)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(-6, 4), st.floats(-12, 4), st.integers(1, 6), st.integers(0, 9))
+def test_an_inverse_fisher_that_is_given_is_one(scale, damping, n, seed):
+    g, damping = np.random.default_rng(seed).normal(size=(7, n)) * 10**scale, 10**damping
+    try:
+        inverse = criteria.inverse_fisher(g, damping)
+    except ValueError as error:
+        assert "pass more damping" in str(error)
+    else:
+        product = (damping * np.eye(n) + g.T @ g / 7) @ inverse
+        np.testing.assert_allclose(product, np.eye(n), atol=1e-2)
+
+
 def test_bad_input_is_refused(model):
     scores = criteria.magnitude_scores(model)
     with pytest.raises(ValueError, match="share of zeros"):

@@ -180,7 +180,19 @@ def inverse_fisher(gradients: np.ndarray, damping: float = 1e-3) -> np.ndarray:
         raise ValueError(
             f"damping {damping:g} and gradients up to {np.abs(g).max():g} leave the range of floats; scale"
         )
+    apart = _apart(inverse, g, damping)
+    if not apart <= 1e-3:
+        raise ValueError(
+            f"with damping {damping:g} and gradients up to {np.abs(g).max():g}, 64 bits give an inverse that is off by "
+            f"{apart:.2g} where 1 is all; pass more damping"
+        )
     return inverse
+
+
+def _apart(inverse: np.ndarray, gradients: np.ndarray, damping: float) -> float:
+    """The largest entry of matrix · inverse − identity."""
+    product = damping * inverse + gradients.T @ (gradients @ inverse) / len(gradients)
+    return float(np.abs(product - np.eye(len(inverse))).max())
 
 
 def _positive_definite(matrix: np.ndarray) -> bool:
