@@ -175,17 +175,25 @@ def flatten(model: tf_keras.Model) -> tf_keras.Model:
     specs = checks.input_specs(model)
     inputs = [tf_keras.Input(spec.shape[1:], dtype=spec.dtype) for spec in specs]
     called = getattr(model, "_nested_inputs", None) if hasattr(model, "_nodes_by_depth") else model.save_spec()[0][0]
-    outputs = _open(model, (tf.nest.pack_sequence_as(called, inputs),), {})
-    return tf_keras.Model(inputs, outputs, name=f"{model.name}_flat")
+    packed = tf.nest.pack_sequence_as(called, inputs)
+    outputs = _open(model, (packed,), {})
+    return tf_keras.Model(packed, outputs, name=f"{model.name}_flat")
 
 
 def _open(layer: Layer, arguments: tuple, named: dict) -> Any:
     """Apply a layer to symbolic tensors; a model is applied layer by layer, so it leaves no node of its own."""
     if not isinstance(layer, tf_keras.Model):
         return layer(*arguments, **named)
-    if getattr(layer, "_nodes_by_depth", None):
-        return walk(layer, tf.nest.flatten(arguments[0]), _open)
-    return layer.call(*arguments)  # subclassed: its `call` applies its layers one by one
+    if not getattr(layer, "_nodes_by_depth", None):
+        return layer.call(*arguments, **named)  # subclassed: its `call` applies its layers one by one
+    training = named.get("training", arguments[1] if len(arguments) > 1 else None)
+    return walk(layer, tf.nest.flatten(arguments[0]), lambda *call: _open(*_in_mode(training, *call)))
+
+
+def _in_mode(training: Any, layer: Layer, arguments: tuple, named: dict) -> tuple[Layer, tuple, dict]:
+    """A call inside a model that was called with `training`, which reaches each layer that was not given its own."""
+    asks = training is not None and layer._expects_training_arg
+    return layer, arguments, {"training": training, **named} if asks else named
 
 
 def opened(model: tf_keras.Model) -> tf_keras.Model:
