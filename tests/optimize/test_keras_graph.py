@@ -192,6 +192,16 @@ def test_example_input_fits_types_and_unknown_sizes():
         keras_graph.example_input(model, 0)
 
 
+def test_examples_fit_a_fixed_batch_and_an_embeddings_float_input():
+    model = tf_keras.Sequential([K.Input((None,), batch_size=2), K.Embedding(2, 3), K.LSTM(2, stateful=True)])
+    (words,) = keras_graph.example_input(model, 5, size=6)
+    assert words.shape == (2, 6) and set(words.ravel()) == {0, 1} and words.dtype == np.float32
+    assert model(words).shape == (2, 2)
+    for n in ("4", 2.5, True, None):
+        with pytest.raises(ValueError, match="at least one"):
+            keras_graph.example_input(model, n)
+
+
 def test_examples_are_drawn_from_the_seed():
     model = branched()
     (one,), (same,), (other,) = (keras_graph.example_input(model, 1, seed) for seed in (1, 1, 2))

@@ -276,19 +276,20 @@ def _edited(config: dict, key: str, value: Any, spared: tuple[type, ...] = ()) -
     }
 
 
-def example_input(model: tf_keras.Model, n: int = 4, seed: int = 0) -> list[np.ndarray]:
-    """Random arrays that fit the model's inputs, one per input: `n` examples each.
+def example_input(model: tf_keras.Model, n: int = 4, seed: int = 0, size: int = 8) -> list[np.ndarray]:
+    """Random arrays that fit the model's inputs, one per input: `n` examples each, or as many as it always takes.
 
-    Unknown dimensions become 8.  Whole-number inputs get 0 and 1, which every vocabulary has; float
-    inputs are standard normal, float32.
+    Unknown dimensions become `size`.  Whole-number inputs get 0 and 1, which every vocabulary has, and so do all inputs
+    of a model with an Embedding, whose input Keras makes float32; other float inputs are standard normal, float32.
     """
-    if n < 1:
-        raise ValueError(f"n is {n}; ask for at least one example")
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
+        raise ValueError(f"n is {n!r}; ask for at least one example")
     rng = np.random.default_rng(seed)
+    words = any(isinstance(layer, tf_keras.layers.Embedding) for layer in checks.all_layers(model))
     arrays = []
     for spec in checks.input_specs(model):
-        shape = (n, *(8 if d is None else d for d in spec.shape[1:]))
+        shape = (spec.shape[0] or n, *(size if d is None else d for d in spec.shape[1:]))
         dtype = tf.as_dtype(spec.dtype).as_numpy_dtype
-        whole = np.issubdtype(dtype, np.integer)
+        whole = words or np.issubdtype(dtype, np.integer)
         arrays.append((rng.integers(0, 2, shape) if whole else rng.standard_normal(shape)).astype(dtype))
     return arrays
