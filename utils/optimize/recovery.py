@@ -41,7 +41,9 @@ def recover(
         temperature: divides the logits on both sides; above 0.  soft_share: weight of the soft targets, 0 to 1.
         freeze_statistics: batch normalization keeps its moving mean and variance and uses them in training too; Keras
             ties that to its factor and shift, which stay as well.
-        keep_zeros: kernels' weights that are 0 at the start stay 0, so that a pruned model stays pruned.
+        keep_zeros: kernels' weights that are 0 at the start stay 0, so that a pruned model stays pruned, with fake
+            quantization too.  In a layer of one's own these are its trained arrays of two axes or more that are
+            partly 0.
 
     Returns the history: one list for each metric, one value for each epoch.
     Raises ValueError or TypeError for what does not fit, such as a teacher that gives probabilities or knows less than
@@ -82,12 +84,18 @@ class _KeepZeros(tf_keras.callbacks.Callback):
 
     def __init__(self, model) -> None:
         super().__init__()
-        kernels = [weight.variable for weight in keras_weights.kernels(model)]
+        kernels = [w.variable for w in keras_weights.weights(model) if w.is_kernel or _pruned(w)]
         self._masks = [(w, tf.cast(w != 0, w.dtype)) for w in kernels if not np.all(np.asarray(w))]
 
     def on_train_batch_end(self, batch, logs=None) -> None:
         for weight, mask in self._masks:
             weight.assign(weight * mask)
+
+
+def _pruned(weight: keras_weights.Weight) -> bool:
+    """Whether an array that is not known has been pruned, to all appearances: the Toolkit's wrapper hides kernels."""
+    array = weight.variable
+    return weight.role == "unknown" and array.trainable and len(array.shape) > 1 and bool(np.any(array.numpy()))
 
 
 @contextlib.contextmanager
