@@ -117,6 +117,29 @@ def test_zeros_of_a_layer_of_ones_own_are_kept_and_what_begins_as_zeros_is_train
     assert not matrix.numpy()[zeros].any() and model.layers[1].table.numpy().all()
 
 
+def test_models_whose_shapes_are_not_known_and_teachers_with_other_inputs_or_nan():
+    x, y = problem(60)
+    own = type("Own", (tf_keras.Model,), {"call": lambda self, x: x})()
+    own(x)
+    for given in ({"model": own}, {"teacher": own}, {"teacher": tf_keras.Sequential([tf_keras.layers.Dense(3)])}):
+        with pytest.raises(ValueError, match=r"no graph of layers|not built"):
+            recovery.recover(dataset=(x, y), **{"model": mlp(0), **given})
+    flat = tf_keras.Sequential([tf_keras.Input((192,)), tf_keras.layers.Dense(3)])
+    with pytest.raises(ValueError, match=r"the teacher 'sequential\w*' gets takes shape \(n, 192\)"):
+        recovery.recover(mlp(0), (x, y), teacher=flat)
+    broken = mlp(1)
+    broken.set_weights([w * np.nan for w in broken.get_weights()])
+    with pytest.raises(ValueError, match=r"teacher .* NaN or infinite"):
+        recovery.recover(mlp(0), (x, y), teacher=broken)
+
+
+@pytest.mark.parametrize("option", ["temperature", "soft_share"])
+@pytest.mark.parametrize("value", ["2", None, True, float("inf"), float("nan"), 1e30])
+def test_temperature_and_share_are_numbers(option, value):
+    with pytest.raises(ValueError, match=f"{option} is .*; pass a number"):
+        recovery.recover(mlp(0), problem(40), teacher=mlp(1), **{option: value})
+
+
 def test_a_teacher_must_fit(small):
     with pytest.raises(ValueError, match="same outputs"):
         recovery.recover(qa.quantize_aware(small), problem(50), teacher=models.mlp((8, 8, 3), 3, seed=0))
