@@ -115,6 +115,54 @@ def test_flattened_opens_nested_and_subclassed_models():
     np.testing.assert_array_equal(flat(x), model(x))
 
 
+class Scaled(tf_keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense, self.norm = K.Dense(4), K.BatchNormalization()
+
+    def call(self, x, factor=1.0, training=None):
+        return self.norm(self.dense(x) * factor, training=training)
+
+
+def deep_inside(training):
+    inner = tf_keras.Sequential([tf_keras.Input((4,)), K.Dense(4), K.BatchNormalization(), K.Dropout(0.5)])
+    deep = tf_keras.Sequential([tf_keras.Input((4,)), inner])
+    start = tf_keras.Input((4,))
+    return tf_keras.Model(start, K.Dense(2)(deep(start, training=training)))
+
+
+@pytest.mark.parametrize("open_", [keras_graph.flatten, keras_graph.opened])
+@pytest.mark.parametrize("training", [False, True, None])
+def test_a_model_inside_stays_in_the_mode_in_which_it_is_called(open_, training):
+    """As the base of transfer learning: base(x, training=False).  Dropout draws anew in each call in training."""
+    tf_keras.utils.set_random_seed(0)
+    model = deep_inside(training)
+    x = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
+    flat = open_(model)
+    outputs = [flat(x, training=mode).numpy() for mode in (False, True)]
+    assert np.array_equal(*outputs) == (training is False)
+    mean = next(w for w in flat.weights if "moving_mean" in w.name)
+    assert bool(mean.numpy().any()) == (training is not False)
+
+
+@pytest.mark.parametrize("open_", [keras_graph.flatten, keras_graph.opened])
+@pytest.mark.parametrize("settings", [{"factor": 3.0}, {"factor": 2.0, "training": True}, {}])
+def test_a_subclassed_model_inside_is_called_with_its_keywords(open_, settings):
+    start = tf_keras.Input((4,))
+    model = tf_keras.Model(start, Scaled()(start, **settings))
+    x = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
+    np.testing.assert_array_equal(open_(model)(x), model(x))
+
+
+@pytest.mark.parametrize("open_", [keras_graph.flatten, keras_graph.opened])
+def test_an_opened_model_takes_a_dictionary_as_before(open_):
+    inner = tf_keras.Sequential([tf_keras.Input((4,)), K.Dense(3)])
+    starts = {"b": tf_keras.Input((4,), name="second"), "a": tf_keras.Input((4,), name="first")}
+    model = tf_keras.Model(starts, {"sum": K.Add()([inner(starts["b"]), K.Dense(3)(starts["a"])])})
+    x = {name: np.random.default_rng(i).normal(size=(5, 4)).astype("float32") for i, name in enumerate("ba")}
+    np.testing.assert_array_equal(open_(model)(x)["sum"], model(x)["sum"])
+
+
 def test_a_name_that_a_model_inside_has_too_is_told_apart_and_the_old_model_stays():
     """So it is with a loaded model under a new head: both begin to count at "dense"."""
 
@@ -142,6 +190,16 @@ def test_example_input_fits_types_and_unknown_sizes():
     assert second.shape == (5, 2, 3) and second.dtype == np.float32
     with pytest.raises(ValueError, match="at least one"):
         keras_graph.example_input(model, 0)
+
+
+def test_examples_fit_a_fixed_batch_and_an_embeddings_float_input():
+    model = tf_keras.Sequential([K.Input((None,), batch_size=2), K.Embedding(2, 3), K.LSTM(2, stateful=True)])
+    (words,) = keras_graph.example_input(model, 5, size=6)
+    assert words.shape == (2, 6) and set(words.ravel()) == {0, 1} and words.dtype == np.float32
+    assert model(words).shape == (2, 2)
+    for n in ("4", 2.5, True, None):
+        with pytest.raises(ValueError, match="at least one"):
+            keras_graph.example_input(model, n)
 
 
 def test_examples_are_drawn_from_the_seed():

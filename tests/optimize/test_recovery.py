@@ -80,6 +80,66 @@ def test_zeros_are_kept_when_asked(keep):
     assert (np.count_nonzero(kernel.numpy()[zeros]) == 0) == keep and np.count_nonzero(kernel.numpy()[~zeros])
 
 
+def half_zero(variable):
+    variable.assign(variable * (np.random.default_rng(0).random(variable.shape) < 0.5))
+    return variable, variable.numpy() == 0
+
+
+@pytest.mark.parametrize("teacher", [None, 0])
+def test_zeros_stay_zeros_behind_fake_quantization(teacher):
+    x, y = problem(200)
+    model = models.mlp((8, 8, 3), 4, seed=0, hidden=(6,))
+    half_zero(model.get_layer("dense_1").kernel)
+    aware = qa.quantize_aware(model, calibration=x[:50])
+    kernel = next(w for w in aware.weights if w.name.endswith("dense_1/kernel:0"))
+    before = kernel.numpy()
+    others = {} if teacher is None else {"teacher": models.mlp((8, 8, 3), 4, seed=teacher, hidden=(6,))}
+    recovery.recover(aware, (x, y), keep_zeros=True, seed=1, **others)
+    assert not kernel.numpy()[before == 0].any() and not np.array_equal(kernel, before)
+
+
+class Own(tf_keras.layers.Layer):
+    """Its kernel, and a table that is 0 before it is trained."""
+
+    def build(self, shape):
+        self.matrix = self.add_weight("matrix", (shape[-1], 6))
+        self.table = self.add_weight("table", (1, 6), initializer="zeros")
+
+    def call(self, x):
+        return x @ self.matrix + self.table
+
+
+def test_zeros_of_a_layer_of_ones_own_are_kept_and_what_begins_as_zeros_is_trained():
+    K = tf_keras.layers
+    model = tf_keras.Sequential([K.Input((8, 8, 3)), K.Flatten(), Own(), K.Dense(3)])
+    matrix, zeros = half_zero(model.layers[1].matrix)
+    recovery.recover(model, problem(100), keep_zeros=True, seed=1)
+    assert not matrix.numpy()[zeros].any() and model.layers[1].table.numpy().all()
+
+
+def test_models_whose_shapes_are_not_known_and_teachers_with_other_inputs_or_nan():
+    x, y = problem(60)
+    own = type("Own", (tf_keras.Model,), {"call": lambda self, x: x})()
+    own(x)
+    for given in ({"model": own}, {"teacher": own}, {"teacher": tf_keras.Sequential([tf_keras.layers.Dense(3)])}):
+        with pytest.raises(ValueError, match=r"no graph of layers|not built"):
+            recovery.recover(dataset=(x, y), **{"model": mlp(0), **given})
+    flat = tf_keras.Sequential([tf_keras.Input((192,)), tf_keras.layers.Dense(3)])
+    with pytest.raises(ValueError, match=r"the teacher 'sequential\w*' gets takes shape \(n, 192\)"):
+        recovery.recover(mlp(0), (x, y), teacher=flat)
+    broken = mlp(1)
+    broken.set_weights([w * np.nan for w in broken.get_weights()])
+    with pytest.raises(ValueError, match=r"teacher .* NaN or infinite"):
+        recovery.recover(mlp(0), (x, y), teacher=broken)
+
+
+@pytest.mark.parametrize("option", ["temperature", "soft_share"])
+@pytest.mark.parametrize("value", ["2", None, True, float("inf"), float("nan"), 1e30])
+def test_temperature_and_share_are_numbers(option, value):
+    with pytest.raises(ValueError, match=f"{option} is .*; pass a number"):
+        recovery.recover(mlp(0), problem(40), teacher=mlp(1), **{option: value})
+
+
 def test_a_teacher_must_fit(small):
     with pytest.raises(ValueError, match="same outputs"):
         recovery.recover(qa.quantize_aware(small), problem(50), teacher=models.mlp((8, 8, 3), 3, seed=0))

@@ -176,17 +176,25 @@ def flatten(model: tf_keras.Model) -> tf_keras.Model:
     specs = checks.input_specs(model)
     inputs = [tf_keras.Input(spec.shape[1:], dtype=spec.dtype) for spec in specs]
     called = getattr(model, "_nested_inputs", None) if hasattr(model, "_nodes_by_depth") else model.save_spec()[0][0]
-    outputs = _open(model, (tf.nest.pack_sequence_as(called, inputs),), {})
-    return tf_keras.Model(inputs, outputs, name=f"{model.name}_flat")
+    packed = tf.nest.pack_sequence_as(called, inputs)
+    outputs = _open(model, (packed,), {})
+    return tf_keras.Model(packed, outputs, name=f"{model.name}_flat")
 
 
 def _open(layer: Layer, arguments: tuple, named: dict) -> Any:
     """Apply a layer to symbolic tensors; a model is applied layer by layer, so it leaves no node of its own."""
     if not isinstance(layer, tf_keras.Model):
         return layer(*arguments, **named)
-    if getattr(layer, "_nodes_by_depth", None):
-        return walk(layer, tf.nest.flatten(arguments[0]), _open)
-    return layer.call(*arguments)  # subclassed: its `call` applies its layers one by one
+    if not getattr(layer, "_nodes_by_depth", None):
+        return layer.call(*arguments, **named)  # subclassed: its `call` applies its layers one by one
+    training = named.get("training", arguments[1] if len(arguments) > 1 else None)
+    return walk(layer, tf.nest.flatten(arguments[0]), lambda *call: _open(*_in_mode(training, *call)))
+
+
+def _in_mode(training: Any, layer: Layer, arguments: tuple, named: dict) -> tuple[Layer, tuple, dict]:
+    """A call inside a model that was called with `training`, which reaches each layer that was not given its own."""
+    asks = training is not None and layer._expects_training_arg
+    return layer, arguments, {"training": training, **named} if asks else named
 
 
 def opened(model: tf_keras.Model) -> tf_keras.Model:
@@ -282,19 +290,20 @@ def _edited(config: dict, key: str, value: Any, spared: Collection[str] = ()) ->
     }
 
 
-def example_input(model: tf_keras.Model, n: int = 4, seed: int = 0) -> list[np.ndarray]:
-    """Random arrays that fit the model's inputs, one per input: `n` examples each.
+def example_input(model: tf_keras.Model, n: int = 4, seed: int = 0, size: int = 8) -> list[np.ndarray]:
+    """Random arrays that fit the model's inputs, one per input: `n` examples each, or as many as it always takes.
 
-    Unknown dimensions become 8.  Whole-number inputs get 0 and 1, which every vocabulary has; float
-    inputs are standard normal, float32.
+    Unknown dimensions become `size`.  Whole-number inputs get 0 and 1, which every vocabulary has, and so do all inputs
+    of a model with an Embedding, whose input Keras makes float32; other float inputs are standard normal, float32.
     """
-    if n < 1:
-        raise ValueError(f"n is {n}; ask for at least one example")
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
+        raise ValueError(f"n is {n!r}; ask for at least one example")
     rng = np.random.default_rng(seed)
+    words = any(isinstance(layer, tf_keras.layers.Embedding) for layer in checks.all_layers(model))
     arrays = []
     for spec in checks.input_specs(model):
-        shape = (n, *(8 if d is None else d for d in spec.shape[1:]))
+        shape = (spec.shape[0] or n, *(size if d is None else d for d in spec.shape[1:]))
         dtype = tf.as_dtype(spec.dtype).as_numpy_dtype
-        whole = np.issubdtype(dtype, np.integer)
+        whole = words or np.issubdtype(dtype, np.integer)
         arrays.append((rng.integers(0, 2, shape) if whole else rng.standard_normal(shape)).astype(dtype))
     return arrays

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import numbers
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -13,6 +14,9 @@ from utils import SEED, checks, training
 from utils.optimize import keras_weights
 
 __all__ = ["recover"]
+
+#: Above this temperature float32 cannot tell the soft targets of logits apart, and its square leaves the range.
+_HOTTEST = 10_000
 
 
 def recover(
@@ -41,13 +45,15 @@ def recover(
         temperature: divides the logits on both sides; above 0.  soft_share: weight of the soft targets, 0 to 1.
         freeze_statistics: batch normalization keeps its moving mean and variance and uses them in training too; Keras
             ties that to its factor and shift, which stay as well.
-        keep_zeros: kernels' weights that are 0 at the start stay 0, so that a pruned model stays pruned.
+        keep_zeros: kernels' weights that are 0 at the start stay 0, so that a pruned model stays pruned, with fake
+            quantization too.  In a layer of one's own these are its trained arrays of two axes or more that are
+            partly 0.
 
     Returns the history: one list for each metric, one value for each epoch.
     Raises ValueError or TypeError for what does not fit, such as a teacher that gives probabilities or knows less than
     the model (swapped?); FloatingPointError if the loss is no longer finite.
     """
-    checks.check_keras(model)
+    _check_kind(model, "model")
     x, y = training.examples(dataset)["train"]
     training.check_settings(epochs, batch_size, learning_rate, seed)
     training.check_examples(model, x, y, "train")
@@ -82,12 +88,18 @@ class _KeepZeros(tf_keras.callbacks.Callback):
 
     def __init__(self, model) -> None:
         super().__init__()
-        kernels = [weight.variable for weight in keras_weights.kernels(model)]
+        kernels = [w.variable for w in keras_weights.weights(model) if w.is_kernel or _pruned(w)]
         self._masks = [(w, tf.cast(w != 0, w.dtype)) for w in kernels if not np.all(np.asarray(w))]
 
     def on_train_batch_end(self, batch, logs=None) -> None:
         for weight, mask in self._masks:
             weight.assign(weight * mask)
+
+
+def _pruned(weight: keras_weights.Weight) -> bool:
+    """Whether an array that is not known has been pruned, to all appearances: the Toolkit's wrapper hides kernels."""
+    array = weight.variable
+    return weight.role == "unknown" and array.trainable and len(array.shape) > 1 and bool(np.any(array.numpy()))
 
 
 @contextlib.contextmanager
@@ -121,8 +133,16 @@ def _soft_loss(temperature: float, soft_share: float) -> Callable:
     return loss
 
 
+def _check_kind(model, what: str) -> None:
+    """A Sequential model may be built by its data; a subclassed one has no shapes to check."""
+    checks.check_keras(model, what=what)
+    if what == "teacher" or not isinstance(model, tf_keras.Sequential):
+        checks.check_built(model, what=what, graph=True)
+
+
 def _check_teacher(model, teacher, temperature: float, soft_share: float) -> None:
-    checks.check_keras(teacher, what="teacher")
+    _check_kind(teacher, "teacher")
+    checks.check_finite(teacher, what="teacher")
     if {id(w) for w in teacher.weights} & {id(w) for w in model.weights}:
         raise ValueError(f"the teacher {teacher.name!r} shares weights with the model, which are trained; pass a copy")
     if teacher.output_shape != model.output_shape:
@@ -130,15 +150,20 @@ def _check_teacher(model, teacher, temperature: float, soft_share: float) -> Non
             f"the teacher gives {teacher.output_shape}, the model {model.output_shape}; pass a teacher "
             "with the same outputs"
         )
-    if not temperature > 0:
-        raise ValueError(f"temperature is {temperature!r}; pass a number above 0, such as 2")
-    if not 0 <= soft_share <= 1:
+    if not _number(temperature) or not 0 < temperature <= _HOTTEST:
+        raise ValueError(f"temperature is {temperature!r}; pass a number above 0, such as 2, up to {_HOTTEST:,}")
+    if not _number(soft_share) or not 0 <= soft_share <= 1:
         raise ValueError(f"soft_share is {soft_share!r}; pass a number from 0 to 1")
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def _check_roles(model, teacher, x: np.ndarray, y: np.ndarray) -> None:
     """Refuse probabilities, of which the loss would take the softmax again, and a teacher that knows clearly less."""
     some = slice(0, 1000)
+    checks.fitting_inputs(teacher, x[some], f"what the teacher {teacher.name!r} gets")
     outputs = [each.predict(x[some], batch_size=500, verbose=0) for each in (teacher, model)]
     for each, values, role in zip((teacher, model), outputs, ("teacher", "model"), strict=True):
         if training.are_probabilities(values):

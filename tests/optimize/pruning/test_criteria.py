@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -234,6 +235,49 @@ def test_the_inverse_fisher_is_the_inverse():
     g = np.random.default_rng(1).normal(size=(30, 6))
     expected = np.linalg.inv(0.01 * np.eye(6) + g.T @ g / len(g))
     np.testing.assert_allclose(criteria.inverse_fisher(g, 0.01), expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize("scale, damping", [(3e3, 1e-9), (1.0, 1e-15), (1e8, 1e-3)])
+def test_an_inverse_fisher_that_64_bits_cannot_hold_is_refused(scale, damping):
+    g = np.random.default_rng(1).normal(size=(5, 8)) * scale
+    with pytest.raises(ValueError, match="pass more damping"):
+        criteria.inverse_fisher(g, damping)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(-6, 4), st.floats(-12, 4), st.integers(1, 6), st.integers(0, 9))
+def test_an_inverse_fisher_that_is_given_is_one(scale, damping, n, seed):
+    g, damping = np.random.default_rng(seed).normal(size=(7, n)) * 10**scale, 10**damping
+    try:
+        inverse = criteria.inverse_fisher(g, damping)
+    except ValueError as error:
+        assert "pass more damping" in str(error)
+    else:
+        product = (damping * np.eye(n) + g.T @ g / 7) @ inverse
+        np.testing.assert_allclose(product, np.eye(n), atol=1e-2)
+
+
+def test_what_does_not_reach_the_outputs_scores_nothing():
+    start = tf_keras.Input((5,))
+    model = tf_keras.Model(start, L.Dense(3)(tf.stop_gradient(L.Dense(4)(start))))
+    for scores in (criteria.gradient_scores(model, X, Y), criteria.fisher_scores(model, X, Y)):
+        assert not scores[0].any() and scores[1].any()
+
+
+def test_scores_are_a_list_of_real_numbers_and_there_is_something_to_prune(model):
+    scores = criteria.magnitude_scores(model)
+    for kind in (complex, object, str):
+        with pytest.raises(ValueError, match=r"the scores are .*; pass real numbers"):
+            criteria.prune_by(model, [score.astype(kind) for score in scores], 0.5)
+    for other in (None, 5, (score for score in scores), scores[0]):
+        with pytest.raises(ValueError, match="pass a list of one array"):
+            criteria.prune_by(model, other, 0.5)
+    for scope in ("layer", "model"):
+        with pytest.raises(ValueError, match="no prunable weights"):
+            criteria.prune_by(tf_keras.Sequential([tf_keras.Input((4,)), L.ReLU()]), [], 0.5, scope=scope)
+    for rate in ("0.1", float("nan"), -1.0):
+        with pytest.raises(ValueError, match="learning_rate is"):
+            criteria.movement_scores(model, X, Y, learning_rate=rate)
 
 
 def test_bad_input_is_refused(model):

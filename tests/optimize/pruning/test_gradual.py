@@ -128,6 +128,22 @@ def test_without_wishes_twenty_masks_grow_over_three_quarters_of_the_steps():
     assert gradual.updates(gradual.schedule(0.5, 9, initial=0.5), 9).keys() == set(range(1, 8))
 
 
+def test_a_schedule_that_ends_after_the_training_is_refused():
+    """130 examples in batches of 65 are two steps."""
+    with pytest.raises(ValueError, match=r"comes to 0\.3% zeros of its 90\.0% in the steps 1 to 2"):
+        plan = toolkit.PolynomialDecay(0.0, 0.9, 1, 1001, frequency=1)
+        gradual.prune_while_training(sequential(), (X, Y), plan, batch_size=65)
+    plan = toolkit.PolynomialDecay(0.0, 0.9, 1, 2, frequency=1)
+    gradual.prune_while_training(sequential(), (X, Y), plan, batch_size=65)
+
+
+def test_an_embedding_may_have_the_float_input_that_keras_gives_it():
+    words = RNG.integers(0, 5, (130, 6)).astype("float32")
+    model = tf_keras.Sequential([tf_keras.Input((6,)), L.Embedding(5, 4, name="words"), L.Flatten(), L.Dense(2)])
+    pruned = gradual.prune_while_training(model, (words, Y), 0.5, batch_size=65)
+    assert np.mean(pruned.get_layer("words").embeddings.numpy() == 0) == 0.5
+
+
 def damaged(monkeypatch, change):
     """The Toolkit's stripping as it would be if it changed the kernel of the layer `dense` as well."""
     strip = toolkit.strip_pruning

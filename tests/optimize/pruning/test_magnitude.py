@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import tensorflow_model_optimization as tfmot
 import tf_keras
 
+from utils.optimize.pruning import gradual, structured
 from utils.optimize.pruning import magnitude as pruning
 
 
@@ -131,6 +133,21 @@ def test_the_share_of_zeros_of_a_model_without_kernels_is_none():
     assert np.isnan(pruning.sparsity(model)) and pruning.prunable(model) == []
     with pytest.raises(ValueError, match="list of layer names"):
         pruning.prunable(model, "p_re_lu")
+
+
+def test_what_the_toolkit_has_wrapped_is_refused_by_name(network):
+    pruning.check_plain(network)
+    plain = tf_keras.Sequential([tf_keras.Input((6,)), tf_keras.layers.Dense(3), tf_keras.layers.Dense(2)])
+    wrapped = tfmot.sparsity.keras.prune_low_magnitude(plain)
+    pair = np.zeros((4, 6), np.float32), np.zeros(4, int)
+    for refuses in (
+        pruning.check_plain,
+        lambda model: structured.remove_channels(model, 0.5),
+        structured.groups,
+        lambda model: gradual.prune_while_training(model, pair, 0.5),
+    ):
+        with pytest.raises(ValueError, match=r"is a PruneLowMagnitude of the Toolkit.*strip_pruning"):
+            refuses(wrapped)
 
 
 def test_zeros_that_were_there_count_and_the_argument_stays():

@@ -281,6 +281,31 @@ def test_an_output_that_is_not_finite_tells_nothing():
         structured.remove_channels(tf_keras.Model(start, end), 0.5)
 
 
+def stack(*layers, **start):
+    tf_keras.utils.set_random_seed(0)
+    return tf_keras.Sequential([tf_keras.Input(**start), *layers, L.Dense(8, "relu", name="made"), L.Dense(2)])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: stack(L.Embedding(9, 4), L.GlobalAveragePooling1D(), shape=(6,)),  # of float32, as Keras makes it
+        lambda: stack(*(L.Conv2D(3, 3) for _ in range(5)), L.GlobalMaxPooling2D(), shape=(None, None, 1)),
+        lambda: stack(L.LSTM(3, stateful=True), shape=(6, 2), batch_size=2),
+        lambda: stack(L.Dense(8, "relu"), L.Dense(8, activation=L.PReLU()), shape=(6,)),
+    ],
+)
+def test_what_the_smaller_model_is_compared_on_fits_every_model(make):
+    smaller = structured.remove_channels(make(), {"made": 0.5})
+    assert smaller.get_layer("made").units == 4
+
+
+def test_a_layer_with_weights_inside_its_activation_keeps_its_channels():
+    model = stack(L.Dense(8, "relu", name="before"), L.Dense(8, activation=L.PReLU(), name="inside"), shape=(6,))
+    smaller = structured.remove_channels(model, 0.5)
+    assert [layer.units for layer in smaller.layers] == [8, 8, 4, 2]
+
+
 def test_a_model_inside_with_names_that_are_taken():
     inner = tf_keras.Sequential([tf_keras.Input((8,)), L.Dense(6, "relu", name="dense")], name="inner")
     layers = [L.Dense(8, name="dense"), inner, L.Dense(2, name="dense_1")]

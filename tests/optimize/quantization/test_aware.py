@@ -11,7 +11,8 @@ import tensorflow_model_optimization as tfmot
 import tf_keras
 
 import utils
-from tests.aware import inputs, stacked
+from tests.aware import inputs, problem, stacked
+from utils.optimize import recovery
 from utils.optimize.quantization import aware as qa
 from utils.optimize.quantization import aware_ranges
 
@@ -49,6 +50,33 @@ def test_two_inputs_a_shared_layer_and_two_outputs():
         assert np.abs(got - want).max() < 0.05 * np.abs(want).max()
 
 
+def frozen():
+    """One frozen convolution, and one layer that is not."""
+    tf_keras.utils.set_random_seed(0)
+    layers = [L.Conv2D(4, 3, trainable=False, name="conv"), L.ReLU(), L.Flatten(), L.Dense(4, name="logits")]
+    return stacked(*layers)
+
+
+def test_a_frozen_layer_is_not_trained_before_and_after_it_was_stored(tmp_path):
+    x, y = problem(64)
+    made = qa.quantize_aware(frozen(), calibration=x)
+    qa.save(made, tmp_path / "model.h5")
+    loaded = qa.load(tmp_path / "model.h5")
+    np.testing.assert_array_equal(made.predict(x, verbose=0), loaded.predict(x, verbose=0))
+    for model in (made, loaded):
+        assert sorted(w.name.split("/")[-1] for w in model.trainable_weights) == ["bias:0", "kernel:0"]
+        kernels = {w.name: w.numpy() for w in model.weights if "kernel:" in w.name}
+        recovery.recover(model, (x, y))
+        moved = [name for name, kernel in kernels.items() if not np.array_equal(kernel, of(model, name))]
+        assert [name.removeprefix("quant_") for name in moved] == ["logits/kernel:0"]
+        model.get_layer("quant_conv").trainable = True
+        assert len(model.trainable_weights) == 4
+
+
+def of(model, name):
+    return next(w.numpy() for w in model.weights if w.name == name)
+
+
 def test_h5_gives_the_model_back_and_keras_does_not(small, aware, tmp_path):
     qa.save(aware, tmp_path / "model.h5")
     again = qa.load(tmp_path / "model.h5")
@@ -73,6 +101,10 @@ def test_bad_bits(small, bits):
         ({"only": "logit"}, ValueError, "did you mean 'logits'"),
         ({"only": lambda layer: False}, ValueError, "nothing"),
         ({"refused": "skip"}, ValueError, "'warn', 'float' or 'raise'"),
+        *(({"per_channel": value}, ValueError, "per_channel is") for value in (1, 0, "yes", np.True_)),
+        *(({"only": value}, TypeError, "only is a .*; pass a layer's name") for value in (5, L.ReLU())),
+        *(({"configs": value}, TypeError, "pass {layer name") for value in (["logits"], "logits")),
+        ({"clip": "mean"}, ValueError, "clip is 'mean'"),
         ({"configs": {"logits": 8}}, TypeError, "QuantizeConfig"),
         ({"configs": {"logit": None}}, ValueError, "no layer 'logit'"),
         ({"calibration": np.zeros((0, 8, 8, 3), np.float32)}, ValueError, "empty"),

@@ -104,6 +104,14 @@ def test_what_exists_only_in_simulation_is_not_converted(small, options, text):
         aware_file.to_tflite(qa.quantize_aware(small, **options))
 
 
+def test_one_output_has_no_class_that_could_differ():
+    model = stacked(tf_keras.layers.Dense(1, activation="sigmoid"), shape=(6,))
+    x = np.random.default_rng(0).normal(size=(20, 6)).astype(np.float32)
+    aware = qa.quantize_aware(model, calibration=x)
+    with pytest.raises(ValueError, match="there is one output"):
+        aware_file.agreement(aware, aware_file.to_tflite(aware), x)
+
+
 def test_agreement_needs_a_quantized_output(aware, small):
     with pytest.raises(ValueError, match="no output step"):
         aware_file.agreement(aware, convert(small, "float32"), inputs(small)[0])

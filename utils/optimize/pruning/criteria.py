@@ -80,6 +80,7 @@ def movement_scores(
     Movement pruning, Sanh et al. 2020, arXiv 2005.07683, eq. 4, with the scores of a dense run.  For fine-tuning on
     another task, where a large weight may be one that the old task needed.
     """
+    training.check_settings(1, batch_size, learning_rate, 0)
     copy = rebuild(model)
     total = [np.zeros(values.shape) for values in _arrays(copy)]
     where = prunable(copy)
@@ -107,11 +108,7 @@ def prune_by(
     checks.check_model(model, graph=True)
     copy = rebuild(model)
     where = prunable(copy)
-    shapes, given = [tuple(copy.weights[i].shape) for i in where], [np.shape(score) for score in scores]
-    if shapes != given:
-        raise ValueError(f"the scores have the shapes {given}, the prunable weights of {model.name!r} {shapes}")
-    if not all(np.isfinite(score).all() for score in scores):
-        raise ValueError("the scores hold NaN or infinity; find out where they come from")
+    scores = _checked_scores(scores, [values.shape for values in _arrays(copy)], model.name)
     ranks = _ranks(scores, scope)
     for i, rank in zip(where, ranks, strict=True):
         share = target if scope == "layer" else np.mean(rank < round(target * sum(map(np.size, scores))))
@@ -180,7 +177,35 @@ def inverse_fisher(gradients: np.ndarray, damping: float = 1e-3) -> np.ndarray:
         raise ValueError(
             f"damping {damping:g} and gradients up to {np.abs(g).max():g} leave the range of floats; scale"
         )
+    apart = _apart(inverse, g, damping)
+    if not apart <= 1e-3:
+        raise ValueError(
+            f"with damping {damping:g} and gradients up to {np.abs(g).max():g}, 64 bits give an inverse that is off by "
+            f"{apart:.2g} where 1 is all; pass more damping"
+        )
     return inverse
+
+
+def _apart(inverse: np.ndarray, gradients: np.ndarray, damping: float) -> float:
+    """The largest entry of matrix · inverse − identity."""
+    product = damping * inverse + gradients.T @ (gradients @ inverse) / len(gradients)
+    return float(np.abs(product - np.eye(len(inverse))).max())
+
+
+def _checked_scores(scores: object, shapes: list[tuple[int, ...]], name: str) -> list[np.ndarray]:
+    """The scores as arrays; ValueError unless they are finite real numbers of these shapes."""
+    if not isinstance(scores, (list, tuple)):
+        raise ValueError(f"scores is a {type(scores).__name__}; pass a list of one array for each prunable array")
+    arrays = [checks.as_array(score, what="a score") for score in scores]
+    given = [array.shape for array in arrays]
+    if shapes != given:
+        raise ValueError(f"the scores have the shapes {given}, the prunable weights of {name!r} {shapes}")
+    strange = [str(array.dtype) for array in arrays if array.dtype.kind not in "fiub"]
+    if strange:
+        raise ValueError(f"the scores are {strange[0]}; pass real numbers, of which the lowest go")
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise ValueError("the scores hold NaN or infinity; find out where they come from")
+    return arrays
 
 
 def _positive_definite(matrix: np.ndarray) -> bool:
@@ -227,7 +252,7 @@ def _gradients(model: tf_keras.Model, x: np.ndarray, y: np.ndarray, batch_size: 
     def of_batch(pictures, labels):
         with tf.GradientTape() as tape:
             value = loss(labels, model(pictures, training=False))
-        gradients = tape.gradient(value, variables)
+        gradients = tape.gradient(value, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return [tf.convert_to_tensor(gradient) for gradient in gradients]
 
     for begin in range(0, len(x), batch_size):

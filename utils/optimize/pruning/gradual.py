@@ -16,8 +16,8 @@ import tf_keras
 
 from utils import SEED, checks, training
 from utils.optimize import keras_weights
-from utils.optimize.keras_graph import example_input, opened, rebuild
-from utils.optimize.pruning.magnitude import PRUNABLE, check_target
+from utils.optimize.keras_graph import opened, rebuild
+from utils.optimize.pruning.magnitude import PRUNABLE, check_plain, check_target
 from utils.quiet import quiet
 
 __all__ = ["PruningFailed", "prune_while_training", "schedule", "updates"]
@@ -112,17 +112,14 @@ def prune_while_training(
         PruningFailed: the zeros are not there, or stripping changed the outputs.
     """
     checks.check_model(model, graph=True)
+    check_plain(model)
     x, y = training.examples(dataset)["train"]
     training.check_settings(epochs, batch_size, learning_rate, seed)
     training.check_examples(model, x, y, "train")
     steps = epochs * -(-len(x) // batch_size)
     plan = target if isinstance(target, tfmot.sparsity.keras.PruningSchedule) else schedule(target, steps)
     planned = updates(plan, steps)
-    if not planned:
-        raise ValueError(
-            f"the schedule {plan.get_config()} renews no mask in the steps 1 to {steps}, so nothing would be pruned; "
-            "pass a smaller begin_step or frequency, or train longer"
-        )
+    _check_plan(plan, planned, steps)
     copy = opened(model)
     chosen = _chosen(copy, only)
     with quiet():
@@ -139,7 +136,7 @@ def prune_while_training(
         seed=seed,
         callbacks=[tfmot.sparsity.keras.UpdatePruningStep(), *callbacks],
     )
-    sample = example_input(wrapped)
+    sample = x[:4]
     expected = wrapped.predict(sample, verbose=0)
     with quiet():
         stripped = rebuild(tfmot.sparsity.keras.strip_pruning(wrapped))
@@ -147,6 +144,24 @@ def prune_while_training(
     if not np.array_equal(expected, stripped.predict(sample, verbose=0)):
         raise PruningFailed("the model without wrappers gives other outputs than with them")
     return stripped
+
+
+def _check_plan(plan: tfmot.sparsity.keras.PruningSchedule, planned: dict[int, float], steps: int) -> None:
+    """Raise ValueError unless the schedule prunes within these steps, and all that it was made for."""
+    settings = plan.get_config()
+    if not planned:
+        raise ValueError(
+            f"the schedule {settings} renews no mask in the steps 1 to {steps}, so nothing would be pruned; "
+            "pass a smaller begin_step or frequency, or train longer"
+        )
+    own = settings.get("config", settings)
+    target = own.get("final_sparsity", own.get("target_sparsity", 0.0))
+    reached = max(planned.values())
+    if reached < target - 0.005:
+        raise ValueError(
+            f"the schedule {settings} comes to {reached:.1%} zeros of its {target:.1%} in the steps 1 to {steps}; pass "
+            "a smaller end_step or frequency (`schedule` chooses both), or train longer"
+        )
 
 
 def _wrapped(layer: tf_keras.layers.Layer, plan: object) -> tf_keras.layers.Layer:

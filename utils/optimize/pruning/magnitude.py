@@ -20,7 +20,7 @@ from utils.optimize.keras_graph import rebuild
 #: The roles (see `keras_weights`) of what the Toolkit prunes; biases, normalization and depthwise kernels stay whole.
 PRUNABLE = ("kernel", "recurrent kernel", "embedding")
 
-__all__ = ["PRUNABLE", "check_target", "prunable", "prune_once", "sparsity", "zero_smallest"]
+__all__ = ["PRUNABLE", "check_plain", "check_target", "prunable", "prune_once", "sparsity", "zero_smallest"]
 
 
 def prune_once(
@@ -63,6 +63,17 @@ def check_target(target: object, what: str = "target") -> None:
     """Raise ValueError unless `target` is a share of zeros; what: its name in the sentence."""
     if isinstance(target, bool) or not isinstance(target, numbers.Real) or not 0 <= target < 1:
         raise ValueError(f"{what} is {target!r}; pass the share of zeros, from 0 to below 1, such as 0.8")
+
+
+def check_plain(model: tf_keras.Model) -> None:
+    """Raise ValueError if the Toolkit has wrapped a layer, which can be neither copied nor wrapped again."""
+    for layer in checks.all_layers(model):
+        if type(layer).__module__.startswith("tensorflow_model_optimization"):
+            raise ValueError(
+                f"the layer {layer.name!r} of the model {model.name!r} is a {type(layer).__name__} of the Toolkit; "
+                "pass the model as it was before, or without wrappers: tfmot.sparsity.keras.strip_pruning(model) for "
+                "pruned ones, tfmot.clustering.keras.strip_clustering(model) for clustered ones"
+            )
 
 
 def zero_smallest(values: np.ndarray, target: float) -> np.ndarray:

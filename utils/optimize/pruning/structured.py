@@ -20,7 +20,7 @@ import tf_keras
 from utils import checks
 from utils.optimize import keras_weights
 from utils.optimize.keras_graph import example_input, opened, rebuild, walk
-from utils.optimize.pruning.magnitude import check_target
+from utils.optimize.pruning.magnitude import check_plain, check_target
 
 __all__ = ["Group", "StructuredError", "groups", "remove_channels"]
 
@@ -75,6 +75,7 @@ def groups(model: tf_keras.Model) -> tuple[Group, ...]:
     Raises TypeError or ValueError for what is no built Sequential or functional tf_keras model.
     """
     checks.check_model(model, graph=True)
+    check_plain(model)
     return _Channels(opened(model)).groups()
 
 
@@ -104,6 +105,7 @@ def remove_channels(
         StructuredError: the test failed.
     """
     checks.check_model(model, graph=True)
+    check_plain(model)
     channels = _Channels(opened(model))
     gone: set[int] = set()
     asked = _asked(channels.groups(), share)
@@ -214,8 +216,8 @@ class _Channels:
         )
 
     def _known(self, layer: tf_keras.layers.Layer, flat: list[_Labels]) -> _Labels | None:
-        if not flat or not _channels_last(layer):
-            return None
+        if not flat or not _channels_last(layer) or len(layer.weights) > len(checks.own_weights(layer)):
+            return None  # the last: it has a layer inside, as activation=PReLU()
         first = flat[0]
         if type(layer) in _MAKERS and getattr(layer, "groups", 1) == 1:
             return self._made(layer, first)
@@ -433,7 +435,7 @@ def _silenced(layer: tf_keras.layers.Layer, weight: keras_weights.Weight, remove
 
 def _compare(channels: _Channels, gone: set[int], smaller: tf_keras.Model) -> None:
     """The smaller model computes what the larger one does when nobody reads the removed channels."""
-    x = example_input(channels.model, 8)
+    x = example_input(channels.model, 8, size=64)  # pictures of any size may become too small for a deep network
     expected = tf.nest.flatten(channels.unread(gone)(_given(channels.model, x), training=False))
     for name, want, got in zip(
         smaller.output_names, expected, tf.nest.flatten(smaller(_given(smaller, x), training=False)), strict=True

@@ -35,7 +35,7 @@ from utils import checks, files
 from utils.optimize.keras_graph import rebuild
 from utils.optimize.quantization.aware_file import float_layers
 from utils.optimize.quantization.aware_layers import Refusal, float_in_file, refusal, refused_at_sight
-from utils.optimize.quantization.aware_ranges import calibrate, is_quantized
+from utils.optimize.quantization.aware_ranges import calibrate, check_clip, is_quantized
 from utils.optimize.quantization.fake import check_bits
 from utils.quiet import quiet
 
@@ -85,6 +85,9 @@ def quantize_aware(
     """
     weights, activations = _check_pair(bits)
     _check_model(model)
+    if not (per_channel is None or isinstance(per_channel, bool)):
+        raise ValueError(f"per_channel is {per_channel!r}; pass None, True or False")
+    check_clip(clip)
     if refused not in ("warn", "float", "raise"):
         raise ValueError(f"refused is {refused!r}; pass 'warn', 'float' or 'raise'")
     configs = _check_configs(model, configs)
@@ -102,6 +105,7 @@ def quantize_aware(
         warnings.warn("float in training or in the file: " + "; ".join(map(str, refusals.values())), stacklevel=2)
     if calibration is not None:
         calibrate(made, calibration, clip=clip)
+    _keep_frozen(made)
     return made
 
 
@@ -165,13 +169,25 @@ def load(path: object, custom_objects: Mapping[str, object] | None = None) -> tf
         raise FileNotFoundError(f"there is no file {str(path)!r}; save(model, path) makes one")
     try:
         with _keras.quantize_scope(dict(custom_objects or {})):
-            return tf_keras.models.load_model(path, compile=False)
+            model = tf_keras.models.load_model(path, compile=False)
     except Exception as error:  # whatever HDF5, Keras or a layer's own code raises
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(
             f"{path.name!r} cannot be loaded ({reason:.200}); pass a file of save, and custom_objects={{name: class}} "
             "for layers of your own"
         ) from error
+    _keep_frozen(model)
+    return model
+
+
+def _keep_frozen(model: tf_keras.Model) -> None:
+    """Give kernels of layers that are not trainable back to these layers: the Toolkit's wrapper would train them."""
+    for wrapper in model.layers:
+        if isinstance(wrapper, _keras.QuantizeWrapper) and not wrapper.trainable:
+            kernels = [kernel for kernel, _, _ in wrapper._weight_vars]
+            for held in (wrapper._trainable_weights, wrapper.layer._trainable_weights):
+                held[:] = [weight for weight in held if not any(weight is kernel for kernel in kernels)]
+            wrapper.layer._trainable_weights[:0] = kernels  # first, as they stand in a file
 
 
 class _Scheme(scheme_n.DefaultNBitQuantizeScheme):
@@ -325,6 +341,8 @@ def _check_model(model: object) -> None:
 
 
 def _check_configs(model, configs: Mapping[str, object] | None) -> dict[str, object]:
+    if not (configs is None or isinstance(configs, Mapping)):
+        raise TypeError(f"configs is a {type(configs).__name__}; pass {{layer name: QuantizeConfig}}")
     configs = dict(configs or {})
     _check_names(model, configs)
     for name, config in configs.items():
@@ -340,8 +358,10 @@ def _chosen(model, only) -> set[str]:
     names = [layer.name for layer in model.layers if not isinstance(layer, tf_keras.layers.InputLayer)]
     if only is None:
         return set(names)
-    if callable(only):
+    if callable(only) and not isinstance(only, tf_keras.layers.Layer):
         return {layer.name for layer in model.layers if layer.name in names and only(layer)}
+    if not isinstance(only, Iterable):
+        raise TypeError(f"only is a {type(only).__name__}; pass a layer's name, several names, or function(layer)")
     wanted = [only] if isinstance(only, str) else list(only)
     _check_names(model, wanted)
     return set(wanted) & set(names)

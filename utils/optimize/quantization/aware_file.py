@@ -106,12 +106,17 @@ def agreement(model: tf_keras.Model, artifact: Artifact, x: np.ndarray) -> Agree
     """Compare a classifier with the file made of it, on inputs x.
 
     model: made by `quantize_aware`, one output of shape (n, classes).  artifact: its .tflite file.
-    Raises ValueError if the file's output is not quantized, because then there is no output step.
+    Raises ValueError if the file's output is not quantized, because then there is no output step, and for one class.
     """
     ours = np.asarray(model.predict(x, batch_size=500, verbose=0), np.float64)
     theirs = np.asarray(artifact.predict(x), np.float64)
     if ours.shape != theirs.shape or ours.ndim != 2:
         raise ValueError(f"the model gives {ours.shape}, the file {theirs.shape}; both must be (n, classes)")
+    if ours.shape[1] < 2:
+        raise ValueError(
+            "there is one output, whose largest is always the same one; compare the classes that you take of it, such "
+            "as model.predict(x) > 0.5"
+        )
     step = _output_step(artifact)
     first, second = ours.argmax(axis=1), theirs.argmax(axis=1)
     apart = np.flatnonzero(first != second)

@@ -26,7 +26,7 @@ from utils import checks
 from utils.optimize.quantization import grid
 
 __all__ = [
-    "RANGES", "activation_quantizers", "activation_ranges", "calibrate", "input_ranges", "integer_kernel",
+    "RANGES", "activation_quantizers", "activation_ranges", "calibrate", "check_clip", "input_ranges", "integer_kernel",
     "is_quantized", "precision",
 ]  # fmt: skip
 
@@ -58,8 +58,7 @@ def calibrate(
     Raises ValueError for a model without fake quantization, an unknown kind, and for x that is empty, not finite or of
     another shape.
     """
-    if clip not in ("minmax", "mse"):
-        raise ValueError(f"clip is {clip!r}; pass 'minmax' or 'mse'")
+    check_clip(clip)
     kinds = {only} if isinstance(only, str) else set(only)
     if not kinds or kinds - set(RANGES):
         raise ValueError(f"only is {only!r}; pass one or several of {', '.join(map(repr, RANGES))}")
@@ -70,6 +69,12 @@ def calibrate(
     arrays = [tf.constant(array) for array in checks.fitting_inputs(model, x, "the array of inputs")]
     with _observing(clip, kinds, _kinds(model)):
         model(arrays if len(arrays) > 1 else arrays[0], training=False)
+
+
+def check_clip(clip: object) -> None:
+    """Raise ValueError unless it is a way in which `calibrate` measures ranges."""
+    if clip not in ("minmax", "mse"):
+        raise ValueError(f"clip is {clip!r}; pass 'minmax' or 'mse'")
 
 
 def precision(model: tf_keras.Model) -> list[dict[str, str]]:
