@@ -358,3 +358,67 @@ def test_parts_that_do_not_fit_are_refused():
     map_ = tf_keras.Model(backbone.input, backbone.get_layer("first_relu").output)
     with pytest.raises(ValueError, match="pooling='avg'"):
         transfer.features(map_, problem()[0])
+
+
+@pytest.mark.parametrize("from_layer", [None, "last"])
+def test_layers_inside_others_are_as_trainable_as_before(from_layer):
+    inner, (x, y) = small_backbone(), problem()
+    inner.get_layer("first_conv").trainable = False
+    inputs = tf_keras.Input((8, 8, 3))
+    model = tf_keras.Model(inputs, tf_keras.layers.Dense(3, name="last")(inner(inputs)))
+    kernel = inner.get_layer("first_conv").kernel.numpy()
+    transfer.fine_tune(model, (x, y), from_layer=from_layer)
+    assert [layer.name for layer in inner.layers if not layer.trainable] == ["first_conv"] and model.trainable
+    assert np.array_equal(kernel, inner.get_layer("first_conv").kernel.numpy())
+
+
+def test_what_could_learn_nothing_is_no_training(joined):
+    ending = tf_keras.Model(joined.input, tf_keras.layers.Softmax(name="softmax")(joined.output))
+    with pytest.raises(ValueError, match="would learn from 'softmax' on; pass an earlier layer"):
+        transfer.fine_tune(ending, problem(), from_layer="softmax")
+    joined.trainable = False
+    with pytest.raises(ValueError, match=r"would learn; set model\.trainable = True"):
+        transfer.fine_tune(joined, problem())
+    assert not any(layer.trainable for layer in joined.layers)
+
+
+def test_statistics_of_two_models_with_the_same_names_are_all_there():
+    one, other = small_backbone(), small_backbone()
+    other.get_layer("first_bn").moving_mean.assign(np.full(6, 5.0))
+    other._name = "other"
+    inputs = tf_keras.Input((8, 8, 3))
+    model = tf_keras.Model(inputs, tf_keras.layers.Concatenate()([one(inputs), other(inputs)]))
+    found = transfer.statistics(model)
+    assert len(found) == 8 and set(found["first_bn#2.moving_mean"]) == {5.0} != set(found["first_bn.moving_mean"])
+
+
+@pytest.mark.parametrize("rank", [1, 3])
+def test_a_map_of_any_rank_becomes_its_mean(rank):
+    layers = tf_keras.layers
+    inputs = tf_keras.Input((*(6,) * rank, 2))
+    x = {1: layers.Conv1D, 3: layers.Conv3D}[rank](4, 3, name="conv")(inputs)
+    model = tf_keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
+    x = np.random.default_rng(0).normal(size=(3, *inputs.shape[1:])).astype(np.float32)
+    made = transfer.features(transfer.cut_at(model, "conv"), x)
+    wanted = model.get_layer("conv")(x).numpy().mean(tuple(range(1, rank + 1)))
+    assert np.allclose(made, wanted, atol=1e-5)
+
+
+def test_a_layer_of_several_outputs_is_no_end():
+    inputs = tf_keras.Input((6, 2))
+    last, *_ = tf_keras.layers.LSTM(4, return_state=True, name="lstm")(inputs)
+    with pytest.raises(ValueError, match="'lstm' gives 3 outputs"):
+        transfer.cut_at(tf_keras.Model(inputs, tf_keras.layers.Dense(3)(last)), "lstm")
+
+
+@pytest.mark.parametrize(
+    "size, options, words",
+    [
+        ("96", {}, "size is '96'"),
+        (32, {"pooling": "max"}, "pooling cannot be chosen"),
+        (32, {"include_top": True, "input_shape": (32, 32, 3)}, "include_top, input_shape cannot be chosen"),
+    ],
+)
+def test_what_an_application_settles_itself(size, options, words):
+    with pytest.raises(ValueError, match=words):
+        transfer.application("MobileNetV2", size, weights=None, **options)

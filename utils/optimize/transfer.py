@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -152,7 +153,7 @@ def application(
         name: such as "MobileNetV2" or "ResNet50".
         size: side of the pictures in pixels.
         weights: "imagenet", fetched by Keras on first use, or None for random ones, which needs no network.
-        options: further ones of that function, such as alpha=0.35.
+        options: further ones of that function, such as alpha=0.35; not those that are settled here.
 
     Returns (backbone, preprocess): preprocess takes pixels from 0 to 255, (n, size, size, 3), and changes no argument.
     Raises ValueError for a name that is not there, or a model whose preprocessing was taken out; ConnectionError if
@@ -160,6 +161,13 @@ def application(
     """
     known = [each for each in dir(tf_keras.applications) if each[0].isupper()]
     checks.check_choice("name", name, known)
+    _check_size(size, 1)
+    settled = [option for option in ("include_top", "pooling", "input_shape", "input_tensor") if option in options]
+    if settled:
+        raise ValueError(
+            f"{', '.join(settled)} cannot be chosen: the backbone takes (size, size, 3) and ends in the mean over its "
+            f"last map; for another end call tf_keras.applications.{name} itself"
+        )
     if not options.get("include_preprocessing", True):
         raise ValueError(
             f"include_preprocessing=False takes the preprocessing out of {name}, and its preprocess_input does nothing "
@@ -344,13 +352,17 @@ def _check_vector(backbone: tf_keras.Model) -> None:
 
 
 def cut_at(model: tf_keras.Model, layer: str) -> tf_keras.Model:
-    """The model up to and with that layer, followed by the mean over the map if it is one: a shorter backbone."""
+    """The model up to and with that layer, followed by the mean over its places if it has some: a shorter backbone."""
     checks.check_model(model, graph=True)
     _check_layer(model, layer)
     copy = keras_graph.rebuild(model)  # whose layers have been called once, so that `output` is unambiguous
     x = copy.get_layer(layer).output
-    if len(x.shape) == 4:
-        x = tf_keras.layers.GlobalAveragePooling2D(name=f"features_of_{layer.replace('/', '_')}")(x)
+    if isinstance(x, (list, tuple)):
+        raise ValueError(f"layer {layer!r} gives {len(x)} outputs; pass a layer that gives one")
+    poolings = {3: "GlobalAveragePooling1D", 4: "GlobalAveragePooling2D", 5: "GlobalAveragePooling3D"}
+    if len(x.shape) in poolings:
+        pooling = getattr(tf_keras.layers, poolings[len(x.shape)])
+        x = pooling(name=f"features_of_{layer.replace('/', '_')}")(x)
     return tf_keras.Model(copy.input, x, name=f"{model.name}_to_{layer}".replace("/", "_"))
 
 
@@ -382,10 +394,16 @@ def fine_tune(
     What was trainable before is so again afterwards.  Returns the history.
     """
     checks.check_keras(model)
-    before = {layer.name: layer.trainable for layer in model.layers}
+    *inner, whole = checks.all_layers(model)
+    before = [(layer, layer.trainable) for layer in (whole, *inner)]  # a layer before those inside it
     try:
         if from_layer is not None:
             _freeze_before(model, from_layer)
+        if model.built and not model.trainable_weights:
+            where, wanted = "", "set model.trainable = True"
+            if from_layer is not None:
+                where, wanted = f" from {from_layer!r} on", "pass an earlier layer, or None for all of them"
+            raise ValueError(f"no weight of {model.name!r} would learn{where}; {wanted}")
         return recovery.recover(
             model,
             dataset,
@@ -397,8 +415,8 @@ def fine_tune(
             seed=seed,
         )
     finally:
-        for layer in model.layers:
-            layer.trainable = before[layer.name]
+        for layer, trainable in before:
+            layer.trainable = trainable  # which sets those inside, too; they come later
 
 
 def _freeze_before(model: tf_keras.Model, name: str) -> None:
@@ -425,12 +443,15 @@ def _check_layer(model: tf_keras.Model, name: str) -> None:
 def statistics(model: tf_keras.Model) -> dict[str, np.ndarray]:
     """The moving means and variances of all batch normalization, copied: "layer.moving_mean" -> (channels,).
 
-    To compare before and after training: with frozen statistics they are equal to the last bit.
+    To compare before and after training: with frozen statistics they are equal to the last bit.  Of layers inside two
+    nested models that share a name, the second one is called "layer#2".
     """
     checks.check_keras(model)
     found = [layer for layer in checks.all_layers(model) if hasattr(layer, "moving_variance")]
-    return {
-        f"{layer.name}.{name}": getattr(layer, name).numpy().copy()
-        for layer in found
-        for name in ("moving_mean", "moving_variance")
-    }
+    made, seen = {}, Counter()
+    for layer in found:
+        seen[layer.name] += 1
+        label = layer.name if seen[layer.name] == 1 else f"{layer.name}#{seen[layer.name]}"
+        for name in ("moving_mean", "moving_variance"):
+            made[f"{label}.{name}"] = getattr(layer, name).numpy().copy()
+    return made
