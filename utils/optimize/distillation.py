@@ -68,9 +68,8 @@ def averaged(outputs: Sequence[Any]) -> np.ndarray:
             f"outputs is a {type(outputs).__name__}, or empty; pass a list of the outputs of one network or more"
         )
     arrays = [_finite(each, f"outputs[{number}]").astype(np.float64) for number, each in enumerate(outputs)]
-    for number, each in enumerate(map(np.asarray, outputs)):
-        if each.dtype.kind == "u":
-            raise ValueError(f"outputs[{number}] are {each.dtype}, the integers of a quantized file; pass real numbers")
+    for number, each in enumerate(outputs):
+        _refuse_quantized(each, f"outputs[{number}]")
     if len({array.shape for array in arrays}) > 1:
         raise ValueError(f"the outputs have shapes {[array.shape for array in arrays]}; pass the same examples to each")
     if arrays[0].ndim < 2:
@@ -136,8 +135,10 @@ def attention_map(activations: Any) -> tf.Tensor:
     activations = tf.convert_to_tensor(activations)
     if activations.shape.rank is not None and activations.shape.rank < 3:
         raise ValueError(f"the activations have shape {activations.shape}; pass (n, …, channels), such as a picture's")
-    # The squares of float16 reach infinity from 256 on.
-    squares = tf.reduce_sum(tf.square(tf.cast(activations, tf.float32)), axis=-1)
+    values = tf.cast(activations, tf.float32)
+    # Fourth powers leave the range of float32, from 1e9 on and below 1e-3 already: the largest value becomes 1 first.
+    largest = tf.reduce_max(tf.abs(values), axis=tf.range(1, tf.rank(values)), keepdims=True)
+    squares = tf.reduce_sum(tf.square(tf.math.divide_no_nan(values, tf.stop_gradient(largest))), axis=-1)
     return tf.math.l2_normalize(tf.reshape(squares, (tf.shape(squares)[0], -1)), axis=-1)
 
 
@@ -302,8 +303,10 @@ class Distiller(tf_keras.Model):
             if pairs is not None and not isinstance(pairs, Mapping):
                 raise ValueError(f"{what} is {pairs!r:.80}; pass {{student's layer: teacher's layer}}")
         features, attention = dict(features or {}), dict(attention or {})
+        _check_output(student, "student")
         if teacher is not None:
             checks.check_built(teacher, what="teacher")
+            _check_output(teacher, "teacher")
             _check_pair(student, teacher)
             _check_same_inputs(student, teacher)
         elif features or attention:
@@ -376,18 +379,19 @@ class Distiller(tf_keras.Model):
             raise ValueError("a Distiller has a loss of its own; compile it without loss=")
         labels, given = self._targets(y)
         outputs, *mine = _several(self._student_taps or self.student, x, training)
-        theirs = []
+        theirs, theirs_are_given = [], given is not None
         if given is None or mine:
             answer, *theirs = _several(self._teacher_taps or self.teacher, x, False)
-            if given is None:
+            if not theirs_are_given:
                 given = _as_logits(answer, self.teacher_outputs)
-        given = tf.stop_gradient(tf.cast(given, tf.float32))
-        theirs = [tf.stop_gradient(each) for each in theirs]
         z = _as_logits(outputs, self.student_outputs)
+        given = tf.stop_gradient(_fitting_logits(given, z) if theirs_are_given else given)
+        theirs = [tf.stop_gradient(each) for each in theirs]
         one_hot = tf.zeros_like(z) if labels is None else _one_hot(labels, z)
+        mask = getattr(outputs, "_keras_mask", None)  # padding does not count, as in Keras' own losses
         parts = {
-            "hard": _mean(distillation_loss(one_hot, given, z, self.temperature, 0.0), weight),
-            "soft": _mean(distillation_loss(one_hot, given, z, self.temperature, 1.0), weight),
+            "hard": _mean(distillation_loss(one_hot, given, z, self.temperature, 0.0), weight, mask),
+            "soft": _mean(distillation_loss(one_hot, given, z, self.temperature, 1.0), weight, mask),
         }
         total = self.soft_share * parts["soft"] + (1 - self.soft_share) * parts["hard"]
         if mine:
@@ -427,6 +431,8 @@ class Distiller(tf_keras.Model):
     def fit(self, x=None, y=None, *args, **kwargs):
         """As tf_keras.Model.fit; for arrays, labels are checked and the teacher is asked once."""
         if _are_arrays(x):
+            if kwargs.get("class_weight") is not None:
+                raise ValueError("class_weight does not go with arrays; pass sample_weight, one for each example")
             x = tf.nest.map_structure(np.asarray, x)
             labels, given = self._targets(y)
             labels = None if labels is None else np.asarray(labels)
@@ -442,11 +448,13 @@ class Distiller(tf_keras.Model):
         return super().fit(x, y, *args, **kwargs)
 
     def _check_arrays(self, x, labels, given) -> None:
+        _check_inputs(self.student, x)
         _check_range([self.student, self.teacher], x)
         count, shape = len(tf.nest.flatten(x)[0]), self.student.output_shape
         if labels is not None:
             _check_labels(labels, count, shape)
         if given is not None:
+            _refuse_quantized(given, "the teacher's logits")
             given = _finite(given, "the teacher's logits")
             if given.shape != (count, *shape[1:]) and None not in shape[1:]:
                 raise ValueError(f"the teacher's logits have shape {given.shape}; pass {(count, *shape[1:])}")
@@ -532,6 +540,15 @@ def _refuse_probabilities(values: np.ndarray, what: str) -> None:
         raise ValueError(f"{what} are probabilities: each row is at least 0 with the sum 1; pass np.log(p), or logits")
 
 
+def _refuse_quantized(values: Any, what: str) -> None:
+    """What a quantized file gives without its scale: unsigned, or of 8 bits."""
+    dtype = np.asarray(values).dtype
+    if dtype.kind == "u" or dtype == np.int8:
+        raise ValueError(
+            f"{what} are {dtype}, the integers of a quantized file; pass real numbers: scale * (integers - zero_point)"
+        )
+
+
 def _finite(values: Any, what: str) -> np.ndarray:
     array = checks.as_array(values, what=what)
     if array.dtype.kind not in "fiu" or array.ndim < 1 or array.shape[-1] < 2 or not array.size:
@@ -577,6 +594,28 @@ def _check_roles(student, teacher, theirs: np.ndarray, mine: np.ndarray, y: np.n
         )
 
 
+def _check_output(model, role: str) -> None:
+    """Raise a sentence unless the model knows its one output, which has classes that exclude each other."""
+    try:
+        shape = model.output_shape
+    except AttributeError:  # of a subclassed model, whose layers Keras does not know as a graph
+        sizes = [tuple(spec.shape)[1:] for spec in checks.input_specs(model)]
+        raise ValueError(
+            f"the {role} {model.name!r} ({type(model).__name__}) is subclassed, so its output's shape is not known; "
+            f"wrap it: inputs = tf_keras.Input({sizes[0]}); tf_keras.Model(inputs, model(inputs))"
+        ) from None
+    if not isinstance(shape, tuple) or len(shape) < 2 or shape[-1] is None or shape[-1] < 2:
+        raise ValueError(
+            f"the {role} {model.name!r} gives {shape}; pass a model with one output of (batch, …, classes), 2 or "
+            "more classes (for a sigmoid: two logits, 0 and its logit)"
+        )
+    if checks.ends_in_sigmoids(model):
+        raise ValueError(
+            f"the {role} {model.name!r} ends in a sigmoid for each of {shape[-1]} outputs, so several may be true at "
+            "once; the loss is for classes of which one is true: pass a model that ends in logits or softmax"
+        )
+
+
 def _check_same_inputs(student, teacher) -> None:
     shapes = [[tuple(spec.shape) for spec in checks.input_specs(model)] for model in (student, teacher)]
     if len(shapes[0]) != len(shapes[1]) or not all(map(_agree, *shapes)):
@@ -593,9 +632,11 @@ def _agree(a: tuple, b: tuple) -> bool:
 
 def _check_labels(labels: np.ndarray, count: int, shape: tuple) -> None:
     if labels.dtype.kind not in "iu" or labels.ndim != len(shape) - 1 or len(labels) != count:
+        column = labels.ndim == len(shape) and labels.shape[-1] == 1  # whose argmax would be 0 everywhere
+        of = "a column of labels y[..., 0]" if column else "one-hot labels y.argmax(axis=-1)"
         raise ValueError(
             f"the labels are {labels.dtype} of shape {labels.shape} for {count} examples; pass whole numbers of shape "
-            f"{('n', *shape[1:-1])}, for one-hot labels y.argmax(axis=-1)".replace("'n'", "n")
+            f"{('n', *shape[1:-1])}, for {of}".replace("'n'", "n")
         )
     if labels.min() < 0 or labels.max() >= shape[-1]:
         raise ValueError(
@@ -606,11 +647,31 @@ def _check_labels(labels: np.ndarray, count: int, shape: tuple) -> None:
 
 def _check_spec(labels: Any, shape: tuple) -> None:
     """One-hot labels of a tf.data.Dataset, before the first epoch."""
-    if labels is not None and (not labels.dtype.is_integer or len(labels.shape) not in (len(shape) - 1, 1)):
-        raise ValueError(
-            f"the dataset's labels are {labels.dtype.name} of shape {labels.shape}; pass whole numbers, (batch,), "
-            "for one-hot labels dataset.map(lambda x, y: (x, tf.argmax(y, -1)))"
-        )
+    if labels is None or (labels.dtype.is_integer and len(labels.shape) in (len(shape) - 1, 1)):
+        return
+    if not len(labels.shape):
+        what = "a dataset without batches dataset.batch(32)"
+    elif labels.shape[-1] == 1:  # whose argmax would be 0 everywhere
+        what = "a column of labels dataset.map(lambda x, y: (x, y[..., 0]))"
+    else:
+        what = "one-hot labels dataset.map(lambda x, y: (x, tf.argmax(y, -1)))"
+    raise ValueError(
+        f"the dataset's labels are {labels.dtype.name} of shape {labels.shape}; pass whole numbers, (batch,), "
+        f"for {what}"
+    )
+
+
+def _check_inputs(model, x: Any) -> None:
+    """Arrays of another number or shape than the model's inputs, or without examples."""
+    arrays, specs = tf.nest.flatten(x), checks.input_specs(model)
+    checks.same_count(arrays, "x")
+    if isinstance(x, Mapping):  # Keras finds inputs by their names, and passes over others
+        return
+    if len(arrays) != len(specs):
+        raise ValueError(f"x has {len(arrays)} arrays, the models have {len(specs)} inputs; pass one for each")
+    for number, (array, spec) in enumerate(zip(arrays, specs, strict=True)):
+        column = array[:, np.newaxis] if array.ndim == 1 and len(spec.shape) == 2 else array  # as Keras makes it
+        checks.check_shape(column, spec.shape, f"x[{number}]" if len(arrays) > 1 else "x")
 
 
 def _check_range(models: list, x: Any) -> None:
@@ -636,7 +697,11 @@ def _check_range(models: list, x: Any) -> None:
 
 
 def _labels_and_logits(y: Any) -> tuple[Any, Any]:
-    return (y.get("labels"), y.get("teacher")) if isinstance(y, Mapping) else (y, None)
+    if not isinstance(y, Mapping):
+        return y, None
+    if not set(y) <= {"labels", "teacher"}:
+        raise ValueError(f'y has the keys {", ".join(map(repr, y))}; pass {{"labels": y, "teacher": logits}}')
+    return y.get("labels"), y.get("teacher")
 
 
 def _one_hot(labels: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
@@ -656,8 +721,35 @@ def _one_hot(labels: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
         return tf.one_hot(labels, z.shape[-1], dtype=z.dtype)
 
 
-def _mean(values: tf.Tensor, weight) -> tf.Tensor:
-    return tf.reduce_mean(values if weight is None else values * tf.cast(weight, values.dtype))
+def _fitting_logits(given: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
+    """The teacher's logits of a batch, which must be as many as the student's, real numbers and no probabilities."""
+    if not given.dtype.is_floating or not given.shape.is_compatible_with(z.shape):
+        raise ValueError(
+            f"the teacher's logits are {given.dtype.name} of shape {given.shape}; pass floats of shape {z.shape}"
+        )
+    given = tf.cast(given, tf.float32)
+    rows = (tf.reduce_min(given, -1) >= 0) & (tf.abs(tf.reduce_sum(given, -1) - 1) < 1e-3)
+    real = ~tf.reduce_all(rows) | (tf.size(rows) < 2)  # one row of logits may look so by chance
+    said = "the teacher's logits are probabilities: each row is at least 0 with the sum 1; pass their logarithms"
+    with tf.control_dependencies([tf.debugging.Assert(real, [said])]):
+        return tf.identity(given)
+
+
+def _mean(values: tf.Tensor, weight, mask=None) -> tf.Tensor:
+    """The mean over what the mask leaves; weights are (batch,), (batch, 1) or as the values, (batch, …)."""
+    if weight is not None:
+        weight = tf.cast(weight, values.dtype)
+        if len(weight.shape) == len(values.shape) + 1 and weight.shape[-1] == 1:
+            weight = tf.squeeze(weight, -1)
+        if len(weight.shape) > len(values.shape):
+            raise ValueError(f"the weights have shape {weight.shape}; pass (batch,), one for each example")
+        while len(weight.shape) < len(values.shape):  # (batch,) beside (batch, time) would count along the wrong axis
+            weight = weight[..., tf.newaxis]
+        values *= weight
+    if mask is None or len(mask.shape) != len(values.shape):
+        return tf.reduce_mean(values)
+    mask = tf.cast(mask, values.dtype)
+    return tf.math.divide_no_nan(tf.reduce_sum(values * mask), tf.reduce_sum(mask))
 
 
 def _several(model, x, training: bool) -> list:
@@ -671,7 +763,16 @@ def _taps(model, names: list[str], role: str) -> tf_keras.Model:
     known = [layer.name for layer in model.layers]
     for name in names:
         checks.check_choice(f"layer of the {role}", name, known)
-    return tf_keras.Model(model.inputs, [model.output, *(model.get_layer(name).get_output_at(0) for name in names)])
+    return tf_keras.Model(model.inputs, [model.output, *(_output_of(model, name, role) for name in names)])
+
+
+def _output_of(model, name: str, role: str):
+    """What the layer gives at its first call in this model; elsewhere it may have been called before."""
+    nodes = [node for depth in sorted(model._nodes_by_depth, reverse=True) for node in model._nodes_by_depth[depth]]
+    found = next(node.outputs for node in nodes if node.layer is model.get_layer(name))
+    if isinstance(found, (list, tuple, Mapping)):
+        raise ValueError(f"layer {name!r} of the {role} gives {len(found)} outputs; pass a layer that gives one")
+    return found
 
 
 def _packed(model, arrays: list) -> Any:
