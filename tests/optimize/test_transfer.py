@@ -422,3 +422,72 @@ def test_a_layer_of_several_outputs_is_no_end():
 def test_what_an_application_settles_itself(size, options, words):
     with pytest.raises(ValueError, match=words):
         transfer.application("MobileNetV2", size, weights=None, **options)
+
+
+@pytest.mark.parametrize(
+    "pictures, error, words",
+    [
+        (np.zeros((96, 96, 3), np.uint8), ValueError, r"one picture in colour; pass pictures\[np.newaxis\]"),
+        ([np.zeros((8, 8, 3)), np.zeros((8, 9, 3))], ValueError, "pictures is no array"),
+        (None, TypeError, "pictures is a NoneType"),
+    ],
+)
+def test_what_is_no_array_of_pictures(pictures, error, words):
+    with pytest.raises(error, match=words):
+        transfer.prepared(pictures, 32)
+
+
+def test_a_size_of_numpy_is_a_size():
+    assert transfer.prepared(np.zeros((1, 48, 48, 3), np.uint8), np.int64(32)).shape == (1, 32, 32, 3)
+
+
+def test_a_backbone_takes_one_input_and_gives_one_vector():
+    inputs = [tf_keras.Input((4,)), tf_keras.Input((4,))]
+    two = tf_keras.Model(inputs, tf_keras.layers.Concatenate()(inputs))
+    with pytest.raises(ValueError, match="has 2 inputs; pass one with one input"):
+        transfer.features(two, [np.ones((3, 4))] * 2)
+    small = small_backbone()
+    with pytest.raises(ValueError, match=r"gives {'a': .*pooling='avg'"):
+        transfer.features(tf_keras.Model(small.input, {"a": small.output, "b": small.output}), problem()[0])
+
+    class Subclassed(tf_keras.Model):
+        def call(self, inputs):
+            return tf_keras.backend.mean(inputs, axis=(1, 2))
+
+    own = Subclassed()
+    own(problem()[0])
+    with pytest.raises(ValueError, match="subclassed, so its output's shape is not known; wrap it"):
+        transfer.features(own, problem()[0])
+
+
+@pytest.mark.parametrize(
+    "part, words",
+    [
+        ("two outputs", "the head .* gives .*one vector of logits"),
+        ("two inputs", "has 2 inputs"),
+        ("one name", "both parts have a layer 'features'"),
+    ],
+)
+def test_parts_that_cannot_be_joined(part, words):
+    layers, vector = tf_keras.layers, tf_keras.Input((8,))
+    backbone, head = small_backbone(), tf_keras.Sequential([tf_keras.Input((8,)), layers.Dense(3)])
+    if part == "two outputs":
+        head = tf_keras.Model(vector, [layers.Dense(2)(vector), layers.Dense(3)(vector)])
+    elif part == "two inputs":
+        inputs = [tf_keras.Input((4,)), tf_keras.Input((4,))]
+        backbone = tf_keras.Model(inputs, layers.Concatenate()(inputs))
+    else:
+        head = tf_keras.Sequential([tf_keras.Input((8,)), layers.Dense(3, name="features")])
+    with pytest.raises(ValueError, match=words):
+        transfer.with_head(backbone, head)
+
+
+@pytest.mark.parametrize("decay", [-1, np.nan, "1e-4", None])
+def test_a_decay_that_is_no_factor(decay):
+    with pytest.raises(ValueError, match="weight_decay is"):
+        transfer.train_head(np.eye(4), np.array([0, 0, 1, 1]), 2, weight_decay=decay)
+
+
+def test_labels_in_a_column_are_not_to_be_made_zeros():
+    with pytest.raises(ValueError, match=r"not in a column \(y\[:, 0\]\)"):
+        transfer.train_head(np.eye(4), np.array([[0], [0], [1], [1]]), 2)

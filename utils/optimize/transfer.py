@@ -203,7 +203,10 @@ def prepared(pictures: np.ndarray, size: int) -> np.ndarray:
             Floats from 0 to 255 are refused, since dividing them or not is for you to say.
     """
     _check_size(size, 1)
-    array = np.asarray(pictures)
+    size = int(size)
+    array = checks.as_array(pictures, what="pictures")
+    if array.ndim == 3 and array.shape[-1] in (3, 4):  # as grey ones they would be 3 pixels wide
+        raise ValueError(f"pictures have shape {array.shape}, as one picture in colour; pass pictures[np.newaxis]")
     if array.ndim == 3:
         array = array[..., np.newaxis]
     if array.ndim != 4 or array.shape[-1] not in (1, 3) or 0 in array.shape:
@@ -214,7 +217,7 @@ def prepared(pictures: np.ndarray, size: int) -> np.ndarray:
         array = array.astype(np.float32)
     else:
         array = _range_checked(array.astype(np.float32)) * np.float32(255)
-    resized = tf.image.resize(array, (size, size), antialias=size < min(array.shape[1:3])).numpy()
+    resized = tf.image.resize(array, (size, size), antialias=bool(size < min(array.shape[1:3]))).numpy()
     scaled = (resized - MIDDLE) / SPREAD
     return np.repeat(scaled, 3, axis=-1) if scaled.shape[-1] == 1 else scaled
 
@@ -274,12 +277,15 @@ def train_head(
     of all deviations where that is more) is folded into the dense layer, so that it is a single Dense layer for any
     backbone.  In training standardized features are cut off at -9 and 9; the layer that is handed back does not.
     """
-    x, y = np.asarray(x, np.float32), np.asarray(y)
+    x, y = np.asarray(checks.as_array(x, what="features"), np.float32), np.asarray(y)
     if x.ndim != 2 or len(x) != len(y) or y.ndim != 1:
+        of = "in a column (y[:, 0])" if y.shape[1:] == (1,) else "one-hot (y.argmax(axis=1))"
         raise ValueError(
             f"features have shape {x.shape} and labels {y.shape}; pass (n, width) and (n,), labels as numbers and not "
-            "one-hot (y.argmax(axis=1))"
+            f"{of}"
         )
+    if not isinstance(weight_decay, (int, float, np.number)) or not 0 <= weight_decay < np.inf:
+        raise ValueError(f"weight_decay is {weight_decay!r}; pass a number of at least 0, such as 1e-4")
     _check_classes(y, num_classes)
     mean, spread = x.mean(axis=0), x.std(axis=0)
     # Divided by a deviation near 0, a feature that hardly ever varies would get a weight so large that 8 bits have no
@@ -326,6 +332,10 @@ def with_head(backbone: tf_keras.Model, head: tf_keras.Model, *, name: str = "tr
     for part, what in ((backbone, "backbone"), (head, "head")):
         checks.check_model(part, what=what, graph=True)
     _check_vector(backbone)
+    _check_vector(head, "head", "one vector of logits a picture")
+    twice = sorted({layer.name for layer in backbone.layers} & {layer.name for layer in head.layers})
+    if twice:
+        raise ValueError(f"both parts have a layer {twice[0]!r}; give the head's another name, name='my_{twice[0]}'")
     if backbone.output_shape[1:] != head.input_shape[1:]:
         raise ValueError(
             f"the backbone gives {backbone.output_shape[1:]}, the head takes {head.input_shape[1:]}; pass the head "
@@ -342,13 +352,23 @@ def with_head(backbone: tf_keras.Model, head: tf_keras.Model, *, name: str = "tr
     return model
 
 
-def _check_vector(backbone: tf_keras.Model) -> None:
-    shape = backbone.output_shape
-    if isinstance(shape, list) or len(shape) != 2 or shape[1] is None:
+def _check_vector(
+    model: tf_keras.Model,
+    what: str = "backbone",
+    wanted: str = "one vector a picture: add GlobalAveragePooling2D, or pooling='avg' in tf_keras.applications",
+) -> None:
+    inputs = len(checks.input_specs(model))
+    if inputs != 1:
+        raise ValueError(f"the {what} {model.name!r} has {inputs} inputs; pass one with one input")
+    try:
+        shape = model.output_shape
+    except AttributeError:
         raise ValueError(
-            f"the backbone {backbone.name!r} gives {shape}; pass one that ends in one vector a picture: add "
-            "GlobalAveragePooling2D, or pooling='avg' in tf_keras.applications"
-        )
+            f"the {what} {model.name!r} is subclassed, so its output's shape is not known; wrap it: inputs = "
+            "tf_keras.Input(shape); tf_keras.Model(inputs, model(inputs))"
+        ) from None
+    if not isinstance(shape, tuple) or len(shape) != 2 or shape[1] is None:
+        raise ValueError(f"the {what} {model.name!r} gives {shape}; pass one that ends in {wanted}")
 
 
 def cut_at(model: tf_keras.Model, layer: str) -> tf_keras.Model:
