@@ -689,3 +689,39 @@ def test_a_layer_of_several_outputs_is_no_feature():
 
     with pytest.raises(ValueError, match="layer 'lstm' of the student gives 3 outputs; pass a layer that gives one"):
         Distiller(teacher=model(0), student=model(1), features={"lstm": "lstm"})
+
+
+@pytest.mark.parametrize("kind", ["two", "dict", "one sigmoid"])
+def test_only_one_output_of_classes_has_logits(kind):
+    with pytest.raises(ValueError, match=r"pass a model with one output, \(n, …, classes\)"):
+        kd.logits(with_outputs(kind), problem(20)[0])
+
+
+@pytest.mark.parametrize("role", ["student", "teacher"])
+def test_sigmoids_are_no_logits_to_distil_either(teacher, role):
+    models = {"student": dense(1), "teacher": teacher, role: with_outputs("sigmoids")}
+    with pytest.raises(ValueError, match="several may be true"):
+        distil(models["student"], problem(20), teacher=models["teacher"])
+
+
+def test_a_teacher_of_other_inputs_is_asked_for_its_logits():
+    other = tf_keras.Sequential([tf_keras.Input((8, 8, 3)), K.Flatten(), K.Dense(3)], name="large")
+    with pytest.raises(ValueError, match=r"got \(20, 4, 4, 3\), of the teacher 'large'; or pass its logits"):
+        distil(dense(1), problem(20), teacher=other)
+
+
+def test_logits_may_be_a_list_and_not_integers_of_a_file(teacher):
+    x, y = problem(40)
+    z = teacher.predict(x, verbose=0)
+    one, other = dense(1), dense(1)
+    distil(one, (x, y), teacher=z)
+    distil(other, (x, y), teacher=z.tolist())
+    assert np.array_equal(one.get_weights()[0], other.get_weights()[0])
+    with pytest.raises(ValueError, match="int8, the integers of a quantized file"):
+        distil(dense(1), (x, y), teacher=np.ones((40, 3), np.int8))
+
+
+def test_a_high_temperature_is_no_infinite_loss_in_float16(teacher):
+    student = tf_keras.Sequential([tf_keras.Input((4, 4, 3)), K.Flatten(), K.Dense(3, dtype="mixed_float16")])
+    history = distil(student, problem(60), teacher=teacher, temperature=200, seed=np.int64(1))
+    assert np.isfinite(history["loss"]).all()

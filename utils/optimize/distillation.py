@@ -95,7 +95,11 @@ def logits(model: tf_keras.Model, x: Any, *, outputs: str = "detect", batch_size
     """
     checks.check_keras(model, what="teacher")
     checks.check_choice("outputs", outputs, OUTPUTS)
-    values = np.asarray(model.predict(x, batch_size=batch_size, verbose=0))
+    made = model.predict(x, batch_size=batch_size, verbose=0)
+    if not isinstance(made, np.ndarray) or made.ndim < 2 or made.shape[-1] < 2:
+        shapes = tf.nest.map_structure(np.shape, made) if isinstance(made, (list, tuple, dict)) else np.shape(made)
+        raise ValueError(f"the teacher {model.name!r} gives {shapes}; pass a model with one output, (n, …, classes)")
+    values = made
     if not np.isfinite(values).all():
         raise ValueError(f"the teacher {model.name!r} gives NaN or infinity; no student can learn from that")
     if not _said(outputs, values, f"the teacher {model.name!r}"):
@@ -200,6 +204,7 @@ def distil(
     if y is None and soft_share < 1:
         raise ValueError(f"there are no labels, and soft_share is {soft_share!r}; pass soft_share=1, or (x, y)")
     training.check_examples(student, x, np.zeros(len(x), np.int32) if y is None else y, "train")
+    _check_output(student, "student")
     given = _teacher_logits(student, teacher, x, outputs)
     some = slice(0, 1000)
     first = student.predict(x[some], batch_size=500, verbose=0)
@@ -212,11 +217,12 @@ def distil(
     rate = tf_keras.optimizers.schedules.CosineDecay(learning_rate, steps) if decay else learning_rate
 
     def loss(targets, outputs):
-        z = _log(outputs) if probabilities else outputs
+        z = _as_logits(outputs, "probabilities" if probabilities else "logits")
+        targets = tf.cast(targets, tf.float32)  # Keras hands them in what the student computes in
         return distillation_loss(targets[:, 0], targets[:, 1], z, temperature, soft_share)
 
     student.compile(tf_keras.optimizers.Adam(rate), loss)
-    tf_keras.utils.set_random_seed(seed)
+    tf_keras.utils.set_random_seed(int(seed))
     targets = np.stack([one_hot, given], axis=1)  # (n, 2, classes): Keras hands one array of targets to a loss
     history = student.fit(
         x, targets, batch_size=batch_size, epochs=epochs, verbose=0, callbacks=list(callbacks)
@@ -571,12 +577,18 @@ def _examples(dataset: object) -> tuple[np.ndarray, np.ndarray | None]:
 
 def _teacher_logits(student, teacher: Any, x: np.ndarray, outputs: str) -> np.ndarray:
     """The teacher's logits for x, computed or given, float32 (n, classes)."""
-    if hasattr(teacher, "predict") or not hasattr(teacher, "__array__"):
+    if hasattr(teacher, "predict") or not (hasattr(teacher, "__array__") or isinstance(teacher, (list, tuple))):
         checks.check_keras(teacher, what="teacher")
         if not teacher.built:
             teacher(x[:1])
+        _check_output(teacher, "teacher")
         _check_pair(student, teacher)
+        try:
+            _check_inputs(teacher, x)
+        except ValueError as error:
+            raise ValueError(f"{error}, of the teacher {teacher.name!r}; or pass its logits in its place") from None
         return logits(teacher, x, outputs=outputs)
+    _refuse_quantized(teacher, "the teacher's logits")
     given, wanted = _finite(teacher, "the teacher's logits"), (len(x), student.output_shape[-1])
     if given.shape != wanted:
         raise ValueError(f"the teacher's logits have shape {given.shape}; pass {wanted}: one row an example of x")
