@@ -149,6 +149,8 @@ def test_a_huge_picture_is_not_opened(tmp_path, monkeypatch):
         ({"size": True}, "size is True"),
         ({"size": 96, "validation": 1.0}, "validation is 1.0"),
         ({"size": 96, "validation": 0.5, "test": 0.5}, "leave nothing to train on"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": None}, "seed is None"),
     ],
 )
 def test_arguments_out_of_range_are_refused(folder, options, sentence):
@@ -171,3 +173,84 @@ def test_folders_that_hold_no_classes_are_refused(tmp_path):
 def test_the_same_seed_gives_the_same_parts(folder):
     one, same, other = (pictures.from_folder(folder, SIZE, seed=seed).dataset for seed in (1, 1, 2))
     assert one.fingerprint == same.fingerprint != other.fingerprint
+
+
+def test_numbers_of_numpy_are_numbers(folder):
+    numbers = {"validation": np.float32(0.2), "test": np.float64(0.2), "seed": np.int64(0)}
+    plain = data.from_folder(folder, SIZE, validation=float(np.float32(0.2)), test=0.2, seed=0)
+    assert data.from_folder(folder, np.int64(SIZE), **numbers).dataset.fingerprint == plain.dataset.fingerprint
+
+
+@pytest.mark.parametrize("parts", [("train", "test"), ("Training", "VALIDATION", "Test"), ("val", "train")])
+def test_parts_of_an_archive_are_no_classes(tmp_path, parts):
+    for part in parts:
+        (tmp_path / part).mkdir()
+        fill(tmp_path / part, count=1)
+    with pytest.raises(ValueError, match=r"parts, and no classes\. Pass each part by itself"):
+        pictures.from_folder(tmp_path, SIZE)
+    one = pictures.from_folder(tmp_path / parts[0], SIZE, validation=0, test=0)
+    assert one.dataset.class_names == ("cat", "dog")
+
+
+def test_what_systems_hide_is_no_picture_and_no_class(folder):
+    for name in ("cat/.ipynb_checkpoints", "cat/@eaDir", "__MACOSX", ".thumbnails"):
+        (folder / name).mkdir()
+        noise().save(folder / name / "0-checkpoint.png")
+    found = pictures.from_folder(folder, SIZE, validation=0, test=0)
+    assert found.dataset.class_names == ("cat", "dog") and len(found.dataset.x_train) == 10
+    assert not found.left_out
+
+
+def test_links_to_pictures_are_followed_and_others_are_named(folder, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    fill(elsewhere, ("bird", "more"))
+    (folder / "bird").symlink_to(elsewhere / "bird")
+    (folder / "cat" / "linked.png").symlink_to(elsewhere / "more" / "0.png")
+    (folder / "cat" / "broken.png").symlink_to(elsewhere / "nothing.png")
+    (folder / "cat" / "more").symlink_to(elsewhere / "more")
+    (folder / "cat" / "round").symlink_to(folder / "cat" / "round")
+    found = pictures.from_folder(folder, SIZE, validation=0, test=0)
+    assert np.bincount(found.dataset.y_train).tolist() == [5, 6, 5]
+    assert_told(found.left_out, dict.fromkeys(("cat/broken.png", "cat/more", "cat/round"), "is a link"))
+
+
+@pytest.mark.parametrize("name", ["cat/0.png", "cat/deep", "cat"])
+def test_what_may_not_be_read_is_named(folder, monkeypatch, name):
+    fill(folder / "cat", ("deep",), 2)
+    closed = folder / name
+
+    def refuse(path, *_):
+        if path == closed:
+            raise PermissionError(13, "Permission denied", str(path))
+
+    def refusing(function):
+        return lambda path, *rest: refuse(path) or function(path, *rest)
+
+    monkeypatch.setattr(type(folder), "iterdir", refusing(type(folder).iterdir))
+    monkeypatch.setattr(Image, "open", refusing(Image.open))
+    monkeypatch.setattr(pictures, "_in_child", lambda paths, size: [pictures._one(path, size) for path in paths])
+    if name == "cat":
+        with pytest.raises(ValueError, match=r"'cat' has 0.*left out: cat: could not be opened \(Permission denied\)"):
+            pictures.from_folder(folder, SIZE)
+    else:
+        found = pictures.from_folder(folder, SIZE)
+        assert_told(found.left_out, {name: "could not be opened (Permission denied); see whether you may read it"})
+
+
+@pytest.mark.parametrize("low, high", [(0, 10**6), (-500, 0)])
+def test_numbers_beyond_16_bits_are_not_cut_off(tmp_path, low, high):
+    ramp = np.linspace(low, high, SIZE * SIZE).reshape(SIZE, SIZE).astype(np.int32)
+    Image.fromarray(ramp).save(tmp_path / "ramp.tif")
+    assert f"run from {low:g} to {high:g}" in pictures._one(tmp_path / "ramp.tif", SIZE)["problem"]
+
+
+def test_an_orientation_that_is_none_turns_nothing(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 9
+    noise().save(tmp_path / "odd.png", exif=exif)
+    assert pictures._one(tmp_path / "odd.png", SIZE)["changed"] == []
+
+
+def test_a_name_that_is_no_text_can_be_printed(folder):
+    found = pictures.Found(pictures.from_folder(folder, SIZE).dataset, {"cat/\udcff.txt": "is odd"}, {})
+    assert "cat/\\udcff.txt: is odd" in str(found)

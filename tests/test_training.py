@@ -478,3 +478,65 @@ def test_text_is_refused_with_its_way_out():
     )
     with pytest.raises(ValueError, match=r"are text.*x = layer\(text\)"):
         training.fit(model, (np.array([["a"], ["b"]]), np.array([0, 1])))
+
+
+def one_layer(units=3, activation=None):
+    import tf_keras
+
+    tf_keras.utils.set_random_seed(0)
+    return tf_keras.Sequential([tf_keras.Input((4,)), tf_keras.layers.Dense(units, activation)])
+
+
+def numbers(n=20):
+    rng = np.random.default_rng(0)
+    return rng.random((n, 4)).astype(np.float32), np.arange(n) % 3
+
+
+def test_one_sigmoid_has_no_largest_output():
+    """Its argmax is 0 whatever it gives."""
+    x, y = numbers()
+    with pytest.raises(ValueError, match=r"gives one output, \(20, 1\)"):
+        training.share_correct(one_layer(1, "sigmoid"), x, np.zeros(20, int))
+    for wrong in (y + 1, y - 1):
+        with pytest.raises(ValueError, match="the labels reach from"):
+            training.share_correct(one_layer(), x, wrong)
+
+
+def test_sigmoids_side_by_side_are_no_classes():
+    with pytest.raises(ValueError, match="ends in a sigmoid for each of 3 outputs"):
+        training.fit(one_layer(3, "sigmoid"), numbers())
+
+
+def test_labels_in_a_column_are_not_to_be_made_zeros():
+    x, y = numbers()
+    with pytest.raises(ValueError, match=r"for a column of labels y\[:, 0\]"):
+        training.fit(one_layer(), (x, y[:, None]))
+
+
+def test_a_subclassed_model_is_wrapped_as_the_sentence_says():
+    import tf_keras
+
+    class Subclassed(tf_keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.last = tf_keras.layers.Dense(3)
+
+        def call(self, inputs):
+            return self.last(inputs)
+
+    model, inputs = Subclassed(), tf_keras.Input((4,))
+    with pytest.raises(
+        ValueError, match=r"inputs = tf_keras.Input\(\(4,\)\); tf_keras.Model\(inputs, model\(inputs\)\)"
+    ):
+        training.fit(model, numbers())
+    assert training.fit(tf_keras.Model(inputs, model(inputs)), numbers())["loss"]
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path))
+    x, y = numbers()
+    dataset = data.Dataset("own", x, y, x, y, x, y, ("a", "b", "c"))
+    of_numpy = {"epochs": np.int64(1), "batch_size": np.int32(8), "seed": np.int64(3), "learning_rate": np.float32(0.5)}
+    plain = {"epochs": 1, "batch_size": 8, "seed": 3, "learning_rate": 0.5}
+    models = [training.trained(one_layer, dataset, **settings) for settings in (of_numpy, plain)]
+    assert all(np.array_equal(a, b) for a, b in zip(*(model.get_weights() for model in models), strict=True))

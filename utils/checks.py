@@ -146,6 +146,14 @@ def input_names(model: Any) -> list[str]:
     return list(getattr(model, "input_names", None) or [spec.name for spec in input_specs(model)])
 
 
+def ends_in_sigmoids(model: Any) -> bool:
+    """Whether the last layer computes a sigmoid: then each output is a probability of its own, and no logit."""
+    last = model
+    while getattr(last, "layers", None):
+        last = last.layers[-1]
+    return getattr(getattr(last, "activation", None), "__name__", "") == "sigmoid"
+
+
 # ---------------------------------------------------------------- words
 
 

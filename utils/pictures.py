@@ -28,8 +28,10 @@ BATCH = 64
 MOST_PIXELS = 64_000_000
 #: A side below this holds no shape that a network for photographs could see.
 SMALLEST_SIDE = 8
+#: Folders that hold parts of a data set in many archives, and no classes.
+PARTS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval", "evaluation")
 #: What operating systems leave behind.
-_CLUTTER = ("thumbs.db", "desktop.ini")
+_CLUTTER = ("thumbs.db", "desktop.ini", "__macosx", "@eadir")
 _FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".gif": "GIF", ".bmp": "BMP", ".tif": "TIFF"}
 _FORMATS |= {".tiff": "TIFF", ".webp": "WEBP"}
 
@@ -51,7 +53,7 @@ class Found:
         lines = [repr(self.dataset)]
         lines += [f"left out  {name}: {why}" for name, why in self.left_out.items()]
         lines += [f"changed   {name}: {how}" for name, how in self.changed.items()]
-        return "\n".join(lines)
+        return "\n".join(lines).encode("utf-8", "backslashreplace").decode()  # a name may be no text at all
 
 
 def from_folder(
@@ -66,14 +68,18 @@ def from_folder(
             picture a class where it is above 0.
         seed: which ones.
 
-    Equal pictures are taken once, so that none is in two parts.
+    Equal pictures are taken once, so that none is in two parts.  Hidden files and folders, those whose names begin with
+    a dot, are passed over.
     Raises ValueError or FileNotFoundError for a folder, a class with too few pictures or arguments that do not fit.
     """
     folder = Path(folder)
-    _check_arguments(size, validation, test)
+    _check_arguments(size, validation, test, seed)
+    size = int(size)
     classes = _classes(folder)
-    files = {path: label for label, name in enumerate(classes) for path in _files(folder / name)}
+    odd: dict[Path, str] = {}
+    files = {path: label for label, name in enumerate(classes) for path in _files(folder / name, odd)}
     left_out, changed = _outside(folder, classes), {}
+    left_out |= {path.relative_to(folder).as_posix(): why for path, why in odd.items()}
     kept: list[np.ndarray] = []
     labels: list[int] = []
     first: dict[str, str] = {}
@@ -98,14 +104,16 @@ def from_folder(
     return Found(data.Dataset(folder.name, **arrays, class_names=tuple(classes)), left_out, changed)
 
 
-def _check_arguments(size: object, validation: object, test: object) -> None:
-    if isinstance(size, bool) or not isinstance(size, int) or not 8 <= size <= 1024:
+def _check_arguments(size: object, validation: object, test: object, seed: object) -> None:
+    if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or not 8 <= size <= 1024:
         raise ValueError(f"size is {size!r}; pass a whole number of pixels from 8 to 1024, such as 96")
     for name, value in (("validation", validation), ("test", test)):
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
+        if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value < 1:
             raise ValueError(f"{name} is {value!r}; pass a fraction of the pictures, such as 0.2")
     if validation + test >= 1:
         raise ValueError(f"validation {validation} and test {test} leave nothing to train on; pass 0.2 each")
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ValueError(f"seed is {seed!r}; pass a whole number of at least 0")
 
 
 def _classes(folder: Path) -> list[str]:
@@ -113,7 +121,12 @@ def _classes(folder: Path) -> list[str]:
         raise FileNotFoundError(
             f"there is no folder {folder}; pass one that holds a sub-folder of pictures for each class"
         )
-    names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not _is_clutter(path))
+    if names and {name.lower() for name in names} <= set(PARTS):
+        raise ValueError(
+            f"the sub-folders of {folder} are {', '.join(names)}: parts, and no classes. Pass each part by itself, "
+            f'such as from_folder("{folder / names[0]}", validation=0, test=0), with one sub-folder a class'
+        )
     if len(names) < 2:
         raise ValueError(
             f"{folder} has {len(names)} sub-folders; make one for each class, at least two, and put its pictures there "
@@ -122,9 +135,22 @@ def _classes(folder: Path) -> list[str]:
     return names
 
 
-def _files(folder: Path) -> list[Path]:
-    """All files below a class's folder, in the order of their names."""
-    return sorted(path for path in folder.rglob("*") if path.is_file() and not _is_clutter(path))
+def _files(folder: Path, odd: dict[Path, str]) -> list[Path]:
+    """All files below a class's folder, in the order of their names; `odd` gets what is there and is no file."""
+    try:
+        entries = [(path, path.is_file()) for path in sorted(folder.iterdir()) if not _is_clutter(path)]
+    except OSError as error:
+        odd[folder] = f"could not be opened ({error.strerror}); see whether you may read it"
+        return []
+    found: list[Path] = []
+    for path, is_file in entries:
+        if is_file:
+            found.append(path)
+        elif path.is_dir() and not path.is_symlink():
+            found += _files(path, odd)
+        else:
+            odd[path] = "is a link to a folder or to nothing, or no file at all; put the pictures themselves there"
+    return found
 
 
 def _is_clutter(path: Path) -> bool:
@@ -203,6 +229,8 @@ def _one(path: Path, size: int) -> dict:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return {"problem": f"has more than {MOST_PIXELS:,} pixels; make it smaller first"}
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError) as error:
+        if getattr(error, "errno", None):  # the system's word, not the decoder's
+            return {"problem": f"could not be opened ({error.strerror}); see whether you may read it"}
         return {"problem": f"is damaged ({error}); export it again"}
     finally:
         Image.MAX_IMAGE_PIXELS = limit
@@ -219,7 +247,7 @@ def _square(picture, suffix: str, size: int) -> dict:
         changed.append(f"only the first of {picture.n_frames} frames taken")
         picture.seek(0)
     picture.load()
-    if picture.getexif().get(0x0112, 1) not in (1, None):
+    if picture.getexif().get(0x0112) in range(2, 9):
         picture = ImageOps.exif_transpose(picture)
         changed.append("turned as its EXIF data say")
     picture = _rgb(picture, changed)
@@ -239,6 +267,8 @@ def _rgb(picture, changed: list[str]):
 
     if picture.mode.startswith("I"):  # 16 bits: Pillow's own conversion would cut off all above 255
         values = np.asarray(picture).astype(np.float64)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError(f"its pixels run from {values.min():g} to {values.max():g}, which no 16 bits hold")
         top = 65535 if values.max() > 255 else 255
         changed.append(f"16-bit grey, divided by {top // 255}")
         picture = Image.fromarray(np.clip(np.rint(values * 255 / top), 0, 255).astype(np.uint8))

@@ -91,7 +91,7 @@ def fit(
     steps = -(-len(x) // batch_size)
     rate = tf_keras.optimizers.schedules.CosineDecay(learning_rate, steps * epochs) if decay else learning_rate
     _compile(model, rate, _gives_probabilities(model, x))
-    tf_keras.utils.set_random_seed(seed)
+    tf_keras.utils.set_random_seed(int(seed))
     feed = {"x": x, "y": y, "batch_size": batch_size}
     if augment is not None:
         feed = {"x": _batches(x, y, batch_size, augment, seed), "steps_per_epoch": steps}
@@ -146,10 +146,11 @@ def trained(
     default = epochs is None and (batch_size, learning_rate) == (128, 2e-3)
     epochs = EPOCHS.get(_name(build), OTHER_EPOCHS) if epochs is None else epochs
     check_settings(epochs, batch_size, learning_rate, seed)
+    epochs, batch_size, seed, learning_rate = int(epochs), int(batch_size), int(seed), float(learning_rate)  # for JSON
     tf_keras.utils.set_random_seed(seed)  # for functions that take no seed
     model = _build(build, dataset, seed)
     if not (default and seed == SHIPPED_SEED and not fresh and _load_shipped(model, build, dataset)):
-        settings = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "seed": int(seed)}
+        settings = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
         path = data.cache_folder() / "trained" / f"{_name(build)}-{_key(model, build, dataset, settings)}.npz"
         _load_or_train(model, dataset, path, settings, fresh)
     _compile(model, learning_rate, _gives_probabilities(model, dataset.x_train))
@@ -184,7 +185,8 @@ def share_correct(model: tf_keras.Model, x: np.ndarray, y: np.ndarray) -> float:
 
     Raises:
         TypeError: no tf_keras model.
-        ValueError: labels or outputs of another shape (they would be compared all with all), or outputs that are NaN.
+        ValueError: labels or outputs of another shape (they would be compared all with all), labels beyond the
+            classes, or outputs that are NaN.
     """
     checks.check_keras(model)
     outputs, y = np.asarray(model.predict(x, batch_size=1000, verbose=0)), np.asarray(y)
@@ -192,6 +194,16 @@ def share_correct(model: tf_keras.Model, x: np.ndarray, y: np.ndarray) -> float:
         raise ValueError(
             f"the outputs have shape {outputs.shape}, the labels {y.shape} of {y.dtype}; pass a classifier with "
             "outputs (n, classes) and n whole numbers"
+        )
+    if outputs.shape[1] < 2:  # whose largest output is always the first
+        raise ValueError(
+            f"{model.name} gives one output, {outputs.shape}; pass a classifier of 2 or more classes, or compare it "
+            "with a half yourself"
+        )
+    if len(y) and not 0 <= y.min() <= y.max() < outputs.shape[1]:
+        raise ValueError(
+            f"the labels reach from {y.min()} to {y.max()}; {model.name} has {outputs.shape[1]} classes, so pass "
+            f"labels from 0 to {outputs.shape[1] - 1}"
         )
     if np.isnan(outputs).any():
         raise ValueError(f"{model.name} gives NaN for {int(np.isnan(outputs).any(axis=1).sum())} of {len(y)} examples")
@@ -262,7 +274,8 @@ def check_settings(epochs: object, batch_size: object, learning_rate: object, se
     for name, value in (("epochs", epochs), ("batch_size", batch_size)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
             raise ValueError(f"{name} is {value!r}; pass a whole number of at least 1")
-    if isinstance(learning_rate, bool) or not isinstance(learning_rate, (int, float)) or not 0 < learning_rate < 100:
+    number = isinstance(learning_rate, (int, float, np.number)) and not isinstance(learning_rate, bool)
+    if not number or not 0 < learning_rate < 100:
         raise ValueError(f"learning_rate is {learning_rate!r}; pass a number above 0, such as 0.001")
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**32:
         raise ValueError(f"seed is {seed!r}; pass a whole number from 0 to 4294967295")
@@ -281,7 +294,13 @@ def check_examples(model: tf_keras.Model, x: np.ndarray, y: np.ndarray, part: st
 
 
 def _check_inputs(model: tf_keras.Model, x: np.ndarray, part: str) -> None:
-    wanted = model.input_shape
+    try:
+        wanted = model.input_shape
+    except AttributeError:  # of a subclassed model
+        raise ValueError(
+            f"{model.name} ({type(model).__name__}) is subclassed, so its shapes are not known; wrap it: inputs = "
+            f"tf_keras.Input({x.shape[1:]}); tf_keras.Model(inputs, model(inputs))"
+        ) from None
     if isinstance(wanted, (list, dict)):
         raise ValueError(f"{model.name} has {len(wanted)} inputs; pass a model with one")
     if x.ndim != len(wanted) or any(w not in (None, n) for w, n in zip(wanted[1:], x.shape[1:], strict=True)):
@@ -311,10 +330,15 @@ def _check_labels(model: tf_keras.Model, y: np.ndarray, part: str) -> None:
         raise ValueError(
             f"{model.name} gives {model.output_shape}; pass a classifier: (batch, classes), 2 or more classes"
         )
-    if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
+    if checks.ends_in_sigmoids(model):
         raise ValueError(
-            f"the {part} labels are {y.dtype} of shape {y.shape}; pass whole numbers of shape (n,), "
-            "for one-hot labels y.argmax(axis=1)"
+            f"{model.name} ends in a sigmoid for each of {model.output_shape[-1]} outputs, so several may be true at "
+            "once; pass a classifier that ends in logits or softmax"
+        )
+    if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
+        of = "a column of labels y[:, 0]" if y.shape[1:] == (1,) else "one-hot labels y.argmax(axis=1)"
+        raise ValueError(
+            f"the {part} labels are {y.dtype} of shape {y.shape}; pass whole numbers of shape (n,), for {of}"
         )
     if y.min() < 0 or y.max() >= model.output_shape[-1]:
         raise ValueError(

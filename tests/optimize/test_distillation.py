@@ -143,6 +143,7 @@ def test_an_average_of_16_bits_is_made_in_64():
         (np.zeros((5, 3)) - 1, r"pass \(n, classes\) of each"),  # one network's, not a list of them
         ([np.zeros((2, 3)) - 1, np.zeros((3, 3)) - 1], "same examples"),
         ([np.array([[51, 204]], np.uint8)], "integers of a quantized file"),
+        ([np.array([[-100, 27]], np.int8)], r"int8, the integers of a quantized file; pass real numbers: scale"),
         ([np.array([[0.2, 0.81]])], "probabilities that were rounded"),  # as logits they would be 0.35 and 0.65
     ],
 )
@@ -173,6 +174,11 @@ def test_an_attention_map_is_where_the_layer_is_active():
     assert np.allclose(found, [[0, 0, 1, 0], [0.5**0.5, 0, 0.5**0.5, 0]])
     half = kd.attention_map((300 * activations).astype(np.float16))  # 300² is infinite in float16
     assert np.allclose(half, found) and np.allclose(kd.attention_map(activations.astype(int)), found)
+    for factor in (1e-20, 1e-4, 1e10):  # whose fourth powers are 0 or infinite in float32
+        assert np.allclose(kd.attention_map(factor * activations), found)
+    assert (
+        kd.attention_map(np.zeros((0, 2, 2, 3))).shape == (0, 4) and not kd.attention_map(0 * activations).numpy().any()
+    )
     with pytest.raises(ValueError, match="shape"):
         kd.attention_map(activations[0, 0])
 
@@ -489,3 +495,233 @@ def test_pictures_of_0_to_255_and_a_loss_of_ones_own(teacher):
     distiller.compile("adam", "sparse_categorical_crossentropy")
     with pytest.raises(ValueError, match="loss of its own"):
         distiller.fit(x, y, verbose=0)
+
+
+# ---------------------------------------------------------------- sequences, pipelines, models of one's own
+
+
+def recurrent(seed, units=4, masked=False, steps=6):
+    tf_keras.utils.set_random_seed(seed)
+    words = tf_keras.Input((steps,), dtype="int32")
+    x = K.LSTM(units, return_sequences=True)(K.Embedding(9, 4, mask_zero=masked)(words))
+    return tf_keras.Model(words, K.Dense(5)(x))
+
+
+def sentences(n=6, steps=6):
+    rng = np.random.default_rng(0)
+    return rng.integers(1, 9, (n, steps)).astype(np.int32), rng.integers(0, 5, (n, steps)).astype(np.int32)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("weights", [None, "(n,)", "(n, 1)", "(n, steps)"])
+def test_each_sentence_has_its_weight_and_padding_none(weights, masked):
+    x, y = sentences()  # as many sentences as steps, which hides a wrong axis
+    if masked:
+        x[:, 4:] = 0
+    teacher, student = recurrent(0, masked=masked), recurrent(1, masked=masked)
+    weight = np.arange(36.0).reshape(6, 6).astype(np.float32) if weights == "(n, steps)" else np.arange(6.0)
+    given = None if weights is None else weight[:, None] if weights == "(n, 1)" else weight
+    found = compiled(Distiller(teacher=teacher, student=student, temperature=2)).evaluate(
+        x, y, sample_weight=given, batch_size=6, verbose=0, return_dict=True
+    )
+    z = [model.predict(x, verbose=0) for model in (teacher, student)]
+    each = by_hand(y.ravel(), z[0].reshape(36, 5), z[1].reshape(36, 5), 2.0, 0.9).reshape(6, 6)
+    if weights is not None:
+        each = each * (weight if weight.ndim == 2 else weight[:, None])
+    assert found["loss"] == pytest.approx(each[:, : 4 if masked else 6].mean(), rel=1e-4)
+
+
+def test_a_column_of_weights_is_one_weight_an_example(teacher):
+    x, y = problem(60)
+    weight = np.repeat([2.0, 0.5], 30)
+    losses = [
+        compiled(Distiller(teacher=teacher, student=dense(1))).evaluate(x, y, sample_weight=given, verbose=0)
+        for given in (weight, weight[:, None])
+    ]
+    assert losses[0] == losses[1]
+    with pytest.raises(ValueError, match=r"the weights have shape .*pass \(batch,\)"):
+        kd._mean(tf.zeros(3), tf.zeros((3, 2)))
+
+
+def in_batches(x, y):
+    return tf.data.Dataset.from_tensor_slices((x, y)).batch(20)
+
+
+@pytest.mark.parametrize(
+    "of, error, words",
+    [
+        (softmax, tf.errors.InvalidArgumentError, "logits are probabilities"),
+        (lambda z: z[:, :1], ValueError, r"logits are float32 of shape .*pass floats of shape \(None, 3\)"),
+        (lambda z: (40 * z).astype(np.int32), ValueError, "logits are int32"),
+    ],
+)
+def test_logits_of_a_pipeline_are_those_of_the_classes(teacher, of, error, words):
+    x, y = problem(40)
+    refusing, learning = (compiled(Distiller(teacher=None, student=dense(1))) for _ in range(2))
+    z = teacher.predict(x, verbose=0)
+    with pytest.raises(error, match=words):
+        refusing.fit(in_batches(x, {"labels": y, "teacher": of(z)}), verbose=0)
+    assert np.isfinite(learning.fit(in_batches(x, {"labels": y, "teacher": z}), verbose=0).history["loss"][0])
+
+
+def test_integers_of_a_quantized_file_are_no_logits(teacher):
+    x, y = problem(40)
+    alone = compiled(Distiller(teacher=None, student=dense(1)))
+    for dtype in (np.int8, np.uint8):
+        with pytest.raises(ValueError, match=f"{np.dtype(dtype)}, the integers of a quantized file"):
+            alone.fit(x, {"labels": y, "teacher": np.ones((40, 3), dtype)}, verbose=0)
+
+
+def test_a_key_that_is_misspelt_is_not_passed_over(teacher):
+    x, y = problem(40)
+    with pytest.raises(ValueError, match=r"y has the keys 'label'; pass {\"labels\": y, \"teacher\": logits}"):
+        compiled(Distiller(teacher=teacher, student=dense(1), soft_share=1)).fit(x, {"label": y}, verbose=0)
+
+
+def test_labels_in_a_column_are_not_to_be_made_zeros(teacher):
+    x, y = problem(40)
+    distiller = compiled(Distiller(teacher=teacher, student=dense(1)))
+    with pytest.raises(ValueError, match=r"for a column of labels y\[\.\.\., 0\]"):
+        distiller.fit(x, y[:, None], verbose=0)
+    with pytest.raises(ValueError, match=r"for a column of labels dataset\.map\(lambda x, y: \(x, y\[\.\.\., 0\]\)"):
+        distiller.fit(in_batches(x, y[:, None]), verbose=0)
+    with pytest.raises(ValueError, match=r"for a dataset without batches dataset\.batch\(32\)"):
+        distiller.fit(tf.data.Dataset.from_tensor_slices((x, y)), verbose=0)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda x, y: (x[:0], y[:0]), "x is empty"),
+        (lambda x, y: (x[:, :2], y), r"x takes shape \(n, 4, 4, 3\)"),
+        (lambda x, y: ([x, x], y), "x has 2 arrays, the models have 1 inputs"),
+    ],
+)
+def test_arrays_that_do_not_fit_the_inputs(teacher, change, words):
+    with pytest.raises(ValueError, match=words):
+        compiled(Distiller(teacher=teacher, student=dense(1))).fit(*change(*problem(40)), verbose=0)
+
+
+def test_one_number_an_example_needs_no_second_axis():
+    def of_one(seed):
+        tf_keras.utils.set_random_seed(seed)
+        return tf_keras.Sequential([tf_keras.Input((1,)), K.Dense(3)])
+
+    x = np.linspace(-1, 1, 30).astype(np.float32)
+    distiller = compiled(Distiller(teacher=of_one(0), student=of_one(1)))
+    assert distiller.fit(x, np.arange(30) % 3, verbose=0).history["loss"][0] > 0
+
+
+def test_weights_of_classes_are_asked_for_as_weights_of_examples(teacher):
+    x, y = problem(40)
+    with pytest.raises(ValueError, match="pass sample_weight"):
+        compiled(Distiller(teacher=teacher, student=dense(1))).fit(
+            x, y, class_weight={0: 2.0, 1: 1.0, 2: 1.0}, verbose=0
+        )
+
+
+class Subclassed(tf_keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.flat, self.last = K.Flatten(), K.Dense(3)
+
+    def call(self, inputs):
+        return self.last(self.flat(inputs))
+
+
+@pytest.mark.parametrize("role", ["student", "teacher"])
+def test_a_subclassed_model_is_wrapped_as_the_sentence_says(teacher, role):
+    x, y = problem(40)
+    own = Subclassed()
+    own(x[:1])
+    models = {"teacher": teacher, "student": dense(1)}
+    words = rf"the {role} .* inputs = tf_keras.Input\(\(4, 4, 3\)\); tf_keras.Model\(inputs, model\(inputs\)\)"
+    with pytest.raises(ValueError, match=words):
+        Distiller(**{**models, role: own})
+    inputs = tf_keras.Input((4, 4, 3))
+    wrapped = Distiller(**{**models, role: tf_keras.Model(inputs, own(inputs))})
+    assert compiled(wrapped).fit(in_batches(x, y), verbose=0).history["loss"][0] > 0
+
+
+def with_outputs(kind):
+    plain = dense(1)
+    hidden = plain.get_layer("hidden").output
+    ends = {
+        "two": [plain.output, plain.output],
+        "dict": {"a": plain.output},
+        "one sigmoid": K.Dense(1, "sigmoid")(hidden),
+        "sigmoids": K.Dense(3, "sigmoid")(hidden),
+        "sigmoids in a layer": K.Activation("sigmoid")(plain.output),
+        "sigmoids inside": tf_keras.Sequential([tf_keras.Input((8,)), K.Dense(3, tf.nn.sigmoid)])(hidden),
+    }
+    return tf_keras.Model(plain.input, ends[kind])
+
+
+@pytest.mark.parametrize("kind", ["two", "dict", "one sigmoid", "sigmoids", "sigmoids in a layer", "sigmoids inside"])
+def test_outputs_that_are_no_classes(teacher, kind):
+    words = "several may be true" if kind.startswith("sigmoids") else "one output of"
+    for roles in (
+        {"teacher": None, "student": with_outputs(kind)},
+        {"teacher": with_outputs(kind), "student": dense(2)},
+    ):
+        with pytest.raises(ValueError, match=words):
+            Distiller(**roles)
+
+
+def test_a_layer_that_was_called_elsewhere_before_is_matched_here():
+    def model(seed):
+        tf_keras.utils.set_random_seed(seed)
+        layer = K.Conv2D(3, 3, name="conv")
+        layer(tf_keras.Input((9, 9, 3)))
+        inputs = tf_keras.Input((4, 4, 3))
+        return tf_keras.Model(inputs, K.Dense(3)(K.GlobalAveragePooling2D()(layer(inputs))))
+
+    x, y = problem(40)
+    distiller = compiled(Distiller(teacher=model(0), student=model(1), features={"conv": "conv"}))
+    assert distiller.fit(x, y, verbose=0).history["match"][0] > 0
+
+
+def test_a_layer_of_several_outputs_is_no_feature():
+    def model(seed):
+        inputs = tf_keras.Input((6, 2))
+        last, *_ = K.LSTM(4, return_state=True, name="lstm")(inputs)
+        return tf_keras.Model(inputs, K.Dense(3)(last))
+
+    with pytest.raises(ValueError, match="layer 'lstm' of the student gives 3 outputs; pass a layer that gives one"):
+        Distiller(teacher=model(0), student=model(1), features={"lstm": "lstm"})
+
+
+@pytest.mark.parametrize("kind", ["two", "dict", "one sigmoid"])
+def test_only_one_output_of_classes_has_logits(kind):
+    with pytest.raises(ValueError, match=r"pass a model with one output, \(n, …, classes\)"):
+        kd.logits(with_outputs(kind), problem(20)[0])
+
+
+@pytest.mark.parametrize("role", ["student", "teacher"])
+def test_sigmoids_are_no_logits_to_distil_either(teacher, role):
+    models = {"student": dense(1), "teacher": teacher, role: with_outputs("sigmoids")}
+    with pytest.raises(ValueError, match="several may be true"):
+        distil(models["student"], problem(20), teacher=models["teacher"])
+
+
+def test_a_teacher_of_other_inputs_is_asked_for_its_logits():
+    other = tf_keras.Sequential([tf_keras.Input((8, 8, 3)), K.Flatten(), K.Dense(3)], name="large")
+    with pytest.raises(ValueError, match=r"got \(20, 4, 4, 3\), of the teacher 'large'; or pass its logits"):
+        distil(dense(1), problem(20), teacher=other)
+
+
+def test_logits_may_be_a_list_and_not_integers_of_a_file(teacher):
+    x, y = problem(40)
+    z = teacher.predict(x, verbose=0)
+    one, other = dense(1), dense(1)
+    distil(one, (x, y), teacher=z)
+    distil(other, (x, y), teacher=z.tolist())
+    assert np.array_equal(one.get_weights()[0], other.get_weights()[0])
+    with pytest.raises(ValueError, match="int8, the integers of a quantized file"):
+        distil(dense(1), (x, y), teacher=np.ones((40, 3), np.int8))
+
+
+def test_a_high_temperature_is_no_infinite_loss_in_float16(teacher):
+    student = tf_keras.Sequential([tf_keras.Input((4, 4, 3)), K.Flatten(), K.Dense(3, dtype="mixed_float16")])
+    history = distil(student, problem(60), teacher=teacher, temperature=200, seed=np.int64(1))
+    assert np.isfinite(history["loss"]).all()

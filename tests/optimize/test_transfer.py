@@ -358,3 +358,136 @@ def test_parts_that_do_not_fit_are_refused():
     map_ = tf_keras.Model(backbone.input, backbone.get_layer("first_relu").output)
     with pytest.raises(ValueError, match="pooling='avg'"):
         transfer.features(map_, problem()[0])
+
+
+@pytest.mark.parametrize("from_layer", [None, "last"])
+def test_layers_inside_others_are_as_trainable_as_before(from_layer):
+    inner, (x, y) = small_backbone(), problem()
+    inner.get_layer("first_conv").trainable = False
+    inputs = tf_keras.Input((8, 8, 3))
+    model = tf_keras.Model(inputs, tf_keras.layers.Dense(3, name="last")(inner(inputs)))
+    kernel = inner.get_layer("first_conv").kernel.numpy()
+    transfer.fine_tune(model, (x, y), from_layer=from_layer)
+    assert [layer.name for layer in inner.layers if not layer.trainable] == ["first_conv"] and model.trainable
+    assert np.array_equal(kernel, inner.get_layer("first_conv").kernel.numpy())
+
+
+def test_what_could_learn_nothing_is_no_training(joined):
+    ending = tf_keras.Model(joined.input, tf_keras.layers.Softmax(name="softmax")(joined.output))
+    with pytest.raises(ValueError, match="would learn from 'softmax' on; pass an earlier layer"):
+        transfer.fine_tune(ending, problem(), from_layer="softmax")
+    joined.trainable = False
+    with pytest.raises(ValueError, match=r"would learn; set model\.trainable = True"):
+        transfer.fine_tune(joined, problem())
+    assert not any(layer.trainable for layer in joined.layers)
+
+
+def test_statistics_of_two_models_with_the_same_names_are_all_there():
+    one, other = small_backbone(), small_backbone()
+    other.get_layer("first_bn").moving_mean.assign(np.full(6, 5.0))
+    other._name = "other"
+    inputs = tf_keras.Input((8, 8, 3))
+    model = tf_keras.Model(inputs, tf_keras.layers.Concatenate()([one(inputs), other(inputs)]))
+    found = transfer.statistics(model)
+    assert len(found) == 8 and set(found["first_bn#2.moving_mean"]) == {5.0} != set(found["first_bn.moving_mean"])
+
+
+@pytest.mark.parametrize("rank", [1, 3])
+def test_a_map_of_any_rank_becomes_its_mean(rank):
+    layers = tf_keras.layers
+    inputs = tf_keras.Input((*(6,) * rank, 2))
+    x = {1: layers.Conv1D, 3: layers.Conv3D}[rank](4, 3, name="conv")(inputs)
+    model = tf_keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
+    x = np.random.default_rng(0).normal(size=(3, *inputs.shape[1:])).astype(np.float32)
+    made = transfer.features(transfer.cut_at(model, "conv"), x)
+    wanted = model.get_layer("conv")(x).numpy().mean(tuple(range(1, rank + 1)))
+    assert np.allclose(made, wanted, atol=1e-5)
+
+
+def test_a_layer_of_several_outputs_is_no_end():
+    inputs = tf_keras.Input((6, 2))
+    last, *_ = tf_keras.layers.LSTM(4, return_state=True, name="lstm")(inputs)
+    with pytest.raises(ValueError, match="'lstm' gives 3 outputs"):
+        transfer.cut_at(tf_keras.Model(inputs, tf_keras.layers.Dense(3)(last)), "lstm")
+
+
+@pytest.mark.parametrize(
+    "size, options, words",
+    [
+        ("96", {}, "size is '96'"),
+        (32, {"pooling": "max"}, "pooling cannot be chosen"),
+        (32, {"include_top": True, "input_shape": (32, 32, 3)}, "include_top, input_shape cannot be chosen"),
+    ],
+)
+def test_what_an_application_settles_itself(size, options, words):
+    with pytest.raises(ValueError, match=words):
+        transfer.application("MobileNetV2", size, weights=None, **options)
+
+
+@pytest.mark.parametrize(
+    "pictures, error, words",
+    [
+        (np.zeros((96, 96, 3), np.uint8), ValueError, r"one picture in colour; pass pictures\[np.newaxis\]"),
+        ([np.zeros((8, 8, 3)), np.zeros((8, 9, 3))], ValueError, "pictures is no array"),
+        (None, TypeError, "pictures is a NoneType"),
+    ],
+)
+def test_what_is_no_array_of_pictures(pictures, error, words):
+    with pytest.raises(error, match=words):
+        transfer.prepared(pictures, 32)
+
+
+def test_a_size_of_numpy_is_a_size():
+    assert transfer.prepared(np.zeros((1, 48, 48, 3), np.uint8), np.int64(32)).shape == (1, 32, 32, 3)
+
+
+def test_a_backbone_takes_one_input_and_gives_one_vector():
+    inputs = [tf_keras.Input((4,)), tf_keras.Input((4,))]
+    two = tf_keras.Model(inputs, tf_keras.layers.Concatenate()(inputs))
+    with pytest.raises(ValueError, match="has 2 inputs; pass one with one input"):
+        transfer.features(two, [np.ones((3, 4))] * 2)
+    small = small_backbone()
+    with pytest.raises(ValueError, match=r"gives {'a': .*pooling='avg'"):
+        transfer.features(tf_keras.Model(small.input, {"a": small.output, "b": small.output}), problem()[0])
+
+    class Subclassed(tf_keras.Model):
+        def call(self, inputs):
+            return tf_keras.backend.mean(inputs, axis=(1, 2))
+
+    own = Subclassed()
+    own(problem()[0])
+    with pytest.raises(ValueError, match="subclassed, so its output's shape is not known; wrap it"):
+        transfer.features(own, problem()[0])
+
+
+@pytest.mark.parametrize(
+    "part, words",
+    [
+        ("two outputs", "the head .* gives .*one vector of logits"),
+        ("two inputs", "has 2 inputs"),
+        ("one name", "both parts have a layer 'features'"),
+    ],
+)
+def test_parts_that_cannot_be_joined(part, words):
+    layers, vector = tf_keras.layers, tf_keras.Input((8,))
+    backbone, head = small_backbone(), tf_keras.Sequential([tf_keras.Input((8,)), layers.Dense(3)])
+    if part == "two outputs":
+        head = tf_keras.Model(vector, [layers.Dense(2)(vector), layers.Dense(3)(vector)])
+    elif part == "two inputs":
+        inputs = [tf_keras.Input((4,)), tf_keras.Input((4,))]
+        backbone = tf_keras.Model(inputs, layers.Concatenate()(inputs))
+    else:
+        head = tf_keras.Sequential([tf_keras.Input((8,)), layers.Dense(3, name="features")])
+    with pytest.raises(ValueError, match=words):
+        transfer.with_head(backbone, head)
+
+
+@pytest.mark.parametrize("decay", [-1, np.nan, "1e-4", None])
+def test_a_decay_that_is_no_factor(decay):
+    with pytest.raises(ValueError, match="weight_decay is"):
+        transfer.train_head(np.eye(4), np.array([0, 0, 1, 1]), 2, weight_decay=decay)
+
+
+def test_labels_in_a_column_are_not_to_be_made_zeros():
+    with pytest.raises(ValueError, match=r"not in a column \(y\[:, 0\]\)"):
+        transfer.train_head(np.eye(4), np.array([[0], [0], [1], [1]]), 2)

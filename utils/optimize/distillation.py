@@ -68,9 +68,8 @@ def averaged(outputs: Sequence[Any]) -> np.ndarray:
             f"outputs is a {type(outputs).__name__}, or empty; pass a list of the outputs of one network or more"
         )
     arrays = [_finite(each, f"outputs[{number}]").astype(np.float64) for number, each in enumerate(outputs)]
-    for number, each in enumerate(map(np.asarray, outputs)):
-        if each.dtype.kind == "u":
-            raise ValueError(f"outputs[{number}] are {each.dtype}, the integers of a quantized file; pass real numbers")
+    for number, each in enumerate(outputs):
+        _refuse_quantized(each, f"outputs[{number}]")
     if len({array.shape for array in arrays}) > 1:
         raise ValueError(f"the outputs have shapes {[array.shape for array in arrays]}; pass the same examples to each")
     if arrays[0].ndim < 2:
@@ -96,7 +95,11 @@ def logits(model: tf_keras.Model, x: Any, *, outputs: str = "detect", batch_size
     """
     checks.check_keras(model, what="teacher")
     checks.check_choice("outputs", outputs, OUTPUTS)
-    values = np.asarray(model.predict(x, batch_size=batch_size, verbose=0))
+    made = model.predict(x, batch_size=batch_size, verbose=0)
+    if not isinstance(made, np.ndarray) or made.ndim < 2 or made.shape[-1] < 2:
+        shapes = tf.nest.map_structure(np.shape, made) if isinstance(made, (list, tuple, dict)) else np.shape(made)
+        raise ValueError(f"the teacher {model.name!r} gives {shapes}; pass a model with one output, (n, …, classes)")
+    values = made
     if not np.isfinite(values).all():
         raise ValueError(f"the teacher {model.name!r} gives NaN or infinity; no student can learn from that")
     if not _said(outputs, values, f"the teacher {model.name!r}"):
@@ -136,8 +139,10 @@ def attention_map(activations: Any) -> tf.Tensor:
     activations = tf.convert_to_tensor(activations)
     if activations.shape.rank is not None and activations.shape.rank < 3:
         raise ValueError(f"the activations have shape {activations.shape}; pass (n, …, channels), such as a picture's")
-    # The squares of float16 reach infinity from 256 on.
-    squares = tf.reduce_sum(tf.square(tf.cast(activations, tf.float32)), axis=-1)
+    values = tf.cast(activations, tf.float32)
+    # Fourth powers leave the range of float32, from 1e9 on and below 1e-3 already: the largest value becomes 1 first.
+    largest = tf.reduce_max(tf.abs(values), axis=tf.range(1, tf.rank(values)), keepdims=True)
+    squares = tf.reduce_sum(tf.square(tf.math.divide_no_nan(values, tf.stop_gradient(largest))), axis=-1)
     return tf.math.l2_normalize(tf.reshape(squares, (tf.shape(squares)[0], -1)), axis=-1)
 
 
@@ -199,6 +204,7 @@ def distil(
     if y is None and soft_share < 1:
         raise ValueError(f"there are no labels, and soft_share is {soft_share!r}; pass soft_share=1, or (x, y)")
     training.check_examples(student, x, np.zeros(len(x), np.int32) if y is None else y, "train")
+    _check_output(student, "student")
     given = _teacher_logits(student, teacher, x, outputs)
     some = slice(0, 1000)
     first = student.predict(x[some], batch_size=500, verbose=0)
@@ -211,11 +217,12 @@ def distil(
     rate = tf_keras.optimizers.schedules.CosineDecay(learning_rate, steps) if decay else learning_rate
 
     def loss(targets, outputs):
-        z = _log(outputs) if probabilities else outputs
+        z = _as_logits(outputs, "probabilities" if probabilities else "logits")
+        targets = tf.cast(targets, tf.float32)  # Keras hands them in what the student computes in
         return distillation_loss(targets[:, 0], targets[:, 1], z, temperature, soft_share)
 
     student.compile(tf_keras.optimizers.Adam(rate), loss)
-    tf_keras.utils.set_random_seed(seed)
+    tf_keras.utils.set_random_seed(int(seed))
     targets = np.stack([one_hot, given], axis=1)  # (n, 2, classes): Keras hands one array of targets to a loss
     history = student.fit(
         x, targets, batch_size=batch_size, epochs=epochs, verbose=0, callbacks=list(callbacks)
@@ -302,8 +309,10 @@ class Distiller(tf_keras.Model):
             if pairs is not None and not isinstance(pairs, Mapping):
                 raise ValueError(f"{what} is {pairs!r:.80}; pass {{student's layer: teacher's layer}}")
         features, attention = dict(features or {}), dict(attention or {})
+        _check_output(student, "student")
         if teacher is not None:
             checks.check_built(teacher, what="teacher")
+            _check_output(teacher, "teacher")
             _check_pair(student, teacher)
             _check_same_inputs(student, teacher)
         elif features or attention:
@@ -376,18 +385,19 @@ class Distiller(tf_keras.Model):
             raise ValueError("a Distiller has a loss of its own; compile it without loss=")
         labels, given = self._targets(y)
         outputs, *mine = _several(self._student_taps or self.student, x, training)
-        theirs = []
+        theirs, theirs_are_given = [], given is not None
         if given is None or mine:
             answer, *theirs = _several(self._teacher_taps or self.teacher, x, False)
-            if given is None:
+            if not theirs_are_given:
                 given = _as_logits(answer, self.teacher_outputs)
-        given = tf.stop_gradient(tf.cast(given, tf.float32))
-        theirs = [tf.stop_gradient(each) for each in theirs]
         z = _as_logits(outputs, self.student_outputs)
+        given = tf.stop_gradient(_fitting_logits(given, z) if theirs_are_given else given)
+        theirs = [tf.stop_gradient(each) for each in theirs]
         one_hot = tf.zeros_like(z) if labels is None else _one_hot(labels, z)
+        mask = getattr(outputs, "_keras_mask", None)  # padding does not count, as in Keras' own losses
         parts = {
-            "hard": _mean(distillation_loss(one_hot, given, z, self.temperature, 0.0), weight),
-            "soft": _mean(distillation_loss(one_hot, given, z, self.temperature, 1.0), weight),
+            "hard": _mean(distillation_loss(one_hot, given, z, self.temperature, 0.0), weight, mask),
+            "soft": _mean(distillation_loss(one_hot, given, z, self.temperature, 1.0), weight, mask),
         }
         total = self.soft_share * parts["soft"] + (1 - self.soft_share) * parts["hard"]
         if mine:
@@ -427,6 +437,8 @@ class Distiller(tf_keras.Model):
     def fit(self, x=None, y=None, *args, **kwargs):
         """As tf_keras.Model.fit; for arrays, labels are checked and the teacher is asked once."""
         if _are_arrays(x):
+            if kwargs.get("class_weight") is not None:
+                raise ValueError("class_weight does not go with arrays; pass sample_weight, one for each example")
             x = tf.nest.map_structure(np.asarray, x)
             labels, given = self._targets(y)
             labels = None if labels is None else np.asarray(labels)
@@ -442,11 +454,13 @@ class Distiller(tf_keras.Model):
         return super().fit(x, y, *args, **kwargs)
 
     def _check_arrays(self, x, labels, given) -> None:
+        _check_inputs(self.student, x)
         _check_range([self.student, self.teacher], x)
         count, shape = len(tf.nest.flatten(x)[0]), self.student.output_shape
         if labels is not None:
             _check_labels(labels, count, shape)
         if given is not None:
+            _refuse_quantized(given, "the teacher's logits")
             given = _finite(given, "the teacher's logits")
             if given.shape != (count, *shape[1:]) and None not in shape[1:]:
                 raise ValueError(f"the teacher's logits have shape {given.shape}; pass {(count, *shape[1:])}")
@@ -532,6 +546,15 @@ def _refuse_probabilities(values: np.ndarray, what: str) -> None:
         raise ValueError(f"{what} are probabilities: each row is at least 0 with the sum 1; pass np.log(p), or logits")
 
 
+def _refuse_quantized(values: Any, what: str) -> None:
+    """What a quantized file gives without its scale: unsigned, or of 8 bits."""
+    dtype = np.asarray(values).dtype
+    if dtype.kind == "u" or dtype == np.int8:
+        raise ValueError(
+            f"{what} are {dtype}, the integers of a quantized file; pass real numbers: scale * (integers - zero_point)"
+        )
+
+
 def _finite(values: Any, what: str) -> np.ndarray:
     array = checks.as_array(values, what=what)
     if array.dtype.kind not in "fiu" or array.ndim < 1 or array.shape[-1] < 2 or not array.size:
@@ -554,12 +577,18 @@ def _examples(dataset: object) -> tuple[np.ndarray, np.ndarray | None]:
 
 def _teacher_logits(student, teacher: Any, x: np.ndarray, outputs: str) -> np.ndarray:
     """The teacher's logits for x, computed or given, float32 (n, classes)."""
-    if hasattr(teacher, "predict") or not hasattr(teacher, "__array__"):
+    if hasattr(teacher, "predict") or not (hasattr(teacher, "__array__") or isinstance(teacher, (list, tuple))):
         checks.check_keras(teacher, what="teacher")
         if not teacher.built:
             teacher(x[:1])
+        _check_output(teacher, "teacher")
         _check_pair(student, teacher)
+        try:
+            _check_inputs(teacher, x)
+        except ValueError as error:
+            raise ValueError(f"{error}, of the teacher {teacher.name!r}; or pass its logits in its place") from None
         return logits(teacher, x, outputs=outputs)
+    _refuse_quantized(teacher, "the teacher's logits")
     given, wanted = _finite(teacher, "the teacher's logits"), (len(x), student.output_shape[-1])
     if given.shape != wanted:
         raise ValueError(f"the teacher's logits have shape {given.shape}; pass {wanted}: one row an example of x")
@@ -574,6 +603,28 @@ def _check_roles(student, teacher, theirs: np.ndarray, mine: np.ndarray, y: np.n
         raise ValueError(
             f"the teacher {teacher.name!r} is right for {right[0]:.0%} of the first {len(y)} examples, the student "
             f"{student.name!r} for {right[1]:.0%}: are they swapped, or do they want other inputs?"
+        )
+
+
+def _check_output(model, role: str) -> None:
+    """Raise a sentence unless the model knows its one output, which has classes that exclude each other."""
+    try:
+        shape = model.output_shape
+    except AttributeError:  # of a subclassed model, whose layers Keras does not know as a graph
+        sizes = [tuple(spec.shape)[1:] for spec in checks.input_specs(model)]
+        raise ValueError(
+            f"the {role} {model.name!r} ({type(model).__name__}) is subclassed, so its output's shape is not known; "
+            f"wrap it: inputs = tf_keras.Input({sizes[0]}); tf_keras.Model(inputs, model(inputs))"
+        ) from None
+    if not isinstance(shape, tuple) or len(shape) < 2 or shape[-1] is None or shape[-1] < 2:
+        raise ValueError(
+            f"the {role} {model.name!r} gives {shape}; pass a model with one output of (batch, …, classes), 2 or "
+            "more classes (for a sigmoid: two logits, 0 and its logit)"
+        )
+    if checks.ends_in_sigmoids(model):
+        raise ValueError(
+            f"the {role} {model.name!r} ends in a sigmoid for each of {shape[-1]} outputs, so several may be true at "
+            "once; the loss is for classes of which one is true: pass a model that ends in logits or softmax"
         )
 
 
@@ -593,9 +644,11 @@ def _agree(a: tuple, b: tuple) -> bool:
 
 def _check_labels(labels: np.ndarray, count: int, shape: tuple) -> None:
     if labels.dtype.kind not in "iu" or labels.ndim != len(shape) - 1 or len(labels) != count:
+        column = labels.ndim == len(shape) and labels.shape[-1] == 1  # whose argmax would be 0 everywhere
+        of = "a column of labels y[..., 0]" if column else "one-hot labels y.argmax(axis=-1)"
         raise ValueError(
             f"the labels are {labels.dtype} of shape {labels.shape} for {count} examples; pass whole numbers of shape "
-            f"{('n', *shape[1:-1])}, for one-hot labels y.argmax(axis=-1)".replace("'n'", "n")
+            f"{('n', *shape[1:-1])}, for {of}".replace("'n'", "n")
         )
     if labels.min() < 0 or labels.max() >= shape[-1]:
         raise ValueError(
@@ -606,11 +659,31 @@ def _check_labels(labels: np.ndarray, count: int, shape: tuple) -> None:
 
 def _check_spec(labels: Any, shape: tuple) -> None:
     """One-hot labels of a tf.data.Dataset, before the first epoch."""
-    if labels is not None and (not labels.dtype.is_integer or len(labels.shape) not in (len(shape) - 1, 1)):
-        raise ValueError(
-            f"the dataset's labels are {labels.dtype.name} of shape {labels.shape}; pass whole numbers, (batch,), "
-            "for one-hot labels dataset.map(lambda x, y: (x, tf.argmax(y, -1)))"
-        )
+    if labels is None or (labels.dtype.is_integer and len(labels.shape) in (len(shape) - 1, 1)):
+        return
+    if not len(labels.shape):
+        what = "a dataset without batches dataset.batch(32)"
+    elif labels.shape[-1] == 1:  # whose argmax would be 0 everywhere
+        what = "a column of labels dataset.map(lambda x, y: (x, y[..., 0]))"
+    else:
+        what = "one-hot labels dataset.map(lambda x, y: (x, tf.argmax(y, -1)))"
+    raise ValueError(
+        f"the dataset's labels are {labels.dtype.name} of shape {labels.shape}; pass whole numbers, (batch,), "
+        f"for {what}"
+    )
+
+
+def _check_inputs(model, x: Any) -> None:
+    """Arrays of another number or shape than the model's inputs, or without examples."""
+    arrays, specs = tf.nest.flatten(x), checks.input_specs(model)
+    checks.same_count(arrays, "x")
+    if isinstance(x, Mapping):  # Keras finds inputs by their names, and passes over others
+        return
+    if len(arrays) != len(specs):
+        raise ValueError(f"x has {len(arrays)} arrays, the models have {len(specs)} inputs; pass one for each")
+    for number, (array, spec) in enumerate(zip(arrays, specs, strict=True)):
+        column = array[:, np.newaxis] if array.ndim == 1 and len(spec.shape) == 2 else array  # as Keras makes it
+        checks.check_shape(column, spec.shape, f"x[{number}]" if len(arrays) > 1 else "x")
 
 
 def _check_range(models: list, x: Any) -> None:
@@ -636,7 +709,11 @@ def _check_range(models: list, x: Any) -> None:
 
 
 def _labels_and_logits(y: Any) -> tuple[Any, Any]:
-    return (y.get("labels"), y.get("teacher")) if isinstance(y, Mapping) else (y, None)
+    if not isinstance(y, Mapping):
+        return y, None
+    if not set(y) <= {"labels", "teacher"}:
+        raise ValueError(f'y has the keys {", ".join(map(repr, y))}; pass {{"labels": y, "teacher": logits}}')
+    return y.get("labels"), y.get("teacher")
 
 
 def _one_hot(labels: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
@@ -656,8 +733,35 @@ def _one_hot(labels: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
         return tf.one_hot(labels, z.shape[-1], dtype=z.dtype)
 
 
-def _mean(values: tf.Tensor, weight) -> tf.Tensor:
-    return tf.reduce_mean(values if weight is None else values * tf.cast(weight, values.dtype))
+def _fitting_logits(given: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
+    """The teacher's logits of a batch, which must be as many as the student's, real numbers and no probabilities."""
+    if not given.dtype.is_floating or not given.shape.is_compatible_with(z.shape):
+        raise ValueError(
+            f"the teacher's logits are {given.dtype.name} of shape {given.shape}; pass floats of shape {z.shape}"
+        )
+    given = tf.cast(given, tf.float32)
+    rows = (tf.reduce_min(given, -1) >= 0) & (tf.abs(tf.reduce_sum(given, -1) - 1) < 1e-3)
+    real = ~tf.reduce_all(rows) | (tf.size(rows) < 2)  # one row of logits may look so by chance
+    said = "the teacher's logits are probabilities: each row is at least 0 with the sum 1; pass their logarithms"
+    with tf.control_dependencies([tf.debugging.Assert(real, [said])]):
+        return tf.identity(given)
+
+
+def _mean(values: tf.Tensor, weight, mask=None) -> tf.Tensor:
+    """The mean over what the mask leaves; weights are (batch,), (batch, 1) or as the values, (batch, …)."""
+    if weight is not None:
+        weight = tf.cast(weight, values.dtype)
+        if len(weight.shape) == len(values.shape) + 1 and weight.shape[-1] == 1:
+            weight = tf.squeeze(weight, -1)
+        if len(weight.shape) > len(values.shape):
+            raise ValueError(f"the weights have shape {weight.shape}; pass (batch,), one for each example")
+        while len(weight.shape) < len(values.shape):  # (batch,) beside (batch, time) would count along the wrong axis
+            weight = weight[..., tf.newaxis]
+        values *= weight
+    if mask is None or len(mask.shape) != len(values.shape):
+        return tf.reduce_mean(values)
+    mask = tf.cast(mask, values.dtype)
+    return tf.math.divide_no_nan(tf.reduce_sum(values * mask), tf.reduce_sum(mask))
 
 
 def _several(model, x, training: bool) -> list:
@@ -671,7 +775,16 @@ def _taps(model, names: list[str], role: str) -> tf_keras.Model:
     known = [layer.name for layer in model.layers]
     for name in names:
         checks.check_choice(f"layer of the {role}", name, known)
-    return tf_keras.Model(model.inputs, [model.output, *(model.get_layer(name).get_output_at(0) for name in names)])
+    return tf_keras.Model(model.inputs, [model.output, *(_output_of(model, name, role) for name in names)])
+
+
+def _output_of(model, name: str, role: str):
+    """What the layer gives at its first call in this model; elsewhere it may have been called before."""
+    nodes = [node for depth in sorted(model._nodes_by_depth, reverse=True) for node in model._nodes_by_depth[depth]]
+    found = next(node.outputs for node in nodes if node.layer is model.get_layer(name))
+    if isinstance(found, (list, tuple, Mapping)):
+        raise ValueError(f"layer {name!r} of the {role} gives {len(found)} outputs; pass a layer that gives one")
+    return found
 
 
 def _packed(model, arrays: list) -> Any:

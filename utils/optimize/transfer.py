@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -152,7 +153,7 @@ def application(
         name: such as "MobileNetV2" or "ResNet50".
         size: side of the pictures in pixels.
         weights: "imagenet", fetched by Keras on first use, or None for random ones, which needs no network.
-        options: further ones of that function, such as alpha=0.35.
+        options: further ones of that function, such as alpha=0.35; not those that are settled here.
 
     Returns (backbone, preprocess): preprocess takes pixels from 0 to 255, (n, size, size, 3), and changes no argument.
     Raises ValueError for a name that is not there, or a model whose preprocessing was taken out; ConnectionError if
@@ -160,6 +161,13 @@ def application(
     """
     known = [each for each in dir(tf_keras.applications) if each[0].isupper()]
     checks.check_choice("name", name, known)
+    _check_size(size, 1)
+    settled = [option for option in ("include_top", "pooling", "input_shape", "input_tensor") if option in options]
+    if settled:
+        raise ValueError(
+            f"{', '.join(settled)} cannot be chosen: the backbone takes (size, size, 3) and ends in the mean over its "
+            f"last map; for another end call tf_keras.applications.{name} itself"
+        )
     if not options.get("include_preprocessing", True):
         raise ValueError(
             f"include_preprocessing=False takes the preprocessing out of {name}, and its preprocess_input does nothing "
@@ -195,7 +203,10 @@ def prepared(pictures: np.ndarray, size: int) -> np.ndarray:
             Floats from 0 to 255 are refused, since dividing them or not is for you to say.
     """
     _check_size(size, 1)
-    array = np.asarray(pictures)
+    size = int(size)
+    array = checks.as_array(pictures, what="pictures")
+    if array.ndim == 3 and array.shape[-1] in (3, 4):  # as grey ones they would be 3 pixels wide
+        raise ValueError(f"pictures have shape {array.shape}, as one picture in colour; pass pictures[np.newaxis]")
     if array.ndim == 3:
         array = array[..., np.newaxis]
     if array.ndim != 4 or array.shape[-1] not in (1, 3) or 0 in array.shape:
@@ -206,7 +217,7 @@ def prepared(pictures: np.ndarray, size: int) -> np.ndarray:
         array = array.astype(np.float32)
     else:
         array = _range_checked(array.astype(np.float32)) * np.float32(255)
-    resized = tf.image.resize(array, (size, size), antialias=size < min(array.shape[1:3])).numpy()
+    resized = tf.image.resize(array, (size, size), antialias=bool(size < min(array.shape[1:3]))).numpy()
     scaled = (resized - MIDDLE) / SPREAD
     return np.repeat(scaled, 3, axis=-1) if scaled.shape[-1] == 1 else scaled
 
@@ -266,12 +277,15 @@ def train_head(
     of all deviations where that is more) is folded into the dense layer, so that it is a single Dense layer for any
     backbone.  In training standardized features are cut off at -9 and 9; the layer that is handed back does not.
     """
-    x, y = np.asarray(x, np.float32), np.asarray(y)
+    x, y = np.asarray(checks.as_array(x, what="features"), np.float32), np.asarray(y)
     if x.ndim != 2 or len(x) != len(y) or y.ndim != 1:
+        of = "in a column (y[:, 0])" if y.shape[1:] == (1,) else "one-hot (y.argmax(axis=1))"
         raise ValueError(
             f"features have shape {x.shape} and labels {y.shape}; pass (n, width) and (n,), labels as numbers and not "
-            "one-hot (y.argmax(axis=1))"
+            f"{of}"
         )
+    if not isinstance(weight_decay, (int, float, np.number)) or not 0 <= weight_decay < np.inf:
+        raise ValueError(f"weight_decay is {weight_decay!r}; pass a number of at least 0, such as 1e-4")
     _check_classes(y, num_classes)
     mean, spread = x.mean(axis=0), x.std(axis=0)
     # Divided by a deviation near 0, a feature that hardly ever varies would get a weight so large that 8 bits have no
@@ -318,6 +332,10 @@ def with_head(backbone: tf_keras.Model, head: tf_keras.Model, *, name: str = "tr
     for part, what in ((backbone, "backbone"), (head, "head")):
         checks.check_model(part, what=what, graph=True)
     _check_vector(backbone)
+    _check_vector(head, "head", "one vector of logits a picture")
+    twice = sorted({layer.name for layer in backbone.layers} & {layer.name for layer in head.layers})
+    if twice:
+        raise ValueError(f"both parts have a layer {twice[0]!r}; give the head's another name, name='my_{twice[0]}'")
     if backbone.output_shape[1:] != head.input_shape[1:]:
         raise ValueError(
             f"the backbone gives {backbone.output_shape[1:]}, the head takes {head.input_shape[1:]}; pass the head "
@@ -334,23 +352,37 @@ def with_head(backbone: tf_keras.Model, head: tf_keras.Model, *, name: str = "tr
     return model
 
 
-def _check_vector(backbone: tf_keras.Model) -> None:
-    shape = backbone.output_shape
-    if isinstance(shape, list) or len(shape) != 2 or shape[1] is None:
+def _check_vector(
+    model: tf_keras.Model,
+    what: str = "backbone",
+    wanted: str = "one vector a picture: add GlobalAveragePooling2D, or pooling='avg' in tf_keras.applications",
+) -> None:
+    inputs = len(checks.input_specs(model))
+    if inputs != 1:
+        raise ValueError(f"the {what} {model.name!r} has {inputs} inputs; pass one with one input")
+    try:
+        shape = model.output_shape
+    except AttributeError:
         raise ValueError(
-            f"the backbone {backbone.name!r} gives {shape}; pass one that ends in one vector a picture: add "
-            "GlobalAveragePooling2D, or pooling='avg' in tf_keras.applications"
-        )
+            f"the {what} {model.name!r} is subclassed, so its output's shape is not known; wrap it: inputs = "
+            "tf_keras.Input(shape); tf_keras.Model(inputs, model(inputs))"
+        ) from None
+    if not isinstance(shape, tuple) or len(shape) != 2 or shape[1] is None:
+        raise ValueError(f"the {what} {model.name!r} gives {shape}; pass one that ends in {wanted}")
 
 
 def cut_at(model: tf_keras.Model, layer: str) -> tf_keras.Model:
-    """The model up to and with that layer, followed by the mean over the map if it is one: a shorter backbone."""
+    """The model up to and with that layer, followed by the mean over its places if it has some: a shorter backbone."""
     checks.check_model(model, graph=True)
     _check_layer(model, layer)
     copy = keras_graph.rebuild(model)  # whose layers have been called once, so that `output` is unambiguous
     x = copy.get_layer(layer).output
-    if len(x.shape) == 4:
-        x = tf_keras.layers.GlobalAveragePooling2D(name=f"features_of_{layer.replace('/', '_')}")(x)
+    if isinstance(x, (list, tuple)):
+        raise ValueError(f"layer {layer!r} gives {len(x)} outputs; pass a layer that gives one")
+    poolings = {3: "GlobalAveragePooling1D", 4: "GlobalAveragePooling2D", 5: "GlobalAveragePooling3D"}
+    if len(x.shape) in poolings:
+        pooling = getattr(tf_keras.layers, poolings[len(x.shape)])
+        x = pooling(name=f"features_of_{layer.replace('/', '_')}")(x)
     return tf_keras.Model(copy.input, x, name=f"{model.name}_to_{layer}".replace("/", "_"))
 
 
@@ -382,10 +414,16 @@ def fine_tune(
     What was trainable before is so again afterwards.  Returns the history.
     """
     checks.check_keras(model)
-    before = {layer.name: layer.trainable for layer in model.layers}
+    *inner, whole = checks.all_layers(model)
+    before = [(layer, layer.trainable) for layer in (whole, *inner)]  # a layer before those inside it
     try:
         if from_layer is not None:
             _freeze_before(model, from_layer)
+        if model.built and not model.trainable_weights:
+            where, wanted = "", "set model.trainable = True"
+            if from_layer is not None:
+                where, wanted = f" from {from_layer!r} on", "pass an earlier layer, or None for all of them"
+            raise ValueError(f"no weight of {model.name!r} would learn{where}; {wanted}")
         return recovery.recover(
             model,
             dataset,
@@ -397,8 +435,8 @@ def fine_tune(
             seed=seed,
         )
     finally:
-        for layer in model.layers:
-            layer.trainable = before[layer.name]
+        for layer, trainable in before:
+            layer.trainable = trainable  # which sets those inside, too; they come later
 
 
 def _freeze_before(model: tf_keras.Model, name: str) -> None:
@@ -425,12 +463,15 @@ def _check_layer(model: tf_keras.Model, name: str) -> None:
 def statistics(model: tf_keras.Model) -> dict[str, np.ndarray]:
     """The moving means and variances of all batch normalization, copied: "layer.moving_mean" -> (channels,).
 
-    To compare before and after training: with frozen statistics they are equal to the last bit.
+    To compare before and after training: with frozen statistics they are equal to the last bit.  Of layers inside two
+    nested models that share a name, the second one is called "layer#2".
     """
     checks.check_keras(model)
     found = [layer for layer in checks.all_layers(model) if hasattr(layer, "moving_variance")]
-    return {
-        f"{layer.name}.{name}": getattr(layer, name).numpy().copy()
-        for layer in found
-        for name in ("moving_mean", "moving_variance")
-    }
+    made, seen = {}, Counter()
+    for layer in found:
+        seen[layer.name] += 1
+        label = layer.name if seen[layer.name] == 1 else f"{layer.name}#{seen[layer.name]}"
+        for name in ("moving_mean", "moving_variance"):
+            made[f"{label}.{name}"] = getattr(layer, name).numpy().copy()
+    return made
