@@ -225,6 +225,10 @@ def test_nothing_is_printed_and_the_file_is_left_alone(files, capfd):
         ),
         ("nothing", {"recipe": "weight_only_int8"}, "changed nothing"),
         ("branched", {"recipe": "dynamic_int8", "block": 32}, "only 'dynamic_int4'"),
+        ("1-D", {"recipe": "dynamic_int8", "operators": []}, "operators is empty; name some of "),
+        ("1-D", {"recipe": "dynamic_int2", "ranges": "mse"}, "ranges='mse' with 2 bits: .* take ranges='octav'"),
+        ("1-D", {"recipe": "dynamic_int4", "ranges": "mse", "block": 32}, "ranges='mse' with blocks: .*'octav'"),
+        ("1-D", {"recipe": "dynamic_int4", "block": 32.0}, "block=32.0 with recipe 'dynamic_int4': blocks are 32"),
         ("branched", {"recipe": "dynamic_int4", "block": 16}, "blocks are 32, 64, 128, 256 weights"),
         ("1-D", {"recipe": "dynamic_int4", "block": 32}, r"does not divide the inputs of .* \(\d\d\)'"),
         (
@@ -523,3 +527,13 @@ def test_weights_are_told_from_shapes_and_axes(dtype, grid, parameter):
     assert recipes._is_parameter(tensor) == parameter
     tensor.constant = False
     assert not recipes._is_parameter(tensor)
+
+
+def test_an_activation_beyond_float32_is_named(keras):
+    layers = [keras.layers.Dense(2, name=name) for name in ("first", "last")]
+    model = keras.Sequential([keras.Input((2,)), *layers])
+    model.set_weights([np.eye(2), np.zeros(2), 1e10 * np.eye(2), np.zeros(2)])
+    x = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
+    x[3] = 1e30
+    with pytest.raises(ArtifactError, match=r"lies between .* and (3.40282e\+38|inf) .* leave out the examples"):
+        recipes.quantize(convert(model, "float32"), "static_int8", calibration=x)

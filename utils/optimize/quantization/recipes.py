@@ -12,6 +12,7 @@ Weights of a Keras `Embedding` become a GATHER, which no weight recipe touches; 
 
 from __future__ import annotations
 
+import numbers
 import re
 import warnings
 from collections import Counter
@@ -258,6 +259,8 @@ def _check_kinds(kinds: Sequence[str] | None, operators: Sequence[Operator]) -> 
         return set()
     kinds = {kinds} if isinstance(kinds, str) else set(kinds)
     there = {operator.name for operator in operators}
+    if not kinds:
+        raise ValueError(f"operators is empty; name some of {', '.join(sorted(there))}, or leave it out for all")
     if kinds - there:
         raise ValueError(f"operators={sorted(kinds - there)!r}: the file has none; it has {', '.join(sorted(there))}")
     return kinds
@@ -321,7 +324,15 @@ def _ranges(artifact: Artifact, configured: list[dict], samples: dict[str, list]
         artifact.content, num_threads=artifact.runner.threads, qsv_update_func=qsv_utils.min_max_update
     )
     work.calibrate(samples, manager)
-    return work.get_model_qsvs()
+    found = work.get_model_qsvs()
+    for name, limits in found.items():
+        ends = np.concatenate([np.ravel(limits["min"]), np.ravel(limits["max"])]).astype(np.float64)
+        if not np.ptp(ends) < np.finfo(np.float32).max:  # kernels clamp what overflows; NaN too
+            raise ValueError(
+                f"the activation {name!r} lies between {ends.min():g} and {ends.max():g} for the calibration data, "
+                "which float32 cannot hold; leave out the examples that overflow"
+            )
+    return found
 
 
 def _samples(runner: Any, calibration: Any) -> dict[str, list[dict[str, np.ndarray]]]:
@@ -346,10 +357,17 @@ def _check_arguments(artifact: Artifact, recipe: str, calibration: Any, ranges: 
         )
     if chosen.kind != "static" and calibration is not None:
         raise ValueError(f"recipe {recipe!r} does not use calibration data; leave it out, or take 'static_int8'")
-    if block is not None and (block not in BLOCKS or recipe != "dynamic_int4"):
+    if block is not None and (
+        not isinstance(block, numbers.Integral) or block not in BLOCKS or recipe != "dynamic_int4"
+    ):
         raise ValueError(
             f"block={block!r} with recipe {recipe!r}: blocks are {', '.join(map(str, BLOCKS))} weights, "
             "and only 'dynamic_int4' has kernels for them"
+        )
+    if ranges == "mse" and (chosen.weights == 2 or block is not None):
+        raise ValueError(
+            f"ranges='mse' with {'blocks' if block is not None else '2 bits'}: LiteRT Quantizer cannot; take ranges="
+            "'octav', or 'minmax'"
         )
     return chosen
 
