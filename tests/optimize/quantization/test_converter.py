@@ -8,6 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from utils import models
 from utils.artifact import ArtifactError
@@ -182,6 +183,10 @@ def test_a_subclassed_model_with_two_inputs_is_calibrated_by_order_or_name(keras
         ({"calibration": np.arange(256).repeat(2).reshape(4, 8, 8, 2)}, "like raw pixels"),
         ({"calibration": np.linspace(0, 254.7, 512).reshape(4, 8, 8, 2)}, "like raw pixels"),
         ({"calibration": np.full((2, 8, 8, 2), 3.0), "input_range": (0, 1)}, "outside input_range"),
+        *(
+            ({"calibration": np.zeros((2, 8, 8, 2)), "input_range": ends}, "input_range is .* the smaller first")
+            for ends in (5, (1, 0), (0,), (0, 1, 2), ("low", "high"), (0, np.nan), (1, 1))
+        ),
     ],
 )
 def test_bad_conversions_are_refused(small, arguments, message):
@@ -674,3 +679,58 @@ def test_three_modes_are_calibrated_and_the_others_take_no_calibration():
 )  # fmt: skip
 def test_each_mode_says_what_it_does(mode, said):
     assert said in converter.MODES[mode]
+
+
+# ---------------------------------------------------------------- what else may be in a SavedModel
+
+
+def saved(path, function, spec, owner=None):
+    traced = tf.function(function).get_concrete_function(spec)
+    tf.saved_model.save(owner or tf.Module(), str(path), signatures={"serving_default": traced})
+    return path
+
+
+def test_a_savedmodel_that_keeps_a_state_is_quantized(tmp_path):
+    owner = tf.Module()
+    owner.state = tf.Variable(tf.ones((1, 6)))
+    weights = tf.constant(np.random.default_rng(0).normal(size=(6, 3)).astype("float32"))
+
+    def function(x):
+        return {"y": (x + owner.state) @ weights}
+
+    folder = saved(tmp_path / "state", function, tf.TensorSpec((None, 6), tf.float32, "x"), owner)
+    x = np.random.default_rng(1).normal(size=(40, 6)).astype("float32")
+    wanted = (x + 1) @ weights.numpy()
+    assert np.abs(convert(folder, "int8", x).predict(x) - wanted).max() < 0.05 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "no variables"])
+def test_a_damaged_savedmodel_is_refused(tmp_path, damage):
+    owner = tf.Module()
+    owner.state = tf.Variable(tf.ones((1, 6)))
+    spec = tf.TensorSpec((None, 6), tf.float32, "x")
+    folder = saved(tmp_path / "it", lambda x: {"y": x + owner.state}, spec, owner)
+    if damage == "no variables":
+        for file in (folder / "variables").iterdir():
+            file.unlink()
+    else:
+        program = folder / "saved_model.pb"
+        program.write_bytes(program.read_bytes()[: 200 * (damage == "truncated")])
+    with pytest.raises(ValueError, match=r"the SavedModel 'it' cannot be read .*save or copy it again"):
+        convert(folder, "dynamic")
+
+
+def test_a_single_number_is_no_example_and_a_signature_is_a_name(tmp_path):
+    folder = saved(tmp_path / "one", lambda x: {"y": 2 * x}, tf.TensorSpec((), tf.float32, "x"))
+    with pytest.raises(ValueError, match="'x' of signature 'serving_default' is a single number"):
+        convert(folder, "int8", np.float32(3))
+    with pytest.raises(ValueError, match=r"signatures=\[5\]: the SavedModel 'one' has 'serving_default'"):
+        convert(folder, "dynamic", signatures=5)
+
+
+@pytest.mark.parametrize("kind", ["sparse", "ragged"])
+def test_inputs_that_are_no_dense_arrays_are_refused(keras, kind):
+    start = keras.Input((6,), **{kind: True})
+    model = keras.Model(start, keras.layers.Lambda(lambda x: x)(start))
+    with pytest.raises(ValueError, match="a sparse or ragged input"):
+        convert(model, "float32")

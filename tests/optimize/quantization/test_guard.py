@@ -412,3 +412,57 @@ def test_a_file_with_one_signature_is_compared_by_the_names_of_its_outputs(monke
     made = convert(model, "int8", x)
     found = guard.agreements(made, kept[0])
     assert set(found) == {"first", "second"} and all(each.verdict == "near" for each in found.values())
+
+
+# ---------------------------------------------------------------- a few examples unlike the others
+
+
+def doubling(factor):
+    """Dense layers that only multiply: by one, then by `factor`."""
+    model = tf_keras.Sequential([K.Input((2,)), K.Dense(2, name="first"), K.Dense(2, name="last")])
+    model.set_weights([np.eye(2), np.zeros(2), factor * np.eye(2), np.zeros(2)])
+    return model
+
+
+@pytest.mark.parametrize("mode", ["int8", "int8_float_io", "int16x8"])
+@pytest.mark.parametrize(
+    "factor, low, said", [(1e10, 1, "is 3.40282.*e.38"), (3e8, -1e30, r"between -3e\+38 and 3e\+38")]
+)
+def test_an_overflow_is_found_in_any_example_although_kernels_clamp_it(mode, factor, low, said):
+    x = np.random.default_rng(0).normal(size=(200, 2)).astype(np.float32)
+    x[3], x[5] = 1e30, low  # none of the 32 that are compared
+    assert not {3, 5} & {*guard.rows({"x": x})}
+    with pytest.raises(ValueError, match=f"output of layer 'last' .* {said}"):
+        convert(doubling(factor), mode, x)
+
+
+@pytest.mark.parametrize("row", [3, 199])
+@pytest.mark.parametrize("mode", ["int8", "int8_float_io", "int16x8"])
+def test_one_example_far_beyond_the_others_is_said(mode, row):
+    x = np.random.default_rng(0).normal(size=(200, 2)).astype(np.float32)
+    assert not warned(lambda: convert(doubling(2), mode, x))
+    x[row] = 1e3 if mode != "int16x8" else 1e5
+    assert (row in guard.rows({"x": x})) == (row == 199)  # compared or not
+    (said,) = warned(lambda: convert(doubling(2), mode, x))
+    assert "of output 'last'" in said and "others reach far beyond them" in said
+
+
+def warned(call):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", guard.ConversionWarning)
+        call()
+    return [str(each.message) for each in caught if each.category is guard.ConversionWarning]
+
+
+def test_a_softmax_that_hardly_varies_has_the_step_that_it_always_has():
+    model = tf_keras.Sequential([K.Input((3,)), K.Dense(2, kernel_initializer="zeros"), K.Softmax()])
+    model.layers[0].kernel.assign(np.full((3, 2), [1e-3, -1e-3]))
+    x = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
+    assert not warned(lambda: convert(model, "int8", x))
+
+
+def test_outputs_that_are_true_or_false_have_no_step():
+    start = tf_keras.Input((3,))
+    model = tf_keras.Model(start, K.Lambda(lambda y: y > 0)(K.Dense(1)(start)))
+    x = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
+    assert np.mean(convert(model, "int8", x).predict(x) == model(x)) > 0.9

@@ -11,7 +11,7 @@ import os
 import re
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -185,6 +185,8 @@ def _inference(model: Any) -> tuple[Any, dict[str, str]]:
 
     arguments, named = saving_utils.model_call_inputs(model)
     specs = tf.nest.flatten(arguments)
+    if not all(isinstance(spec, tf.TensorSpec) for spec in specs):
+        raise TypeError("a sparse or ragged input; a .tflite file takes dense arrays only, so convert it before")
     odd = not named and any(
         not (s.name.isascii() and s.name.isidentifier()) or keyword.iskeyword(s.name) for s in specs
     )
@@ -260,8 +262,14 @@ def _convert_folder(
     import tensorflow as tf
 
     _check_folder(folder)
-    with quiet():
-        loaded = tf.saved_model.load(str(folder))
+    with quiet(tell_on_error=False):
+        try:
+            loaded = tf.saved_model.load(str(folder))
+        except Exception as error:  # truncated, without its variables, of another program
+            reason = (str(error).splitlines() or [""])[0]
+            raise ValueError(
+                f"the SavedModel {folder.name!r} cannot be read ({reason:.200}); save or copy it again"
+            ) from error
         specs = {
             name: dict(sorted(function.structured_input_signature[1].items()))
             for name, function in loaded.signatures.items()
@@ -299,7 +307,8 @@ def _check_signatures(folder: Path, specs: dict[str, dict], wanted: list[str] | 
         raise ValueError(
             f"the SavedModel {folder.name!r} has no signature; save it with signatures=, or with model.export(folder)"
         )
-    chosen = [wanted] if isinstance(wanted, str) else list(specs) if wanted is None else list(wanted)
+    wanted = [wanted] if isinstance(wanted, str) or not isinstance(wanted, Iterable | None) else wanted
+    chosen = list(specs) if wanted is None else list(wanted)
     unknown = [name for name in chosen if name not in specs]
     if unknown or not chosen:
         raise ValueError(f"signatures={wanted!r}: the SavedModel {folder.name!r} has {', '.join(map(repr, specs))}")
@@ -339,6 +348,12 @@ def _named_samples(signature: str, ports: dict, given: Any, input_range) -> dict
         raise ValueError(
             f"signature {signature!r} has the inputs {', '.join(map(repr, ports))}; "
             f"calibration has {', '.join(map(repr, given)) or 'none'}"
+        )
+    single = [name for name, spec in ports.items() if spec.shape.rank == 0]
+    if single:
+        raise ValueError(
+            f"input {single[0]!r} of signature {signature!r} is a single number, so there are no examples to calibrate "
+            "with; take mode 'dynamic' or 'float16', or give it a first axis"
         )
     arrays = {
         name: checks.fitting_array(given[name], spec.shape, spec.dtype, "calibration") for name, spec in ports.items()
@@ -475,11 +490,12 @@ def _check_range(x: np.ndarray, prepares: bool, input_range) -> None:
 
     prepares: the model rescales its input, or might.
     """
+    ends = None if input_range is None else _pair(input_range)
     if x.dtype.kind != "f":
         return
     low, high = float(x.min()), float(x.max())
-    if input_range is not None:
-        if low < input_range[0] or high > input_range[1]:
+    if ends is not None:
+        if low < ends[0] or high > ends[1]:
             raise ValueError(
                 f"calibration lies in [{low:g}, {high:g}], outside input_range {input_range}; prepare it "
                 "exactly as the inputs were prepared in training"
@@ -489,6 +505,16 @@ def _check_range(x: np.ndarray, prepares: bool, input_range) -> None:
             f"calibration lies in [{low:g}, {high:g}], like raw pixels, and the model does not rescale its input. If "
             "it was trained on 0…1, pass x / 255; if really on such numbers, pass input_range=(0, 255)"
         )
+
+
+def _pair(input_range: Any) -> tuple[float, float]:
+    try:
+        low, high = map(float, input_range)
+    except (TypeError, ValueError):
+        low, high = 0.0, 0.0
+    if not low < high:
+        raise ValueError(f"input_range is {input_range!r}; pass its two ends, the smaller first, such as (0, 1)")
+    return low, high
 
 
 def _like_pixels(x: np.ndarray, low: float, high: float) -> bool:
