@@ -284,3 +284,12 @@ def test_each_layer_is_visited_once_and_the_model_last():
     assert {"shared", "own", "inner"} < set(names) and len(set(names)) == len(names) and names[-1] == "outer"
     assert [w.name.split("/")[-1] for w in checks.own_weights(shared)] == ["kernel:0", "bias:0"]
     assert checks.own_weights(inner) == []
+
+
+def test_what_has_no_hash_is_no_word_and_a_mask_is_not_lost():
+    with pytest.raises(ValueError, match=r"no mode \['a'\]; did you mean 'a'. There are a, b"):
+        checks.check_choice("mode", ["a"], {"a": 1, "b": 2})
+    x = np.ma.masked_greater(np.array([[1.0, 99.0]]), 9)
+    with pytest.raises(ValueError, match=r"rows is a masked array, .* pass an array of shape \(n, 2\) without"):
+        checks.as_array(x, (None, 2), "rows")
+    np.testing.assert_array_equal(checks.as_array(np.ma.masked_greater(x.data, 100), (None, 2)), x.data)

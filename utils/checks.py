@@ -146,7 +146,7 @@ def input_names(model: Any) -> list[str]:
 
 def check_choice(what: str, value: Any, known: Collection[str]) -> None:
     """Raise ValueError unless `value` is one of the `known` words; what: the argument's name in the sentence."""
-    if value not in known:
+    if value not in [*known]:  # a list, which has no hash, is no word either
         near = difflib.get_close_matches(str(value), known, 1, cutoff=0)
         raise ValueError(f"no {what} {value!r}; did you mean {near[0]!r}? There are {', '.join(known)}")
 
@@ -212,6 +212,8 @@ def as_array(x: Any, shape: Any = None, what: str = "calibration") -> np.ndarray
     wanted = "an array" if shape is None else f"an array of shape {_listed(shape)}"
     if not hasattr(x, "__array__") and not isinstance(x, (list, tuple, int, float, np.generic)):
         raise TypeError(f"{what} is a {type(x).__name__}; pass {wanted}, such as {_concatenated(x)}")
+    if np.ma.is_masked(x):
+        raise ValueError(f"{what} is a masked array, and no model sees the mask; pass {wanted} without what is masked")
     try:
         return np.asarray(x)
     except Exception as error:  # rows of different lengths, symbolic tensors
