@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import tf_keras
 
 from utils import child, tflite_file
 from utils.artifact import Artifact, ArtifactError
@@ -530,9 +529,9 @@ def test_weights_are_told_from_shapes_and_axes(dtype, grid, parameter):
     assert not recipes._is_parameter(tensor)
 
 
-def test_an_activation_beyond_float32_is_named():
-    layers = [tf_keras.layers.Dense(2, name=name) for name in ("first", "last")]
-    model = tf_keras.Sequential([tf_keras.Input((2,)), *layers])
+def test_an_activation_beyond_float32_is_named(keras):
+    layers = [keras.layers.Dense(2, name=name) for name in ("first", "last")]
+    model = keras.Sequential([keras.Input((2,)), *layers])
     model.set_weights([np.eye(2), np.zeros(2), 1e10 * np.eye(2), np.zeros(2)])
     x = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
     x[3] = 1e30
