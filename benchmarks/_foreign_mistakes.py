@@ -183,8 +183,8 @@ MISTAKES = (
     ),
     Mistake(
         "utils/deploy/tflite/metadata.py",
-        "_LABELS_OF_AN_AXIS = 2  # AssociatedFileType.TENSOR_AXIS_LABELS",
-        "_LABELS_OF_AN_AXIS = 3  # AssociatedFileType.TENSOR_VALUE_LABELS",
+        "2: _LABELS_OF_AN_AXIS}",
+        "2: _LABELS_OF_VALUES}",
         ("tests/deploy/tflite/test_metadata.py",),
     ),
     Mistake(
