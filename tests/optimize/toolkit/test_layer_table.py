@@ -174,7 +174,7 @@ def test_a_layer_alone_is_called_as_in_the_model():
     one, other = (np.random.default_rng(i).normal(size=(2, 5, 8)).astype("float32") for i in range(2))
     wanted = layer(one, value=other, use_causal_mask=True)
     assert min(np.abs(attention(pair) - wanted).max() for pair in ([one, other], [other, one])) < 1e-6
-    times = alone["tf.math.multiply"]
+    (times,) = [each for name, each in alone.items() if name.startswith("tf.math.multiply")]  # Keras counts these names
     np.testing.assert_array_equal(times(np.ones((1, 20), "float32")), np.full((1, 20), 2))
     (cell,) = [c for c in layer_table.layer_support(model, "pruning") if c.layer == "value"]
     assert cell.outcome == "yes"
