@@ -40,10 +40,11 @@ def test_shape_type_and_range_stay_and_the_generator_decides():
 
 def test_a_move_is_no_larger_than_its_limit():
     made = distorted(pictures(50), np.random.default_rng(0), **{**NOTHING, "pixels": 2})
-    columns = np.arange(21)
-    middles = (made[..., 0].sum(1) * columns).sum(1) / made[..., 0].sum((1, 2))
-    assert np.abs(middles - 10).max() <= 2 + 1e-3
-    assert np.abs(middles - 10).max() > 0.5
+    places = np.arange(21)
+    for other in (1, 2):  # sideways, and up and down
+        middles = (made[..., 0].sum(other) * places).sum(1) / made[..., 0].sum((1, 2))
+        assert np.abs(middles - 10).max() <= 2 + 1e-3
+        assert np.abs(middles - 10).max() > 0.5
 
 
 def test_a_rotation_keeps_the_middle():

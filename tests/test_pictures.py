@@ -254,3 +254,18 @@ def test_an_orientation_that_is_none_turns_nothing(tmp_path):
 def test_a_name_that_is_no_text_can_be_printed(folder):
     found = pictures.Found(pictures.from_folder(folder, SIZE).dataset, {"cat/\udcff.txt": "is odd"}, {})
     assert "cat/\\udcff.txt: is odd" in str(found)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_square_is_cut_from_the_middle(tmp_path, turned):
+    pixels = np.zeros((24, 72, 3), np.uint8)
+    pixels[:, 24:48] = 255
+    Image.fromarray(pixels.transpose(1, 0, 2) if turned else pixels).save(tmp_path / "wide.png")
+    answer = pictures._one(tmp_path / "wide.png", SIZE)
+    assert min(pictures.base64.b64decode(answer["pixels"])) > 240
+
+
+@pytest.mark.parametrize("count, validation, test, sizes", [(8, 0.2, 0.2, (4, 2, 2)), (3, 0.01, 0.9, (1, 1, 1))])
+def test_fractions_are_rounded_to_the_nearest_number(count, validation, test, sizes):
+    parts = pictures._parts(np.repeat([0, 1], count), ["cat", "dog"], validation, test, 0, {})
+    assert tuple(len(parts[part]) // 2 for part in ("train", "val", "test")) == sizes

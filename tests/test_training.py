@@ -242,9 +242,10 @@ def test_bad_models_are_refused():
         training.fit(tf_keras.Model([inputs, tf_keras.Input((1,))], inputs), (X, Y))
 
 
-def test_divergence_is_an_error(digits):
-    with pytest.raises(FloatingPointError, match=r"training diverged .* pass a learning_rate below 0.1"):
-        training._finite({"loss": [1.0, float("nan")]}, 0.1)
+@pytest.mark.parametrize("bad", ["nan", "inf"])
+def test_divergence_is_an_error(bad):
+    with pytest.raises(FloatingPointError, match=rf"is {bad} in epoch 2: .* pass a learning_rate below 0.1"):
+        training._finite({"loss": [1.0, float(bad)]}, 0.1)
     assert training._finite({"loss": [np.float32(1)]}, 0.1) == {"loss": [1.0]}
 
 
