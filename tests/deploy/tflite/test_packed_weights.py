@@ -37,6 +37,18 @@ def test_the_process_grows_by_one_copy_more_with_xnnpack():
     assert 0.6 * len(large()) < default - builtin < 1.8 * len(large())
 
 
+def quantized(recipe: str) -> bytes:
+    from litert_quantizer import quantizer
+
+    return bytes(quantizer.Quantizer(large(), recipe).quantize(enable_progress_report=False).quantized_model)
+
+
+def test_dynamic_range_lets_the_process_hold_far_less_and_weight_only_does_not():
+    float32 = packed_weights.resident_bytes(large())
+    assert packed_weights.resident_bytes(quantized("dynamic_wi8_afp32")) < 0.6 * float32
+    assert packed_weights.resident_bytes(quantized("weight_only_wi8_afp32")) > 0.9 * float32
+
+
 def test_what_cannot_be_run_gets_a_sentence():
     broken = converted("float")[:2000]
     with pytest.raises(ArtifactError, match="cannot be run"):

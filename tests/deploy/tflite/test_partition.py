@@ -6,10 +6,11 @@ import pytest
 
 from tests.deploy.tflite.test_stream import counting
 from tests.deploy.tflite.test_tflite_model import converted
-from utils import tflite_file
+from utils import models, tflite_file
 from utils.artifact import ArtifactError
 from utils.deploy.tflite import partition
 from utils.deploy.tflite.partition import Part
+from utils.optimize.quantization.converter import convert
 
 
 def node(index, name, inputs, outputs):
@@ -105,6 +106,18 @@ def test_a_file_is_taken_whole_in_pieces_or_not_at_all():
     pieces = partition.parts(content, fuse=False, trusted=True)
     assert len(pieces) > len(whole) and all(len(part.operators) == 1 for part in pieces)
     assert not any(part.delegated for part in partition.parts(content, "reference"))
+
+
+def test_dynamic_range_is_taken_whole_if_depthwise_layers_stay_float():
+    from litert_quantizer import qtyping, quantizer
+
+    content = convert(models.depthwise_cnn(), "float32").content
+    tools = [quantizer.Quantizer(content, "dynamic_wi8_afp32") for _ in range(2)]
+    depthwise = qtyping.TFLOperationName.DEPTHWISE_CONV_2D
+    tools[1].update_quantization_recipe(".*", depthwise, algorithm_key="no_quantize")
+    files = [bytes(tool.quantize(enable_progress_report=False).quantized_model) for tool in tools]
+    left, cured = ([part.operators[0] for part in partition.parts(one) if not part.delegated] for one in files)
+    assert set(left) == {"DEPTHWISE_CONV_2D"} and cured == []
 
 
 def test_a_row_counts_what_is_left():
