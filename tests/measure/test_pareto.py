@@ -134,3 +134,13 @@ def test_names_of_the_front_stand_above_their_intervals_and_of_the_dominated_bel
     assert places["kept"][0] == 92 and places["kept"][1] > 0
     assert places["dominated"][0] == 83 and places["dominated"][1] < 0
     assert fig.get_suptitle() == "One is enough here"
+
+
+def test_the_left_one_of_two_near_dots_has_its_name_below_and_the_axis_plain_numbers():
+    rows = rows_of([(100, 80), (300, 84), (400, 86), (1000, 90)])
+    _fig, axes = pareto.draw(rows, smaller="bytes", larger="accuracy", label="bytes")
+    above = {text.get_text(): text.get_position()[1] > 0 for text in axes.texts}
+    assert above == {"100": True, "300": False, "400": True, "1000": True}
+    low, high = axes.get_xlim()
+    shown = [axes.xaxis.get_major_formatter()(place) for place in axes.get_xticks() if low < place < high]
+    assert shown == ["100", "200", "500", "1,000"]

@@ -6,6 +6,7 @@ nobody dominates.  Which point on the front to take is a decision, not a measure
 
 from __future__ import annotations
 
+import itertools
 import math
 import numbers
 from collections.abc import Iterable, Mapping, Sequence
@@ -48,6 +49,7 @@ def draw(
     """A figure of all rows as points with their names, and the front as a line of steps; returns (figure, axes).
 
     Dots lie on the front, crosses are dominated; the names of the former stand above, those of the latter below.
+    Where two dots are near, the left one's name stands below: above they would run together.
 
     Args:
         rows: mappings of column to value.
@@ -61,6 +63,8 @@ def draw(
         ValueError, TypeError, KeyError: as `front`; also a value of `smaller` that is not above 0, and an interval
             that does not enclose its value.
     """
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     from utils import plots
 
     _check_drawable(rows, smaller, larger, label, interval)
@@ -69,14 +73,18 @@ def draw(
     right = 1.3 * max(row[smaller] for row in rows)
     axes.step([*(row[smaller] for row in best), right], [*(row[larger] for row in best), best[-1][larger]],
               where="post", color="grey", linestyle=":", label="front", zorder=0)  # fmt: skip
+    crowded = [row for row, after in itertools.pairwise(best) if row[smaller] < after[smaller] < 1.5 * row[smaller]]
     for row in rows:
         x, y, on_front = row[smaller], row[larger], row in best
         low, high = (row[interval[0]], row[interval[1]]) if interval else (y, y)
         axes.errorbar(x, y, [[y - low], [high - y]] if interval else None, fmt="o" if on_front else "x", capsize=3)
-        end, shift = (high, 5) if on_front else (low, -14)
+        end, shift = (high, 5) if on_front and row not in crowded else (low, -14)
         axes.annotate(str(row[label]), (x, end), (0, shift), textcoords="offset points", ha="center")
     axes.margins(y=0.15)
     axes.set(xscale="log", xlabel=smaller, ylabel=larger)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     return fig, axes
 
 
