@@ -608,14 +608,8 @@ def _check_roles(student, teacher, theirs: np.ndarray, mine: np.ndarray, y: np.n
 
 def _check_output(model, role: str) -> None:
     """Raise a sentence unless the model knows its one output, which has classes that exclude each other."""
-    try:
-        shape = model.output_shape
-    except AttributeError:  # of a subclassed model, whose layers Keras does not know as a graph
-        sizes = [tuple(spec.shape)[1:] for spec in checks.input_specs(model)]
-        raise ValueError(
-            f"the {role} {model.name!r} ({type(model).__name__}) is subclassed, so its output's shape is not known; "
-            f"wrap it: inputs = tf_keras.Input({sizes[0]}); tf_keras.Model(inputs, model(inputs))"
-        ) from None
+    checks.check_shapes_known(model, what=role)
+    shape = model.output_shape
     if not isinstance(shape, tuple) or len(shape) < 2 or shape[-1] is None or shape[-1] < 2:
         raise ValueError(
             f"the {role} {model.name!r} gives {shape}; pass a model with one output of (batch, …, classes), 2 or "
