@@ -774,8 +774,7 @@ def _taps(model, names: list[str], role: str) -> tf_keras.Model:
 
 def _output_of(model, name: str, role: str):
     """What the layer gives at its first call in this model; elsewhere it may have been called before."""
-    nodes = [node for depth in sorted(model._nodes_by_depth, reverse=True) for node in model._nodes_by_depth[depth]]
-    found = next(node.outputs for node in nodes if node.layer is model.get_layer(name))
+    found = next(node.outputs for node in keras_graph.nodes(model) if node.layer is model.get_layer(name))
     if isinstance(found, (list, tuple, Mapping)):
         raise ValueError(f"layer {name!r} of the {role} gives {len(found)} outputs; pass a layer that gives one")
     return found
