@@ -310,7 +310,7 @@ def _takes_one_tensor(layer) -> bool:
 def _custom_classes(model, configs: Mapping[str, object]) -> dict[str, type]:
     """The user's own layers and configurations, which the Toolkit must find by name when it rebuilds the model."""
     own = [type(layer) for layer in model.layers] + [type(config) for config in configs.values()]
-    return {cls.__name__: cls for cls in own if not cls.__module__.startswith(("tf_keras", "tensorflow_model_optim"))}
+    return {cls.__name__: cls for cls in own if not checks.is_from(cls, "tf_keras", "tensorflow_model_optimization")}
 
 
 def _check_pair(bits: object) -> tuple[int, int]:
