@@ -190,9 +190,7 @@ def with_ranges(model: tf_keras.Model, chosen: Mapping[str, tuple[float, float]]
 
 def _real(x: Any) -> np.ndarray:
     """`x` as real numbers, (n, …), in a type that averages do not overflow."""
-    if isinstance(x, np.ma.MaskedArray):
-        raise TypeError("x is a masked array, whose mask would be lost; pass x.compressed()")
-    x = np.atleast_1d(x)
+    x = np.atleast_1d(checks.as_array(x, what="x"))
     if x.dtype.kind not in "fiub":
         raise TypeError(f"x is of type {x.dtype}; a range needs real numbers")
     return x.astype(np.float64) if x.dtype.kind in "iub" or x.dtype == np.float16 else x
