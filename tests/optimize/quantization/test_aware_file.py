@@ -104,6 +104,21 @@ def test_what_exists_only_in_simulation_is_not_converted(small, options, text):
         aware_file.to_tflite(qa.quantize_aware(small, **options))
 
 
+def test_one_normalization_behind_a_convolution_and_one_scale_for_all_channels_are_enough_to_refuse():
+    x = tf_keras.Input((8, 8, 3))
+    layer = tf_keras.layers.Conv2D(4, 3, name="conv")
+    y = layer(x)
+    other = tf_keras.layers.BatchNormalization()(y)
+    plain = tf_keras.Model(x, tf_keras.layers.Add()([tf_keras.layers.ReLU()(y), other]))
+    wrapper = qa.quantize_aware(plain, (4, 8), only="conv", per_channel=False).get_layer("quant_conv")
+    assert len(wrapper._outbound_nodes) == 2 and aware_file._is_folded_per_tensor(wrapper)
+    kernel, _, limits = wrapper._weight_vars[0]
+    wrapper._weight_vars.append((kernel, SimpleNamespace(per_axis=True), limits))
+    assert aware_file._is_folded_per_tensor(wrapper)
+    wrapper._weight_vars = wrapper._weight_vars[1:]
+    assert not aware_file._is_folded_per_tensor(wrapper)
+
+
 def test_one_output_has_no_class_that_could_differ():
     model = stacked(tf_keras.layers.Dense(1, activation="sigmoid"), shape=(6,))
     x = np.random.default_rng(0).normal(size=(20, 6)).astype(np.float32)

@@ -174,6 +174,13 @@ def test_each_way_to_clip_does_its_own_work(small, bits, clip):
     assert found == pytest.approx(wanted[clip], rel=1e-6)
 
 
+def test_the_least_error_is_looked_for_among_all_values_and_not_the_first(small):
+    x = np.random.default_rng(1).laplace(size=(300, 8, 8, 3)).astype(np.float32)
+    x[:150] /= 100  # 28,800 values
+    found = aware_ranges.input_ranges(qa.quantize_aware(small, 4, calibration=x, clip="mse"))[0]
+    assert found == pytest.approx(grid.best_clip(x, 4, candidates=40).range, rel=0.3) and found[1] > 1
+
+
 def test_a_symmetric_quantizer_gets_a_symmetric_range():
     low, high = tf.Variable(0.0), tf.Variable(0.0)
     with aware_ranges._observing("minmax", {"activations"}, {}):
