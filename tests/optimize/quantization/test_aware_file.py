@@ -85,6 +85,24 @@ def test_four_bit_weights_are_stored_in_four_bits(small, file):
     assert four.size < file.size
 
 
+@pytest.mark.parametrize("bits", [2, 3, 5, 6, 7])
+def test_weights_of_any_bits_are_stored_as_the_integers_that_they_are(small, bits):
+    x = inputs(small, 200)[0]
+    model = qa.quantize_aware(small, (bits, 8), calibration=x)
+    before = [model.get_weights(), model.predict(x, verbose=0)]
+    made = aware_file.to_tflite(model)
+    for number, layer in enumerate(("conv", "logits")):
+        stored, scales = aware_file.stored_kernel(made, number)
+        integers, wanted = aware_ranges.integer_kernel(model, layer)
+        assert np.array_equal(np.abs(stored), np.abs(integers)) and np.abs(stored).max() == 2 ** (bits - 1) - 1
+        if layer == "logits":  # the convolution's are multiplied by the normalization
+            assert np.array_equal(stored, integers) and np.allclose(scales, wanted)
+    assert aware_file.agreement(model, made, x).largest < 1.5
+    assert all(map(np.array_equal, before[0], model.get_weights()))
+    assert np.array_equal(before[1], model.predict(x, verbose=0))
+    assert {row["weights"] for row in aware_ranges.precision(model)} >= {f"{bits} bits per tensor"}
+
+
 def test_how_a_file_would_keep_the_kernel(small):
     assert aware_file.stored_as(qa.quantize_aware(small, (2, 8), calibration=inputs(small)[0])) == "int4"
     assert aware_file.stored_as(qa.quantize_aware(small, 4)).startswith("no file: this model has 4-bit activations")
