@@ -186,3 +186,14 @@ def test_a_symmetric_quantizer_gets_a_symmetric_range():
     with aware_ranges._observing("minmax", {"activations"}, {}):
         y = quant_ops.MovingAvgQuantize(tf.constant([-1.0, 3.0]), low, high, symmetric=True, num_bits=8)
     assert (float(low), float(high)) == (-3.0, 3.0) and y.shape == (2,)
+
+
+@pytest.mark.parametrize("clip", ["minmax", "mse"])
+def test_a_range_that_float32_cannot_hold_is_refused_and_the_old_ones_stay(small, clip):
+    model, x = qa.quantize_aware(small), inputs(small)[0]
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=r"x reaches 3e\+38, which gives '\w+' the range .* wider than float32"):
+        aware_ranges.calibrate(model, (x / np.abs(x).max() * 3e38).astype(np.float32), clip=clip)
+    assert all(map(np.array_equal, before, model.get_weights()))
+    aware_ranges.calibrate(model, (x / np.abs(x).max() * 1e36).astype(np.float32), clip=clip)
+    assert aware_ranges.input_ranges(model)[0][1] > 1e35
