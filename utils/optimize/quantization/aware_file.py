@@ -72,6 +72,7 @@ def _on_stored_grids(model: tf_keras.Model) -> Iterator[None]:
             weight.assign(quantizer(weight, False, weights=limits))
             for end in ends:
                 end.assign(end * ((2 ** (stored - 1) - 1) / (2 ** (bits - 1) - 1)))
+        for _, quantizer, _, stored, _ in moved:  # which layers may share
             quantizer.num_bits = stored
         yield
     finally:
