@@ -111,27 +111,6 @@ def converted():
     return made
 
 
-@pytest.mark.parametrize("kind", ["dilated", "dilated twice", "1-D", "tokens", "reshaped"])
-def test_an_open_batch_into_which_other_axes_are_laid_is_counted_whole(kind):
-    from utils.optimize.quantization.converter import convert
-
-    k = little.keras().layers
-    dilated = {"dilation_rate": 2, "padding": "same"}
-    shape, layers = {
-        "dilated": ((8, 8, 3), [k.Conv2D(4, 3, **dilated), k.Flatten(), k.Dense(2)]),
-        "dilated twice": ((8, 8, 3), [k.Conv2D(4, 3, **dilated), k.DepthwiseConv2D(3, **dilated), k.Conv2D(2, 3)]),
-        "1-D": ((12, 3), [k.Conv1D(4, 3), k.Conv1D(4, 3, dilation_rate=2, padding="causal")]),
-        "tokens": ((6, 8), [k.Dense(5), k.Dense(4)]),
-        "reshaped": ((48,), [k.Reshape((4, 4, 3)), k.Conv2D(2, 3), k.Flatten(), k.Dense(2)]),
-    }[kind]
-    model = little.keras().Sequential([little.keras().Input(shape), *layers])
-    work = [part for part in roofline.of_file(convert(model, "float32").content) if part.macs]
-    assert sum(part.macs for part in work) == macs.count(model)
-    if kind == "tokens":  # of six rows: 48 numbers in, 30 between, 24 out, in 4 bytes each; kernels without biases
-        assert [part.bytes for part in work] == [4 * (48 + 40 + 30), 4 * (30 + 20 + 24)]
-        assert {part.rate for part in work} == {"float32 matrix"}
-
-
 @pytest.mark.parametrize("name", KINDS)
 def test_a_file_has_the_multiply_accumulates_of_its_model(converted, name):
     model, file = converted[name]

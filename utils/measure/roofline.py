@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -137,56 +137,21 @@ def predict(work: Iterable[Work], roof: Roof) -> Prediction:
 
 
 def of_file(content: bytes) -> tuple[Work, ...]:
-    """The work of each operator of a .tflite file's main graph, for the shapes that it declares and a batch of one.
+    """The work of each operator of a .tflite file's main graph, for the shapes that it declares (a batch of one).
 
     Products and convolutions are multiply-accumulates; all else only moves bytes.  Left out is what is computed once
     when the file is opened: operators that read nothing but constants.  Reshaping moves nothing.
 
-    With an open batch, a file stores the length 1 for it even where other axes were laid into it: SPACE_TO_BATCH_ND for
-    a dilated convolution, a computed RESHAPE for a dense layer.  Such tensors are counted as long as they are.
-
     Raises ArtifactError for a damaged file, ValueError for one with an operator that cannot be counted.
     """
-    file, constant, times = File(content), set(), {}
+    constant: set[int] = set()
     found = []
-    for operator in file.operators():
+    for operator in File(content).operators():
         if operator.inputs and all(t.constant or t.index in constant for t in operator.inputs):
             constant.update(t.index for t in operator.outputs)
         else:
-            times |= {t.index: _times(operator, t, times, file) for t in operator.outputs if -1 in t.signature}
-            found.append(_work(_as_run(operator, times)))
+            found.append(_work(operator))
     return tuple(found)
-
-
-def _times(operator: Operator, output: Tensor, times: Mapping[int, int], file: File) -> int:
-    """How many values an output has for each that its stored shape says, in which open axes have a length of 1."""
-    read = [tensor for tensor in operator.inputs if not tensor.constant and -1 in tensor.signature]
-    if not read:
-        return 1
-    inside = max(times.get(tensor.index, 1) for tensor in read)
-    if operator.name in ("SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND") and operator.inputs[1].constant:
-        block = math.prod(map(int, file.values(operator.inputs[1])))
-        return inside * block if operator.name == "SPACE_TO_BATCH_ND" else max(inside // block, 1)
-    if operator.name not in ("RESHAPE", "FULLY_CONNECTED"):
-        return inside
-    values = _values(read[0]) * inside
-    if operator.name == "FULLY_CONNECTED":
-        units, inputs = operator.inputs[1].shape
-        values = values // inputs * units
-    return max(values // max(_values(output), 1), 1)
-
-
-def _as_run(operator: Operator, times: Mapping[int, int]) -> Operator:
-    """The operator with tensors as long as they are."""
-
-    def longer(tensor: Tensor | None) -> Tensor | None:
-        if tensor is None or times.get(tensor.index, 1) == 1 or not tensor.shape:
-            return tensor
-        return replace(tensor, shape=(tensor.shape[0] * times[tensor.index], *tensor.shape[1:]))
-
-    return replace(
-        operator, arguments=tuple(map(longer, operator.arguments)), outputs=tuple(map(longer, operator.outputs))
-    )
 
 
 def _work(operator: Operator) -> Work:
