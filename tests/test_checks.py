@@ -265,6 +265,20 @@ def test_arrays_are_named_as_they_were_passed():
         checks.as_array("text", (None, None, 3), "roots")
 
 
+def test_of_a_subclassed_model_the_sentence_says_how_to_wrap_it():
+    class Subclassed(tf_keras.Model):
+        def call(self, x):
+            return 2 * x
+
+    own = Subclassed(name="own")
+    for shape in ("shape", r"\(4, 3\)"):  # before it is called, and after
+        with pytest.raises(ValueError, match=rf"part 'own' \(Subclassed\) is subclassed, .* tf_keras.Input\({shape}\)"):
+            checks.check_shapes_known(own, what="part")
+        own(np.zeros((2, 4, 3)))
+    inputs = tf_keras.Input((4, 3))
+    assert checks.check_shapes_known(tf_keras.Model(inputs, own(inputs))) is None
+
+
 def test_one_axis_that_does_not_fit_is_enough():
     for shape in ((2, 3, 5), (2, 4, 4), (2, 3), (2, 3, 4, 1)):
         with pytest.raises(ValueError, match=r"takes shape \(n, 3, 4\)"):

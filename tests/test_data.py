@@ -362,3 +362,21 @@ def test_bench_data_writes_the_same_bytes_and_refuses_altered_sources(tmp_path, 
 def test_the_checksums_of_the_code_are_those_of_the_files():
     found = {name: hashlib.sha256((data.FOLDER / f"{name}.npz").read_bytes()).hexdigest() for name in data.SHA256}
     assert found == data.SHA256
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([0, 1, -1], r"y_val has labels from -1 to 1, class_names 2 names; pass labels from 0 to 1"),
+        ([0, 1, 2], r"y_val has labels from 0 to 2, class_names 2 names"),
+        ([0.0, 1.0, 1.0], r"y_val is float64 of shape \(3,\); pass whole numbers of shape \(n,\)"),
+        ([True, False, True], r"y_val is bool"),
+        (np.eye(3, 2, dtype=int), r"y_val is int64 of shape \(3, 2\); .* one-hot rows y.argmax\(axis=1\)"),
+        ([0, 1], r"x_val has 3 pictures but y_val has 2 labels"),
+    ],
+)
+def test_labels_are_numbers_of_the_classes_one_a_picture(labels, said):
+    x, y = np.zeros((3, 2, 2, 1), np.float32), np.array([0, 1, 1])
+    with pytest.raises(ValueError, match=said):
+        data.Dataset("own", x, y, x, np.asarray(labels), x, y, ("a", "b"))
+    assert data.Dataset("own", x, y, x[:0], y[:0], x, y, ("a", "b")).num_classes == 2

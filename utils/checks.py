@@ -27,7 +27,7 @@ def check_keras(model: Any, *, what: str = "model") -> None:
     if isinstance(model, tf_keras.Model):
         return
     kind = f"{type(model).__module__}.{type(model).__qualname__}"
-    if any(base.__module__.partition(".")[0] == "keras" for base in type(model).__mro__):
+    if any(is_from(base, "keras") for base in type(model).__mro__):
         raise TypeError(
             f"the {what} is a {kind}, of Keras 3; quantization and the Toolkit work on Keras 2. Build it with tf_keras "
             "(or put `import utils` above `import tensorflow` and use tf.keras), or copy it with "
@@ -64,6 +64,18 @@ def check_built(model: Any, *, what: str = "model", graph: bool = False) -> None
         )
     if graph:
         _check_numbers(model, label)
+
+
+def check_shapes_known(model: Any, *, what: str = "model") -> None:
+    """Raise ValueError unless Keras knows the shapes that go in and come out; of a subclassed model it does not."""
+    if hasattr(model, "input_shape") and hasattr(model, "output_shape"):  # properties that raise AttributeError
+        return
+    specs = input_specs(model)
+    shape = tuple(specs[0].shape)[1:] if specs else "shape"
+    raise ValueError(
+        f"the {what} {model.name!r} ({type(model).__name__}) is subclassed, so its shapes are not known; wrap it: "
+        f"inputs = tf_keras.Input({shape}); tf_keras.Model(inputs, model(inputs))"
+    )
 
 
 def _check_numbers(model: Any, label: str) -> None:

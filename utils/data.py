@@ -72,7 +72,8 @@ class Dataset:
         class_names: one name a class, in the order of the labels.
 
     Raises:
-        ValueError: a part has another number of pictures than labels, or parts differ in picture shape.
+        ValueError: a part has another number of pictures than labels, or parts differ in picture shape; labels are no
+            whole numbers, (n,), or none of the classes.
     """
 
     name: str
@@ -94,8 +95,21 @@ class Dataset:
                     f"x_{part} has pictures of shape {x.shape[1:]} but x_train of {np.shape(self.x_train)[1:]}; "
                     "pass one shape"
                 )
+            self._check_labels(y, f"y_{part}")
             object.__setattr__(self, f"x_{part}", _read_only(x))
             object.__setattr__(self, f"y_{part}", _read_only(y))
+
+    def _check_labels(self, y: np.ndarray, what: str) -> None:
+        if y.ndim != 1 or y.dtype.kind not in "iu":
+            raise ValueError(
+                f"{what} is {y.dtype} of shape {y.shape}; pass whole numbers of shape (n,), the class of each picture: "
+                "y.astype('int32'), of one-hot rows y.argmax(axis=1)"
+            )
+        if y.size and not 0 <= y.min() <= y.max() < self.num_classes:
+            raise ValueError(
+                f"{what} has labels from {y.min()} to {y.max()}, class_names {self.num_classes} names; pass labels "
+                f"from 0 to {self.num_classes - 1}, or a name for each class"
+            )
 
     def __repr__(self) -> str:
         sizes = f"{len(self.x_train):,} train, {len(self.x_val):,} val, {len(self.x_test):,} test"

@@ -294,13 +294,8 @@ def check_examples(model: tf_keras.Model, x: np.ndarray, y: np.ndarray, part: st
 
 
 def _check_inputs(model: tf_keras.Model, x: np.ndarray, part: str) -> None:
-    try:
-        wanted = model.input_shape
-    except AttributeError:  # of a subclassed model
-        raise ValueError(
-            f"{model.name} ({type(model).__name__}) is subclassed, so its shapes are not known; wrap it: inputs = "
-            f"tf_keras.Input({x.shape[1:]}); tf_keras.Model(inputs, model(inputs))"
-        ) from None
+    checks.check_shapes_known(model)
+    wanted = model.input_shape
     if isinstance(wanted, (list, dict)):
         raise ValueError(f"{model.name} has {len(wanted)} inputs; pass a model with one")
     if x.ndim != len(wanted) or any(w not in (None, n) for w, n in zip(wanted[1:], x.shape[1:], strict=True)):

@@ -267,3 +267,16 @@ def test_crossed_bootstrap_of_equal_sides_and_of_a_share_with_a_single_teacher()
 def test_crossed_bootstrap_refuses_sides_that_do_not_belong_together(sides):
     with pytest.raises(ValueError, match="pass"):
         statistics.crossed_bootstrap(*sides)
+
+
+def test_a_statistic_without_a_value_is_said_and_gives_no_interval():
+    def ratio(p, q, axis=-1):
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return p.mean(axis=axis) / q.mean(axis=axis)
+
+    with pytest.raises(
+        ValueError, match=r"statistic gives 1.0 for the data and NaN for [1-9]\d* of 200 draws; pass one"
+    ):
+        statistics.paired_bootstrap([1, 0], [1, 0], ratio, rounds=200)
+    with pytest.raises(ValueError, match=r"statistic gives nan for the data and NaN for 100 of 100 draws"):
+        statistics.crossed_bootstrap(*[np.zeros((2, 3))] * 2, statistic=lambda p, q: p * np.nan, rounds=100)

@@ -424,3 +424,16 @@ def test_weights_that_are_stored_sparsely_are_counted_as_dense_ones_are():
     dense, sparse = (samples.convert(shared, sparse=sparse) for sparse in (False, True))
     assert sorted(clustering.distinct_in_file(sparse).values()) == [8, 8]
     assert sorted(clustering.distinct_in_file(sparse).values()) == sorted(clustering.distinct_in_file(dense).values())
+
+
+def test_of_two_weights_of_one_name_both_are_left_out_under_their_own():
+    K = tf_keras.layers
+    inner = [tf_keras.Sequential([K.Input((3,)), K.Dense(size, name="dense")], name=f"m{size}") for size in (3, 4)]
+    x = tf_keras.Input((3,))
+    model = tf_keras.Model(x, K.Dense(40, name="last")(K.Concatenate()([part(x) for part in inner])))
+    made = clustering.cluster_once(model, 16)
+    assert made.left_out == {
+        "dense/kernel": "9 weights are not more than 16 clusters",
+        "dense/kernel (2)": "12 weights are not more than 16 clusters",
+    }
+    assert set(clustering.distinct(model)) == {*made.left_out, "last/kernel"}

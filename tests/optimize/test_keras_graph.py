@@ -83,6 +83,14 @@ def test_walking_visits_every_call_in_order():
     np.testing.assert_allclose(out, model(tf.ones((1, 6))), rtol=1e-6)
 
 
+def test_only_the_calls_of_this_model_are_its_nodes_in_order_of_execution():
+    x, shared = tf_keras.Input((4,), name="x"), K.Dense(4, name="shared")
+    model = tf_keras.Model(x, K.ReLU(name="end")(shared(K.ReLU(name="between")(shared(x)))))
+    shared(tf_keras.Input((4,)))  # in another model
+    assert [node.layer.name for node in keras_graph.nodes(model)] == ["x", "shared", "between", "shared", "end"]
+    assert keras_graph.nodes(model)[1].outputs is not keras_graph.nodes(model)[3].outputs
+
+
 def test_a_layer_can_be_left_out_and_set_otherwise():
     model = sequential()
 

@@ -70,6 +70,14 @@ def test_frozen_statistics_stay_and_the_weights_move(small, frozen):
     assert all(layer.layer.trainable for layer in model.layers if hasattr(layer, "layer"))
 
 
+def test_a_normalization_that_was_not_trained_is_not_afterwards():
+    K = tf_keras.layers
+    layers = [K.Flatten(), K.BatchNormalization(name="frozen", trainable=False), K.Dense(5), K.BatchNormalization()]
+    model = tf_keras.Sequential([K.Input((8, 8, 3)), *layers, K.Dense(3)])
+    recovery.recover(model, problem(40), freeze_statistics=True, seed=1)
+    assert [layer.trainable for layer in model.layers] == [True, False, True, True, True]
+
+
 @pytest.mark.parametrize("keep", [True, False])
 def test_zeros_are_kept_when_asked(keep):
     model = models.mlp((8, 8, 3), 4, seed=0, hidden=(6,))

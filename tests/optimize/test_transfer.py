@@ -456,7 +456,7 @@ def test_a_backbone_takes_one_input_and_gives_one_vector():
 
     own = Subclassed()
     own(problem()[0])
-    with pytest.raises(ValueError, match="subclassed, so its output's shape is not known; wrap it"):
+    with pytest.raises(ValueError, match="subclassed, so its shapes are not known; wrap it"):
         transfer.features(own, problem()[0])
 
 

@@ -142,6 +142,10 @@ def of_file(content: bytes) -> tuple[Work, ...]:
     Products and convolutions are multiply-accumulates; all else only moves bytes.  Left out is what is computed once
     when the file is opened: operators that read nothing but constants.  Reshaping moves nothing.
 
+    Too little is counted where the batch is open and other axes are laid into it, since a file stores the length 1 for
+    all of them: between SPACE_TO_BATCH_ND and BATCH_TO_SPACE_ND (a dilated convolution), and behind a computed RESHAPE
+    (a dense layer on rows).  A file of a model with Input(shape, batch_size=1) is counted whole.
+
     Raises ArtifactError for a damaged file, ValueError for one with an operator that cannot be counted.
     """
     constant: set[int] = set()

@@ -201,6 +201,9 @@ def paired_bootstrap(
         statistic: `statistic(a, b, axis=-1)` -> numbers; by default mean(a) − mean(b).
         rounds: resamplings.
         seed: of the resampling.
+
+    Raises:
+        ValueError, TypeError: sides that do not fit, too few rounds, or a statistic that is NaN in a draw.
     """
     a, b = _pair(a, b)
     _check_confidence(confidence)
@@ -213,8 +216,7 @@ def paired_bootstrap(
     for start in range(0, rounds, step):
         rows = generator.integers(0, len(a), (min(step, rounds - start), len(a)))
         values.append(np.asarray(measure(a[rows], b[rows], axis=-1)))
-    low, high = np.quantile(np.concatenate(values), [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(measure(a, b, axis=-1)), float(low), float(high), confidence)
+    return _percentiles(float(measure(a, b, axis=-1)), np.concatenate(values), confidence)
 
 
 def crossed_bootstrap(
@@ -234,6 +236,9 @@ def crossed_bootstrap(
             teacher's, stands beside every seed.
         statistic: of the sides' means, one array of `rounds` numbers each; by default the first minus the second.
         rounds: resamplings.  seed: of the resampling.
+
+    Raises:
+        ValueError: sides that do not fit, too few rounds, or a statistic that is NaN in a draw.
     """
     _check_confidence(confidence)
     rounds = _whole(rounds, "rounds")
@@ -250,8 +255,20 @@ def crossed_bootstrap(
         weights = generator.multinomial(n, np.full(n, 1 / n), count) / n  # (count, n)
         for side, found in zip(arrays, means, strict=True):
             found.append(np.einsum("cs,sn,cn->c", chosen, side, weights, optimize=True))
-    low, high = np.quantile(measure(*map(np.concatenate, means)), [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(measure(*(side.mean() for side in arrays))), float(low), float(high), confidence)
+    drawn = np.asarray(measure(*map(np.concatenate, means)))
+    return _percentiles(float(measure(*(side.mean() for side in arrays))), drawn, confidence)
+
+
+def _percentiles(value: float, drawn: np.ndarray, confidence: float) -> Interval:
+    """Raises ValueError for a statistic that has no value on the data or in some draw, such as 0 / 0."""
+    undefined = int(np.isnan(drawn).sum())
+    if np.isnan(value) or undefined:
+        raise ValueError(
+            f"statistic gives {value} for the data and NaN for {undefined:,} of {drawn.size:,} draws; pass one that "
+            "has a value for each draw: a difference, or a ratio of sides that cannot be 0 together"
+        )
+    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(value, float(low), float(high), confidence)
 
 
 # --- checks ---------------------------------------------------------------------------------------------

@@ -166,7 +166,7 @@ def cluster_once(
         only: names of the layers to cluster; None for all.
         per_channel: a code book for each output channel.
 
-    Arrays (channels) with no more weights than clusters stay as they are, and are named in `left_out`.
+    Arrays (channels) with no more weights than clusters stay as they are, and are named in `left_out` as in `distinct`.
 
     Raises:
         TypeError: `model` is no tf_keras model.
@@ -263,10 +263,9 @@ def distinct(model: tf_keras.Model, *, per_channel: bool = False) -> dict[str, i
     """
     checks.check_model(model)
     counts: dict[str, int] = {}
-    for weight in _kernels(model):
+    for name, weight in _named(model).items():
         rows, _ = _rows(weight, per_channel)
-        names = (weight.name, *(f"{weight.name} ({number})" for number in range(2, 10_000)))
-        counts[next(name for name in names if name not in counts)] = max(len(np.unique(row)) for row in rows)
+        counts[name] = max(len(np.unique(row)) for row in rows)
     return counts
 
 
@@ -336,6 +335,20 @@ def _kernels(layer: tf_keras.layers.Layer) -> list[keras_weights.Weight]:
     return [weight for weight in keras_weights.weights(layer) if weight.role in CLUSTERABLE]
 
 
+def _named(model: tf_keras.Model) -> dict[str, keras_weights.Weight]:
+    """Each kernel of the model under a name of its own: of two of one name the later one is "dense/kernel (2)"."""
+    found: dict[str, keras_weights.Weight] = {}
+    for weight in _kernels(model):
+        names = (weight.name, *(f"{weight.name} ({number})" for number in range(2, 10_000)))
+        found[next(name for name in names if name not in found)] = weight
+    return found
+
+
+def _names_of(model: tf_keras.Model) -> dict[int, str]:
+    """{id of a kernel's variable: its name in `_named`}"""
+    return {id(weight.variable): name for name, weight in reversed(_named(model).items())}
+
+
 def _rows(weight: keras_weights.Weight, per_channel: bool) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
     """The weights that share a code book, as rows; and the way from such rows back to the array."""
     array = weight.variable.numpy()
@@ -346,9 +359,9 @@ def _rows(weight: keras_weights.Weight, per_channel: bool) -> tuple[np.ndarray, 
 
 
 def _sorted_out(
-    layer: tf_keras.layers.Layer, clusters: int, per_channel: bool
+    layer: tf_keras.layers.Layer, clusters: int, per_channel: bool, names: dict[int, str]
 ) -> tuple[list[keras_weights.Weight], dict[str, str]]:
-    """Weights with more numbers than clusters; and the others, with the reason."""
+    """Weights with more numbers than clusters; and the others by name, with the reason."""
     found, small = [], {}
     for weight in _kernels(layer):
         size = _rows(weight, per_channel)[0].shape[1]
@@ -356,7 +369,7 @@ def _sorted_out(
             found.append(weight)
         else:
             where = "in a channel " if per_channel else ""
-            small[weight.name] = f"{size} weights {where}are not more than {clusters} clusters"
+            small[names[id(weight.variable)]] = f"{size} weights {where}are not more than {clusters} clusters"
     return found, small
 
 
@@ -364,9 +377,9 @@ def _chosen(
     model: tf_keras.Model, clusters: int, only: Sequence[str] | None, per_channel: bool
 ) -> tuple[list[keras_weights.Weight], dict[str, str]]:
     layers = [model] if only is None else [model.get_layer(name) for name in _names(model, only)]
-    found, left_out = {}, {}
+    found, left_out, names = {}, {}, _names_of(model)
     for layer in layers:
-        large, small = _sorted_out(layer, clusters, per_channel)
+        large, small = _sorted_out(layer, clusters, per_channel, names)
         found.update({id(weight.variable): weight for weight in large})  # shared ones once
         left_out.update(small)
     if not found:
@@ -395,13 +408,15 @@ def _layers(
 ) -> tuple[list[str], dict[str, str]]:
     """The names of the layers to wrap, each with all of its kernels; and what is left out."""
     names = {layer.name for layer in model.layers} if only is None else set(_names(model, only))
-    layers, left_out = [], {}
+    layers, left_out, called = [], {}, _names_of(model)
     for layer in (layer for layer in model.layers if layer.name in names):
         filters = per_channel and isinstance(layer, tf_keras.layers.Conv2D)
-        found, small = _sorted_out(layer, clusters, filters)
+        found, small = _sorted_out(layer, clusters, filters, called)
         left_out.update(small)
         if found and small:
-            left_out.update({weight.name: "another weight of its layer is too small" for weight in found})
+            left_out.update(
+                {called[id(weight.variable)]: "another weight of its layer is too small" for weight in found}
+            )
         elif found:
             layers.append(layer.name)
     return layers, left_out

@@ -608,14 +608,8 @@ def _check_roles(student, teacher, theirs: np.ndarray, mine: np.ndarray, y: np.n
 
 def _check_output(model, role: str) -> None:
     """Raise a sentence unless the model knows its one output, which has classes that exclude each other."""
-    try:
-        shape = model.output_shape
-    except AttributeError:  # of a subclassed model, whose layers Keras does not know as a graph
-        sizes = [tuple(spec.shape)[1:] for spec in checks.input_specs(model)]
-        raise ValueError(
-            f"the {role} {model.name!r} ({type(model).__name__}) is subclassed, so its output's shape is not known; "
-            f"wrap it: inputs = tf_keras.Input({sizes[0]}); tf_keras.Model(inputs, model(inputs))"
-        ) from None
+    checks.check_shapes_known(model, what=role)
+    shape = model.output_shape
     if not isinstance(shape, tuple) or len(shape) < 2 or shape[-1] is None or shape[-1] < 2:
         raise ValueError(
             f"the {role} {model.name!r} gives {shape}; pass a model with one output of (batch, …, classes), 2 or "
@@ -780,8 +774,7 @@ def _taps(model, names: list[str], role: str) -> tf_keras.Model:
 
 def _output_of(model, name: str, role: str):
     """What the layer gives at its first call in this model; elsewhere it may have been called before."""
-    nodes = [node for depth in sorted(model._nodes_by_depth, reverse=True) for node in model._nodes_by_depth[depth]]
-    found = next(node.outputs for node in nodes if node.layer is model.get_layer(name))
+    found = next(node.outputs for node in keras_graph.nodes(model) if node.layer is model.get_layer(name))
     if isinstance(found, (list, tuple, Mapping)):
         raise ValueError(f"layer {name!r} of the {role} gives {len(found)} outputs; pass a layer that gives one")
     return found

@@ -29,6 +29,15 @@ Call = Callable[[Layer, tuple, dict], Any]
 Settings = Mapping[str, Mapping[str, Any]] | Callable[[Layer], Mapping[str, Any]]
 
 
+def nodes(model: tf_keras.Model) -> list[Any]:
+    """The calls of layers that make up `model`, inputs included, in order of execution.
+
+    A layer knows all its calls; those in other models are not among these.
+    """
+    depths = sorted(model._nodes_by_depth, reverse=True)
+    return [node for depth in depths for node in model._nodes_by_depth[depth]]
+
+
 def walk(model: tf_keras.Model, inputs: list, call: Call) -> Any:
     """Visit every layer of `model` in order of execution.
 
@@ -43,11 +52,10 @@ def walk(model: tf_keras.Model, inputs: list, call: Call) -> Any:
             known[str(id(tensor))] = [value] * model._tensor_usage_count[str(id(tensor))]
 
     remember(model.inputs, inputs)
-    for depth in sorted(model._nodes_by_depth, reverse=True):
-        for node in model._nodes_by_depth[depth]:
-            if not node.is_input:
-                arguments, named = node.map_arguments(known)
-                remember(node.outputs, call(node.layer, arguments, named))
+    for node in nodes(model):
+        if not node.is_input:
+            arguments, named = node.map_arguments(known)
+            remember(node.outputs, call(node.layer, arguments, named))
     return tf.nest.map_structure(lambda tensor: known[str(id(tensor))][0], model._nested_outputs)
 
 

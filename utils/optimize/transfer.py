@@ -360,13 +360,8 @@ def _check_vector(
     inputs = len(checks.input_specs(model))
     if inputs != 1:
         raise ValueError(f"the {what} {model.name!r} has {inputs} inputs; pass one with one input")
-    try:
-        shape = model.output_shape
-    except AttributeError:
-        raise ValueError(
-            f"the {what} {model.name!r} is subclassed, so its output's shape is not known; wrap it: inputs = "
-            "tf_keras.Input(shape); tf_keras.Model(inputs, model(inputs))"
-        ) from None
+    checks.check_shapes_known(model, what=what)
+    shape = model.output_shape
     if not isinstance(shape, tuple) or len(shape) != 2 or shape[1] is None:
         raise ValueError(f"the {what} {model.name!r} gives {shape}; pass one that ends in {wanted}")
 

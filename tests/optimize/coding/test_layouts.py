@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tf_keras
 
 from tests.optimize.coding import zoo
 from utils.optimize.coding import layouts, structure
@@ -41,3 +42,9 @@ def test_axes_that_turn_in_a_ring_are_turned_back():
     values = np.arange(60).reshape(4, 5, 3)
     assert (kernel.restored(kernel.arranged(values)) == values).all()
     assert (kernel.arranged(values)[0] == values.transpose(2, 0, 1).reshape(3, 20)).all()
+
+
+def test_a_model_without_weights_has_no_arrays():
+    model = tf_keras.Sequential([tf_keras.Input((3,)), tf_keras.layers.ReLU()], name="bare")
+    with pytest.raises(ValueError, match="the model 'bare' has no weights"):
+        layouts.check_arrays(model)

@@ -179,6 +179,20 @@ def test_training_is_handed_its_settings(monkeypatch):
     assert isinstance(seen["callbacks"][0], toolkit.UpdatePruningStep) and seen["callbacks"][1] is own
 
 
+def test_one_zero_may_be_missing_and_not_two():
+    model = sequential()  # dense has 36 · 6 · 7 = 1,512 weights, half of which are to be 0
+    kernel = model.get_layer("dense").kernel
+    for missing in (0, 1, 2):
+        values = np.ones(1512, np.float32)
+        values[: 756 - missing] = 0
+        kernel.assign(values.reshape(kernel.shape))
+        if missing < 2:
+            gradual._check_zeros(model, {"dense"}, 0.5)
+            continue
+        with pytest.raises(gradual.PruningFailed, match=r"dense/kernel.* has 754 zeros of 1,512, not the 756"):
+            gradual._check_zeros(model, {"dense"}, 0.5)
+
+
 def test_what_cannot_be_pruned_is_said():
     with pytest.raises(ValueError, match="list of layer names"):
         gradual.prune_while_training(sequential(), (X, Y), 0.5, only="dense")

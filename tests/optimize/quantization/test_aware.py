@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
 
@@ -14,7 +15,7 @@ import utils
 from tests.aware import inputs, problem, stacked
 from utils.optimize import recovery
 from utils.optimize.quantization import aware as qa
-from utils.optimize.quantization import aware_ranges
+from utils.optimize.quantization import aware_file, aware_ranges
 
 L = tf_keras.layers
 
@@ -332,3 +333,26 @@ def test_the_first_line_of_an_error_says_why_a_file_cannot_be_loaded(monkeypatch
     monkeypatch.setattr(tf_keras.models, "load_model", fail)
     with pytest.raises(ValueError, match=rf"cannot be loaded \({said}\)"):
         qa.load(tmp_path / "model.h5")
+
+
+def joining(join):
+    tf_keras.utils.set_random_seed(0)
+    x = tf_keras.Input((6,))
+    near, far = L.Dense(5, name="near", activation="relu")(x), 3 * L.Dense(5, name="far")(x)
+    return tf_keras.Model(x, L.Dense(3, name="out")(join([far, near])))
+
+
+def test_how_far_off_the_file_is_behind_tf_concat_is_said_and_concatenate_cures_it():
+    x = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32)
+    model = joining(lambda parts: tf.concat(parts, -1))
+    with pytest.warns(UserWarning, match=r"\(50 examples\): .* Use tf_keras.layers.Concatenate") as said:
+        made = qa.quantize_aware(model, only=["near", "out"], calibration=x)
+    ours, theirs = made.predict(x, verbose=0), aware_file.to_tflite(made).predict(x)
+    off = np.abs(ours - theirs).max() / np.ptp(ours)
+    assert f"by up to {100 * off:.0f} % of the outputs' range" in str(said[-1].message) and off > 0.1
+    assert "'tf.concat' the file may differ from the trained model: the converter" in qa._joined(made, None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        cured = qa.quantize_aware(joining(L.Concatenate()), only=["near", "out"], calibration=x)
+    ours, theirs = cured.predict(x, verbose=0), aware_file.to_tflite(cured).predict(x)
+    assert np.abs(ours - theirs).max() / np.ptp(ours) < 0.05

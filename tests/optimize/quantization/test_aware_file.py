@@ -85,6 +85,24 @@ def test_four_bit_weights_are_stored_in_four_bits(small, file):
     assert four.size < file.size
 
 
+@pytest.mark.parametrize("bits", [2, 3, 5, 6, 7])
+def test_weights_of_any_bits_are_stored_as_the_integers_that_they_are(small, bits):
+    x = inputs(small, 200)[0]
+    model = qa.quantize_aware(small, (bits, 8), calibration=x)
+    before = [model.get_weights(), model.predict(x, verbose=0)]
+    made = aware_file.to_tflite(model)
+    for number, layer in enumerate(("conv", "logits")):
+        stored, scales = aware_file.stored_kernel(made, number)
+        integers, wanted = aware_ranges.integer_kernel(model, layer)
+        assert np.array_equal(np.abs(stored), np.abs(integers)) and np.abs(stored).max() == 2 ** (bits - 1) - 1
+        if layer == "logits":  # the convolution's are multiplied by the normalization
+            assert np.array_equal(stored, integers) and np.allclose(scales, wanted)
+    assert aware_file.agreement(model, made, x).largest < 1.5
+    assert all(map(np.array_equal, before[0], model.get_weights()))
+    assert np.array_equal(before[1], model.predict(x, verbose=0))
+    assert {row["weights"] for row in aware_ranges.precision(model)} >= {f"{bits} bits per tensor"}
+
+
 def test_how_a_file_would_keep_the_kernel(small):
     assert aware_file.stored_as(qa.quantize_aware(small, (2, 8), calibration=inputs(small)[0])) == "int4"
     assert aware_file.stored_as(qa.quantize_aware(small, 4)).startswith("no file: this model has 4-bit activations")
@@ -102,6 +120,21 @@ def test_how_a_file_would_keep_the_kernel(small):
 def test_what_exists_only_in_simulation_is_not_converted(small, options, text):
     with pytest.raises(ValueError, match=text):
         aware_file.to_tflite(qa.quantize_aware(small, **options))
+
+
+def test_one_normalization_behind_a_convolution_and_one_scale_for_all_channels_are_enough_to_refuse():
+    x = tf_keras.Input((8, 8, 3))
+    layer = tf_keras.layers.Conv2D(4, 3, name="conv")
+    y = layer(x)
+    other = tf_keras.layers.BatchNormalization()(y)
+    plain = tf_keras.Model(x, tf_keras.layers.Add()([tf_keras.layers.ReLU()(y), other]))
+    wrapper = qa.quantize_aware(plain, (4, 8), only="conv", per_channel=False).get_layer("quant_conv")
+    assert len(wrapper._outbound_nodes) == 2 and aware_file._is_folded_per_tensor(wrapper)
+    kernel, _, limits = wrapper._weight_vars[0]
+    wrapper._weight_vars.append((kernel, SimpleNamespace(per_axis=True), limits))
+    assert aware_file._is_folded_per_tensor(wrapper)
+    wrapper._weight_vars = wrapper._weight_vars[1:]
+    assert not aware_file._is_folded_per_tensor(wrapper)
 
 
 def test_one_output_has_no_class_that_could_differ():

@@ -122,3 +122,14 @@ def test_it_can_be_saved_and_loaded(mobile, tmp_path):
     classes = {cls.__name__: cls for cls in (aq.DepthwiseConfig, aq.FloatConfig)}
     again = aware.load(tmp_path / "own.h5", classes)
     np.testing.assert_array_equal(again.predict(x, verbose=0), own.predict(x, verbose=0))
+
+
+def test_a_learned_output_is_loaded_as_it_was_saved(tmp_path):
+    model = tf_keras.Sequential([L.Input((6,)), L.Dense(5), L.ReLU(name="relu"), L.Dense(3)])
+    x = np.random.default_rng(0).normal(size=(20, 6)).astype("f4")
+    own = aware.quantize_aware(model, (8, 4), configs={"relu": aq.LearnedOutput(3, 1.5, "pact")}, calibration=x)
+    aware.save(own, tmp_path / "own.h5")
+    again = aware.load(tmp_path / "own.h5")
+    np.testing.assert_array_equal(again.predict(x, verbose=0), own.predict(x, verbose=0))
+    [found] = again.get_layer("quant_relu")._output_quantizers
+    assert found.get_config() == {"bits": 3, "start": 1.5, "gradient": "pact"}

@@ -174,8 +174,26 @@ def test_each_way_to_clip_does_its_own_work(small, bits, clip):
     assert found == pytest.approx(wanted[clip], rel=1e-6)
 
 
+def test_the_least_error_is_looked_for_among_all_values_and_not_the_first(small):
+    x = np.random.default_rng(1).laplace(size=(300, 8, 8, 3)).astype(np.float32)
+    x[:150] /= 100  # 28,800 values
+    found = aware_ranges.input_ranges(qa.quantize_aware(small, 4, calibration=x, clip="mse"))[0]
+    assert found == pytest.approx(grid.best_clip(x, 4, candidates=40).range, rel=0.3) and found[1] > 1
+
+
 def test_a_symmetric_quantizer_gets_a_symmetric_range():
     low, high = tf.Variable(0.0), tf.Variable(0.0)
     with aware_ranges._observing("minmax", {"activations"}, {}):
         y = quant_ops.MovingAvgQuantize(tf.constant([-1.0, 3.0]), low, high, symmetric=True, num_bits=8)
     assert (float(low), float(high)) == (-3.0, 3.0) and y.shape == (2,)
+
+
+@pytest.mark.parametrize("clip", ["minmax", "mse"])
+def test_a_range_that_float32_cannot_hold_is_refused_and_the_old_ones_stay(small, clip):
+    model, x = qa.quantize_aware(small), inputs(small)[0]
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=r"x reaches 3e\+38, which gives '\w+' the range .* wider than float32"):
+        aware_ranges.calibrate(model, (x / np.abs(x).max() * 3e38).astype(np.float32), clip=clip)
+    assert all(map(np.array_equal, before, model.get_weights()))
+    aware_ranges.calibrate(model, (x / np.abs(x).max() * 1e36).astype(np.float32), clip=clip)
+    assert aware_ranges.input_ranges(model)[0][1] > 1e35

@@ -13,6 +13,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from utils import checks
+
 __all__ = ["METHODS", "entropy", "pack", "unpack"]
 
 
@@ -65,7 +67,7 @@ def unpack(content: bytes, method: str = "gzip") -> bytes:
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise ValueError(f"these {len(content):,} bytes are no whole {method} stream ({error})") from None
     except Exception as error:
-        if type(error).__module__.split(".")[0] not in ("brotli", "_brotli"):
+        if not checks.is_from(type(error), "brotli", "_brotli"):
             raise
         raise ValueError(f"these {len(content):,} bytes are no whole {method} stream ({error})") from None
 

@@ -27,6 +27,7 @@ import tf_keras
 import utils  # noqa: F401  (settles Keras 2 before TensorFlow is imported)
 from utils import checks
 from utils.optimize.coding.range_coder import Damaged
+from utils.optimize.keras_graph import nodes
 
 #: The layers that a file may hold.  None of them can be given code.
 LAYERS = tuple(
@@ -201,8 +202,7 @@ class _Description:
 
 def _nodes(model: tf_keras.Model) -> Iterator[Any]:
     """The calls of a functional model's layers, in order of execution."""
-    for depth in sorted(model._nodes_by_depth, reverse=True):
-        yield from (node for node in model._nodes_by_depth[depth] if not node.is_input)
+    return (node for node in nodes(model) if not node.is_input)
 
 
 def _arguments(node: Any) -> tuple[tuple, dict]:

@@ -68,7 +68,7 @@ def check_target(target: object, what: str = "target") -> None:
 def check_plain(model: tf_keras.Model) -> None:
     """Raise ValueError if the Toolkit has wrapped a layer, which can be neither copied nor wrapped again."""
     for layer in checks.all_layers(model):
-        if type(layer).__module__.startswith("tensorflow_model_optimization"):
+        if checks.is_from(type(layer), "tensorflow_model_optimization"):
             raise ValueError(
                 f"the layer {layer.name!r} of the model {model.name!r} is a {type(layer).__name__} of the Toolkit; "
                 "pass the model as it was before, or without wrappers: tfmot.sparsity.keras.strip_pruning(model) for "

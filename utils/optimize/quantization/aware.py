@@ -33,8 +33,9 @@ from tensorflow_model_optimization.python.core.quantization.keras.experimental.d
 
 from utils import checks, files
 from utils.optimize.keras_graph import rebuild
-from utils.optimize.quantization.aware_file import float_layers
+from utils.optimize.quantization.aware_file import float_layers, to_tflite
 from utils.optimize.quantization.aware_layers import Refusal, float_in_file, refusal, refused_at_sight
+from utils.optimize.quantization.aware_quantizers import CLASSES
 from utils.optimize.quantization.aware_ranges import calibrate, check_clip, is_quantized
 from utils.optimize.quantization.fake import check_bits
 from utils.quiet import quiet
@@ -42,6 +43,8 @@ from utils.quiet import quiet
 __all__ = ["layer_config", "load", "quantize_aware", "refused_layers", "save"]
 
 _keras = tfmot.quantization.keras
+#: So far, in parts of their range, may outputs of a file lie from those of its model: some steps of 8 bits.
+_FEW = 0.05
 
 
 def quantize_aware(
@@ -101,12 +104,34 @@ def quantize_aware(
     if made is None:
         reason = "; ".join(map(str, refusals.values())) or "no layer was chosen"
         raise ValueError(f"nothing in the model {model.name!r} would be quantized: {reason}")
-    if refusals and refused == "warn":
-        warnings.warn("float in training or in the file: " + "; ".join(map(str, refusals.values())), stacklevel=2)
     if calibration is not None:
         calibrate(made, calibration, clip=clip)
     _keep_frozen(made)
+    if refused == "warn":
+        said = "float in training or in the file: " + "; ".join(map(str, refusals.values())) if refusals else ""
+        said += _joined(made, calibration) if scheme.convertible else ""
+        if said:
+            warnings.warn(said.lstrip(), stacklevel=2)
     return made
+
+
+def _joined(made, calibration) -> str:
+    """What to know of each `tf.concat` in a model, which no range can be given; with the figure if there are data."""
+    names = [layer.name for layer in made.layers if getattr(layer, "symbol", "") in ("concat", "concat_v2")]
+    if not names:
+        return ""
+    differs = "may differ from the trained model"
+    if calibration is not None and len(made.inputs) == len(made.outputs) == 1:
+        x = calibration[0][:64]
+        ours, theirs = made(x, training=False).numpy(), to_tflite(made).predict(x)
+        off = float(np.abs(ours - theirs).max() / max(np.ptp(ours), np.finfo(np.float32).tiny))
+        if off < _FEW:
+            return ""
+        differs = f"differs from the trained model by up to {100 * off:.0f} % of the outputs' range ({len(x)} examples)"
+    return (
+        f" Behind {', '.join(map(repr, names))} the file {differs}: the converter gives all parts of tf.concat the "
+        "range of one, and cuts the others off. Use tf_keras.layers.Concatenate, which gets a range"
+    )
 
 
 def refused_layers(model: tf_keras.Model, bits: int | tuple[int, int] = 8) -> dict[str, Refusal]:
@@ -161,14 +186,15 @@ def save(model: tf_keras.Model, path: object) -> None:
 def load(path: object, custom_objects: Mapping[str, object] | None = None) -> tf_keras.Model:
     """Read what `save` stored, not compiled.  A model with Lambda layers is a program: load only those you trust.
 
-    custom_objects: {name: class} of QuantizeConfigs, Quantizers and layers of your own.
+    custom_objects: {name: class} of QuantizeConfigs, Quantizers and layers of your own; those of `aware_quantizers`
+        are known.
     Raises FileNotFoundError, or ValueError that says why it cannot be loaded (a class that is not named, for example).
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {str(path)!r}; save(model, path) makes one")
     try:
-        with _keras.quantize_scope(dict(custom_objects or {})):
+        with _keras.quantize_scope({**CLASSES, **(custom_objects or {})}):
             model = tf_keras.models.load_model(path, compile=False)
     except Exception as error:  # whatever HDF5, Keras or a layer's own code raises
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -310,7 +336,7 @@ def _takes_one_tensor(layer) -> bool:
 def _custom_classes(model, configs: Mapping[str, object]) -> dict[str, type]:
     """The user's own layers and configurations, which the Toolkit must find by name when it rebuilds the model."""
     own = [type(layer) for layer in model.layers] + [type(config) for config in configs.values()]
-    return {cls.__name__: cls for cls in own if not cls.__module__.startswith(("tf_keras", "tensorflow_model_optim"))}
+    return {cls.__name__: cls for cls in own if not checks.is_from(cls, "tf_keras", "tensorflow_model_optimization")}
 
 
 def _check_pair(bits: object) -> tuple[int, int]:

@@ -6,7 +6,8 @@ agreement(aware, file, x).share             # of inputs with the same predicted 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +36,8 @@ def to_tflite(model: tf_keras.Model) -> Artifact:
     """The .tflite file of a model made by `quantize_aware`: float32 in and out, integers between.
 
     The ranges come from training, so no calibration is needed.  8-bit activations with weights of 8 bits or fewer
-    convert; weights of 2 to 4 bits are stored in 4.  `float_layers` says which layers still compute in float.
+    convert; weights of 2 to 4 bits are stored in 4, those of 5 to 7 in 8, as the integers that they are.
+    `float_layers` says which layers still compute in float.
     Raises ValueError for what exists only in simulation: other activations (TF Lite has no kernel for them), and dense
     layers with one scale for each unit; and for ranges that were never set.
     """
@@ -45,7 +47,39 @@ def to_tflite(model: tf_keras.Model) -> Artifact:
             "quantization.convert"
         )
     _check_convertible(model)
-    return convert(model, "dynamic")  # its name for "no calibration": ranges come from the model
+    with _on_stored_grids(model):
+        return convert(model, "dynamic")  # its name for "no calibration": ranges come from the model
+
+
+@contextlib.contextmanager
+def _on_stored_grids(model: tf_keras.Model) -> Iterator[None]:
+    """While this is open, weights of 2, 3, 5, 6 and 7 bits lie on part of a grid of 4 or 8 bits with the same step.
+
+    Left alone, the converter takes such a range for one of 4 or 8 bits, and rounds the weights once more: the integers
+    −3 to 3 become −7, −5, −2, 0, 2, 5, 7, whose quotients are others.
+    """
+    moved = []
+    for layer in model.layers:
+        for weight, quantizer, limits in layer._weight_vars if isinstance(layer, _QuantizeWrapper) else []:
+            bits, stored = getattr(quantizer, "num_bits", 8), 4 if getattr(quantizer, "num_bits", 8) < 4 else 8
+            centred = getattr(quantizer, "symmetric", True) and getattr(quantizer, "narrow_range", True)
+            if bits not in (4, 8) and centred and {"min_var", "max_var"} <= set(limits):
+                moved.append((weight, quantizer, bits, stored, [limits["min_var"], limits["max_var"]]))
+    before = [[weight.numpy(), *(end.numpy() for end in ends)] for weight, *_, ends in moved]
+    try:
+        for weight, quantizer, bits, stored, ends in moved:
+            limits = dict(zip(("min_var", "max_var"), ends, strict=True))
+            weight.assign(quantizer(weight, False, weights=limits))
+            for end in ends:
+                end.assign(end * ((2 ** (stored - 1) - 1) / (2 ** (bits - 1) - 1)))
+        for _, quantizer, _, stored, _ in moved:  # which layers may share
+            quantizer.num_bits = stored
+        yield
+    finally:
+        for (weight, quantizer, bits, _, ends), values in zip(moved, before, strict=True):
+            quantizer.num_bits = bits
+            for variable, value in zip((weight, *ends), values, strict=True):
+                variable.assign(value)
 
 
 def float_layers(model: tf_keras.Model, artifact: Artifact | None = None) -> dict[str, list[str]]:

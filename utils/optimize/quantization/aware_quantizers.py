@@ -180,6 +180,12 @@ class DepthwiseConfig(_Config):
         return {"bits": self.quantizer.num_bits}
 
 
+#: {name: class} of the classes here, which `aware.load` knows.
+CLASSES = {
+    cls.__name__: cls for cls in (DepthwiseConfig, FloatConfig, LearnedOutput, LearnedRange, PerChannelDepthwise)
+}
+
+
 def depthwise_per_channel(model: tf_keras.Model, bits: int = 8) -> dict[str, object]:
     """{layer: configuration} for `aware.quantize_aware`: each depthwise convolution gets one scale a channel.
 

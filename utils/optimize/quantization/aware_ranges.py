@@ -55,8 +55,8 @@ def calibrate(
         only: which kinds of `RANGES` to set; the others stay as they are, at their start in a new model.  So one cause
             at a time can be changed: only=("inputs", "weights") leaves the activations at ±6.
 
-    Raises ValueError for a model without fake quantization, an unknown kind, and for x that is empty, not finite or of
-    another shape.
+    Raises ValueError for a model without fake quantization, an unknown kind, and for x that is empty, not finite, of
+    another shape, or so large that a range is wider than float32's largest number; the ranges stay as they were then.
     """
     check_clip(clip)
     kinds = {only} if isinstance(only, str) else set(only)
@@ -67,8 +67,22 @@ def calibrate(
             f"the model {getattr(model, 'name', model)!r} has no fake quantization; pass it through quantize_aware"
         )
     arrays = [tf.constant(array) for array in checks.fitting_inputs(model, x, "the array of inputs")]
+    before = model.get_weights()
     with _observing(clip, kinds, _kinds(model)):
         model(arrays if len(arrays) > 1 else arrays[0], training=False)
+    wide = {name: ends for name, ends in activation_ranges(model).items() if not _has_width(*ends)}
+    if wide:
+        model.set_weights(before)
+        largest = max(float(np.abs(array).max()) for array in arrays)
+        name, ends = next(iter(wide.items()))
+        raise ValueError(
+            f"x reaches {largest:.3g}, which gives {name!r} the range {ends}, wider than float32 can hold "
+            f"({np.finfo(np.float32).max:.3g}); scale x as in training"
+        )
+
+
+def _has_width(low: float, high: float) -> bool:
+    return bool(high - low <= np.finfo(np.float32).max)  # not of NaN
 
 
 def check_clip(clip: object) -> None:
@@ -212,7 +226,7 @@ def _extent(values: np.ndarray, bits: int, clip: str) -> tuple[float, float]:
     low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
     if low == high:
         return 0.0, 1.0
-    if clip == "minmax":
+    if clip == "minmax" or not _has_width(low, high):
         return low, high
     few = values.reshape(-1)[:: max(1, values.size // 20_000)]  # the error of 20,000 values says enough
     low, high = grid.best_clip(few, bits, candidates=40).range

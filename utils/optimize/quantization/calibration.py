@@ -18,7 +18,7 @@ import tensorflow as tf
 import tf_keras
 
 from utils import checks
-from utils.optimize.keras_graph import rebuild, walk
+from utils.optimize.keras_graph import nodes, rebuild, walk
 from utils.optimize.quantization import grid as qz
 
 #: How a range is chosen, in one line each.
@@ -190,9 +190,7 @@ def with_ranges(model: tf_keras.Model, chosen: Mapping[str, tuple[float, float]]
 
 def _real(x: Any) -> np.ndarray:
     """`x` as real numbers, (n, …), in a type that averages do not overflow."""
-    if isinstance(x, np.ma.MaskedArray):
-        raise TypeError("x is a masked array, whose mask would be lost; pass x.compressed()")
-    x = np.atleast_1d(x)
+    x = np.atleast_1d(checks.as_array(x, what="x"))
     if x.dtype.kind not in "fiub":
         raise TypeError(f"x is of type {x.dtype}; a range needs real numbers")
     return x.astype(np.float64) if x.dtype.kind in "iub" or x.dtype == np.float16 else x
@@ -203,7 +201,7 @@ def _check_chosen(model: tf_keras.Model, name: str, limits: Any) -> None:
     if name not in model.input_names and name not in layers:
         raise ValueError(f"the model {model.name!r} has no layer {name!r}; there are {points(model)}")
     outputs = _outputs(model, layers[name]) if name in layers else []
-    calls = sum(node.layer is layers.get(name) for node in _nodes(model))
+    calls = sum(node.layer is layers.get(name) for node in nodes(model))
     if len(outputs) > calls or any(not output.dtype.is_floating for output in outputs):
         raise ValueError(f"the outputs of {name!r} are several or no real numbers; a range is of one real output")
     try:
@@ -220,14 +218,9 @@ def _numbered(name: str) -> Iterator[str]:
     return itertools.chain([name], (f"{name}_{number}" for number in itertools.count(1)))
 
 
-def _nodes(model: tf_keras.Model) -> list[Any]:
-    """The calls of layers that make up the model; its layers may be called in other models, too."""
-    return [node for level in model._nodes_by_depth.values() for node in level]
-
-
 def _outputs(model: tf_keras.Model, layer: tf_keras.layers.Layer) -> list[Any]:
     """What this layer gives in this model, of all its calls."""
-    return [output for node in _nodes(model) if node.layer is layer for output in tf.nest.flatten(node.outputs)]
+    return [output for node in nodes(model) if node.layer is layer for output in tf.nest.flatten(node.outputs)]
 
 
 def _some(x: np.ndarray) -> np.ndarray:
@@ -252,9 +245,9 @@ def _inference(layer: tf_keras.layers.Layer, named: dict) -> dict:
 
 def _consumers(model: tf_keras.Model, layer: tf_keras.layers.Layer) -> list[tf_keras.layers.Layer]:
     """The layers that take this one's output; the model's outputs count as None."""
-    nodes = _nodes(model)
-    mine = {id(t) for node in nodes if node.layer is layer for t in tf.nest.flatten(node.outputs)}
-    found: list = [node.layer for node in nodes for t in tf.nest.flatten(node.keras_inputs) if id(t) in mine]
+    calls = nodes(model)
+    mine = {id(t) for node in calls if node.layer is layer for t in tf.nest.flatten(node.outputs)}
+    found: list = [node.layer for node in calls for t in tf.nest.flatten(node.keras_inputs) if id(t) in mine]
     return found + [None for t in model.outputs if id(t) in mine]
 
 

@@ -21,7 +21,7 @@ import tf_keras
 
 from utils import checks
 from utils.optimize import keras_weights
-from utils.optimize.keras_graph import rebuild, walk
+from utils.optimize.keras_graph import nodes, rebuild, walk
 from utils.optimize.quantization import grid as qz
 
 _K = tf_keras.layers
@@ -289,15 +289,15 @@ def _pairs(model: tf_keras.Model) -> list[tuple[tf_keras.layers.Layer, tf_keras.
 
 def _followers(model: tf_keras.Model) -> Mapping[str, tf_keras.layers.Layer]:
     """{layer: the one layer that takes its output}, of layers that are used once and whose output is used once."""
-    nodes = [node for level in model._nodes_by_depth.values() for node in level]
-    times = {node.layer.name: sum(n.layer is node.layer for n in nodes) for node in nodes}
+    calls = nodes(model)
+    times = {node.layer.name: sum(n.layer is node.layer for n in calls) for node in calls}
     takers: dict[int, list] = {}
-    for node in nodes:
+    for node in calls:
         for tensor in tf.nest.flatten(node.keras_inputs):
             takers.setdefault(id(tensor), []).append(node.layer)
     ends = {id(t) for t in model.outputs}
     found = {}
-    for node in nodes:
+    for node in calls:
         output = tf.nest.flatten(node.outputs)
         next_ = takers.get(id(output[0]), [])
         if (
@@ -311,8 +311,7 @@ def _followers(model: tf_keras.Model) -> Mapping[str, tf_keras.layers.Layer]:
 
 
 def _in_order(model: tf_keras.Model) -> list[tf_keras.layers.Layer]:
-    depths = sorted(model._nodes_by_depth, reverse=True)
-    return [node.layer for depth in depths for node in model._nodes_by_depth[depth]]
+    return [node.layer for node in nodes(model)]
 
 
 def _normalized(model: tf_keras.Model) -> list[tuple[tf_keras.layers.Layer, tf_keras.layers.Layer]]:

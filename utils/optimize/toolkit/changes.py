@@ -69,7 +69,7 @@ def what_it_added(model: tf_keras.Model, wrapped: tf_keras.Model) -> Difference:
     plain = {layer.name: layer for layer in model.layers}
     wrappers, added, gone = {}, [], []
     for holder in wrapped.layers:
-        ours = type(holder).__module__.startswith("tensorflow_model_optimization")  # Keras has wrappers of its own
+        ours = checks.is_from(type(holder), "tensorflow_model_optimization")  # Keras has wrappers of its own
         inner = getattr(holder, "layer", None) if ours else None
         name = (inner or holder).name
         if ours or (name not in plain and not isinstance(holder, tf_keras.layers.InputLayer)):

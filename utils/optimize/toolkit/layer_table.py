@@ -21,7 +21,7 @@ import utils  # noqa: F401  (settles Keras 2 before TensorFlow is imported)
 from utils import checks, tflite_file
 from utils.artifact import Artifact, ArtifactError
 from utils.optimize.keras_3 import keras_2
-from utils.optimize.keras_graph import example_input, flatten, unroll
+from utils.optimize.keras_graph import example_input, flatten, nodes, unroll
 from utils.optimize.toolkit.changes import shortened
 from utils.quiet import quiet
 
@@ -402,7 +402,7 @@ def layers_of(model: tf_keras.Model) -> dict[str, Callable[[], tf_keras.Model]]:
     with a convolution.
     """
     checks.check_built(model, graph=True)
-    calls = {id(node.layer): node for level in model._nodes_by_depth.values() for node in level}
+    calls = {id(node.layer): node for node in reversed(nodes(model))}  # the first call of each
     layers = [layer for layer in model.layers if not isinstance(layer, tf_keras.layers.InputLayer)]
     return {layer.name: _alone(layer, calls[id(layer)]) for layer in layers}
 
