@@ -5,6 +5,7 @@
 labels       Fashion-MNIST at 48x48, 10, 50 and 200 labels a class: head alone, last blocks too; without ImageNet:
              a head on raw pixels, a small network from scratch, random features
 fine_tuning  the last blocks at two rates, statistics of batch normalization frozen or moving; what is forgotten
+statistics   what makes moving ones worse: another momentum, estimated again after training, or first and then frozen
 order        quantized after transfer; pruned before and after; unpruned with as many steps
 
 Each seed draws other labelled pictures from the training part; accuracy is that of the first 1,000 test pictures.
@@ -349,6 +350,65 @@ def measure_fine_tuning(material: Material, seeds: Sequence[int] = FEWER, per_cl
     return rows
 
 
+def normalizations(model: tf_keras.Model) -> list[tf_keras.layers.Layer]:
+    return [layer for layer in model.layers if isinstance(layer, tf_keras.layers.BatchNormalization)]
+
+
+def estimated(model: tf_keras.Model, maps: np.ndarray) -> None:
+    """Mean and variance of each batch normalization become those of these maps, all in one batch; no weight moves."""
+    norms = normalizations(model)
+    before = [(norm.momentum, norm.trainable) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.trainable = 0.0, True  # a frozen one would keep the old numbers
+    model(maps, training=True)
+    for norm, (momentum, trainable) in zip(norms, before, strict=True):
+        norm.momentum, norm.trainable = momentum, trainable
+
+
+def measure_statistics(
+    material: Material, seeds: Sequence[int] = FEWER, per_class: int = 50, momentum: float = 0.9
+) -> list[dict]:
+    """Accuracy in inference mode where one thing differs from the moving or the frozen rows of `measure_fine_tuning`.
+
+    How the kernels move does not depend on the momentum: in training mode nothing reads the stored numbers.  So one
+    training serves two rows, the numbers as this momentum left them, and estimated again after it.
+    """
+    model = last_blocks(material.front.output_shape[1:])
+    for norm in normalizations(model):
+        norm.momentum = momentum
+    quicker = Trainer(model, False)
+
+    def moving(rate: float, seed: int) -> tuple[float, float]:
+        _, y, maps = material.labelled(per_class, seed)
+        quicker.start(material.backbone, material.head(per_class, seed))
+        quicker.fit(maps, y, material.steps, rate, seed)
+        stored = material.accuracy(model)
+        estimated(model, maps)
+        return stored, material.accuracy(model)
+
+    def first(rate: float, seed: int) -> float:
+        trainer = material.tuned(per_class, seed, 0.0)
+        _, y, maps = material.labelled(per_class, seed)
+        estimated(trainer.model, maps)
+        if rate:
+            trainer.fit(maps, y, material.steps, rate, seed)
+        return material.accuracy(trainer.model)
+
+    def of(key: str, rate: float, run: Callable) -> list:
+        return [material.kept(f"{key} {rate:g} {seed}", functools.partial(run, rate, seed)) for seed in seeds]
+
+    rows = [row({"rate": "none", "statistics": "estimated first, not trained"}, of("first", 0.0, first))]
+    for rate in (1e-4, 1e-3):
+        stored, again = zip(*of("moving", rate, moving), strict=True)
+        found = {
+            f"moving, momentum {momentum:g}": stored,
+            "moving, then estimated again": again,
+            "estimated first, then frozen": of("first", rate, first),
+        }
+        rows += [row({"rate": f"{rate:g}", "statistics": how}, values) for how, values in found.items()]
+    return rows
+
+
 def confirm_some(material: Material) -> None:
     """The first draw of `fine_tuning` at the small rate, with moving statistics."""
     trainer = material.tuned(50, 0, 1e-4, MOVING)
@@ -466,7 +526,12 @@ ORDERS: dict[str, Callable] = {
 
 
 DEPENDS = {Material, training.WEIGHTS / transfer.WEIGHTS_FILE}
-PARTS: dict[str, Callable] = {"labels": measure_labels, "fine_tuning": measure_fine_tuning, "order": measure_order}
+PARTS: dict[str, Callable] = {
+    "labels": measure_labels,
+    "fine_tuning": measure_fine_tuning,
+    "statistics": measure_statistics,
+    "order": measure_order,
+}
 NOTES = (
     f"Fashion-MNIST at {SIZE}x{SIZE} and {STEPS} steps of {BATCH} pictures (the network was made for 224x224, and more "
     f"steps may give more); accuracy: percent of the first {TESTED:,} test pictures; ±: 95 % interval of the mean over "

@@ -69,6 +69,21 @@ def test_training_mode_is_measured_without_a_trace():
     assert all(np.array_equal(a, b) for a, b in zip(before, trainer.model.get_weights(), strict=True))
 
 
+@pytest.mark.parametrize("frozen", [True, False])
+def test_estimated_statistics_are_those_of_the_pictures_and_nothing_else_moves(frozen):
+    x, _ = problem()
+    model = bench.Trainer(joined(), frozen).model
+    (norm,) = bench.normalizations(model)
+    before = [weight.numpy() for weight in model.weights if "moving" not in weight.name]
+    bench.estimated(model, x)
+    seen = model.get_layer("first_conv")(x).numpy()
+    assert np.allclose(norm.moving_mean, seen.mean((0, 1, 2)), atol=1e-4)
+    assert np.allclose(norm.moving_variance, seen.var((0, 1, 2)), rtol=1e-2)
+    after = [weight.numpy() for weight in model.weights if "moving" not in weight.name]
+    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+    assert (norm.momentum, norm.trainable) == (0.99, not frozen)
+
+
 def test_what_was_measured_is_not_measured_again(tmp_path):
     for value in (1, 2):
         assert bench.Kept(tmp_path / "values.json")("key", lambda value=value: value) == 1
