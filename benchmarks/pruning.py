@@ -1,13 +1,16 @@
 """Measure what pruning costs, and what of it training brings back.
 
-    python course.py bench pruning [levels] [ways] [criteria] [last] [tickets] [structured] [time] [--tiny]
+    python course.py bench pruning [levels] [ways] [late] [criteria] [last] [tickets] [structured] [singles]
+                                   [time] [--tiny]
 
 levels      from 0 to 99 % zeros: pruned in one step, and trained for 100 steps afterwards
 ways        one-shot, gradual, in rounds, in rounds from the dense weights: the same 150 steps each
+late        two of these again, and a third beside them: gradual, at a rate that falls only behind its last mask
 criteria    which weights go: scores and their controls, at the same share, without training and after 100 steps
 last        one more row of these: the last layer left dense
 tickets     masks on untrained networks: lottery tickets, SNIP, and their controls, the same steps each
 structured  whole channels removed: bytes, multiply-accumulates, accuracy, and the same small network from scratch
+singles     as many single weights, in each kernel by itself: the smallest, and random ones
 time        whole channels removed: time of the smaller network to the whole one's, in float32 and in int8, in turns
 
 About 3 to 10 minutes each on one thread.  Seeds are those of the pictures and of their order; of `tickets`, those of
@@ -225,6 +228,42 @@ def measure_ways(
     return rows
 
 
+def falling_late(case: Case, target: float, seed: int, rate: float, steps: int):
+    """As `gradually`, but the rate stays as it is up to the last mask, and falls to 0 behind it."""
+    import tf_keras
+
+    pictures = sample(case.data, seed, steps // 3 * BATCH)
+    plan = gradual.schedule(target, steps, end=steps // 2)
+    last = max(gradual.updates(plan, steps))
+    falling = tf_keras.optimizers.schedules.CosineDecay(rate, steps - last)
+
+    class FallLate(tf_keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            done = int(self.model.optimizer.iterations)
+            self.model.optimizer.learning_rate.assign(falling(max(0, done - last)))
+
+    settings = {"batch_size": BATCH, "learning_rate": rate, "decay": False, "seed": seed, "callbacks": [FallLate()]}
+    return gradual.prune_while_training(case.model, pictures, plan, 3, **settings)
+
+
+#: Two of the ways once more, beside the same processor's row of a third.
+LATE: dict[str, Callable] = {"one-shot": one_shot, "gradual": gradually, "gradual, rate falls late": falling_late}
+
+
+def measure_late(
+    cases: Sequence[tuple[str, float]] = (("mlp", 0.8), ("mlp", 0.9)), seeds=SEEDS, steps: int = FEW
+) -> list[dict]:
+    """One row for each network and share, as those of `ways`: gradual pruning, and its rate falls late."""
+    rows = []
+    for name, target in cases:
+        case, found, rates = Case(name), {}, {}
+        for way, train in LATE.items():
+            models_, rates[way] = searched(partial(train, case, target, steps=steps), case.data, seeds)
+            found[way] = [case.lost(model) for model in models_]
+        rows.append(rated({"network": name, "zeros %": round(100 * target)}, found, rates))
+    return rows
+
+
 def scored(case: Case, seed: int) -> dict[str, tuple[list[np.ndarray], str]]:
     """{criterion: (scores, scope)}, from 1,000 training pictures."""
     x, y = (part[:1000] for part in sample(case.data, seed))
@@ -407,6 +446,34 @@ def measure_structured(
     return rows
 
 
+def measure_singles(
+    networks: Sequence[str] = ("residual_cnn",), share: float = 0.5, seeds=SEEDS, steps: int = 150
+) -> list[dict]:
+    """One row for each network and score: single weights in each kernel, as many as `structured` removes."""
+    rows = []
+    for case in map(Case, networks):
+        gone = 1 - structured.remove_channels(case.model, share).count_params() / case.model.count_params()
+        starts = {
+            "magnitude, each kernel": dict.fromkeys(seeds, magnitude.prune_once(case.model, gone)),
+            "random, each kernel": {
+                seed: criteria.prune_by(case.model, criteria.random_scores(case.model, seed), gone) for seed in seeds
+            },
+        }
+        for name, begin in starts.items():
+            trained, rate = searched(
+                lambda seed, rate, begin=begin, case=case: tuned(begin[seed], case.data, seed, steps, rate),
+                case.data,
+                seeds,
+            )
+            columns = {
+                "pruned": [case.lost(begin[seed]) for seed in seeds],
+                "trained": [case.lost(model) for model in trained],
+            }
+            where = {"network": case.name, "zeros %": round(100 * gone, 1), "criterion": name}
+            rows.append(rated(where, columns, {"trained": rate}))
+    return rows
+
+
 def measure_time(
     networks: Sequence[str] = ("lenet5", "residual_cnn"), shares: Sequence[float] = (0.25, 0.5, 0.75), rounds: int = 200
 ) -> list[dict]:
@@ -462,20 +529,24 @@ def reset(model, seed: int):
 PARTS: dict[str, Callable[..., list[dict]]] = {
     "levels": measure_levels,
     "ways": measure_ways,
+    "late": measure_late,
     "criteria": measure_criteria,
     "last": measure_last,
     "tickets": measure_tickets,
     "structured": measure_structured,
+    "singles": measure_singles,
     "time": measure_time,
 }
 #: What --tiny measures.
 TINY: dict[str, dict] = {
     "levels": {"networks": ("mlp",), "levels": (0.9, 0.98), "seeds": (0,)},
     "ways": {"cases": (("mlp", 0.9),), "seeds": (0,)},
+    "late": {"cases": (("mlp", 0.9),), "seeds": (0,)},
     "criteria": {"cases": (("mlp", 0.9, ALL[:4]),), "seeds": (0,)},
     "last": {"seeds": (0,)},
     "tickets": {"seeds": (0,), "steps": 30},
     "structured": {"networks": ("residual_cnn",), "seeds": (0,), "steps": 30},
+    "singles": {"seeds": (0,), "steps": 30},
     "time": {"networks": ("residual_cnn",), "shares": (0.5,), "rounds": 3},
 }
 

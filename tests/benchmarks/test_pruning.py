@@ -1,12 +1,14 @@
 """benchmarks/pruning.py: rows follow from their seeds, and the ways that it compares do what they say."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tf_keras
 
 from benchmarks import pruning as bench
 from utils import data, models, recorded
-from utils.optimize.pruning import magnitude
+from utils.optimize.pruning import gradual, magnitude
 
 
 @pytest.mark.parametrize("part", [part for part in bench.PARTS if part != "time"])  # which trains nothing
@@ -29,7 +31,7 @@ def test_time_is_measured_of_smaller_files_of_either_kind():
         assert 0 < row["low"] <= row["time %"] <= row["high"]
 
 
-@pytest.mark.parametrize("part", ["criteria", "last", "tickets"])
+@pytest.mark.parametrize("part", ["late", "criteria", "last", "tickets", "singles"])
 def test_no_rate_was_chosen_at_an_end_of_the_grid(part):
     rows = recorded.load(f"pruning_{part}").rows
     assert {rate for row in rows for rate in row["rates"].values()} <= set(bench.GRID[1:-1])
@@ -78,6 +80,25 @@ def test_weights_are_set_back_under_the_zeros():
 def test_rounds_end_at_their_target_and_grow():
     for target, rounds in bench.ROUNDS.items():
         assert rounds[-1] == target and list(rounds) == sorted(rounds)
+
+
+def test_a_rate_that_falls_late_stays_up_to_the_last_mask(monkeypatch):
+    passed, optimizer = {}, tf_keras.optimizers.Adam(0.5)
+    monkeypatch.setattr(
+        bench.gradual, "prune_while_training", lambda *given, **named: passed.update(named, plan=given[2])
+    )
+    bench.falling_late(SimpleNamespace(data=data.load("fashion_mnist"), model=None), 0.8, 0, 0.01, 150)
+    [fall] = passed["callbacks"]
+    fall.set_model(SimpleNamespace(optimizer=optimizer))
+    rates = []
+    for done in range(150):
+        optimizer.iterations.assign(done)
+        fall.on_train_batch_begin(0)
+        rates.append(float(optimizer.learning_rate))
+    last = max(gradual.updates(passed["plan"], 150))
+    assert last == 73 and passed["decay"] is False
+    assert rates[: last + 1] == pytest.approx([0.01] * (last + 1))
+    assert np.all(np.diff(rates[last:]) < 0) and 0 < rates[-1] < 1e-4
 
 
 def test_a_mask_is_put_on_other_weights():
