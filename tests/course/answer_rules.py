@@ -124,16 +124,17 @@ def figures_quoted(text: str, ledger: dict[str, str]) -> list[str]:
 
 def figures_claimed(text: str, claims: list[dict]) -> list[str]:
     """A figure that an answer types, "three decibels" too, is said by a claim that it names or quotes, or by one of its
-    question: by sentence, bound or what was measured. Or a link to its source stands in the same paragraph."""
+    question: by its sentence or what it measured, and unless it is decibels or points by its bound, too. Or a link to
+    its source stands in the same paragraph."""
     own, question = _own_claims(text), re.search(r"(?m)^id: (Q\d+)", text)
     mine = [c for c in claims if c["id"] in own or (question and c["id"].startswith(f"{question[1]}-"))]
-    there = [number for entry in mine for number in figure_rules.claimed(entry)]
+    said, measured = ([n for c in mine for n in figure_rules.claimed(c, limits)] for limits in (True, False))
     body = re.sub(r"<!--[^>]*-->[^<]*<!--/-->", " … ", text.split("\n---\n", 1)[-1])
     return [
         f"it types {figure.said!r}, which no claim of this page says: quote the claim that does, or link its source "
         "in this paragraph"
         for figure in figure_rules.figures(body)
-        if not figure_rules.stands_in(figure, there)
+        if not figure_rules.stands_in(figure, measured if figure_rules.needs_measure(figure, body) else said)
     ]
 
 

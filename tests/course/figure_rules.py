@@ -170,17 +170,37 @@ def worked(cells) -> list[Worked]:
     return found
 
 
-def claimed(entry: dict) -> list[Worked]:
-    """What a claim says, in words too, and its limits; an entry is one of the ledger, or the metadata of an output."""
+#: Words before a limit, which nobody measured: "less than 3 dB".
+_LIMITING = (
+    r"\b(?:(?:less|more|fewer|larger|smaller|better|higher|lower|faster|slower) than|over|under|above|below|at least|"
+    r"at most|up to|within)\s+"
+)
+
+
+def needs_measure(figure: Figure, text: str) -> bool:
+    """Whether a limit is no evidence for it: decibels and points that are not said as one, as "over three decibels"."""
+    if figure.unit.lower() not in _SPOKEN:
+        return False
+    said, text = re.escape(" ".join(figure.said.split())), " ".join(text.split())
+    return not re.search(_LIMITING + said, text, flags=re.I)
+
+
+def claimed(entry: dict, limits: bool = True) -> list[Worked]:
+    """What a claim measured and says, in words too; an entry is one of the ledger, or the metadata of an output.
+
+    limits: its bounds as well, and the figures that its sentence says as such.
+    """
     if "sentence" not in entry:
         return []
-    limits = [float(v) for v in entry["bound"].values() if isinstance(v, (int, float)) and not isinstance(v, bool)]
-    numbers = number_words.numbers(entry["sentence"])
-    said = [number.value for number in numbers if number.side or number.fraction]  # others are settings: 8 bits
-    said += [value for figure in figures(entry["sentence"]) for value in figure.values]
+    bounds = [float(v) for v in entry["bound"].values() if isinstance(v, (int, float)) and not isinstance(v, bool)]
     text = f"{entry['sentence']} {entry['figure']}"
+    sentence = entry["sentence"] if limits else re.sub(_LIMITING + r"\S+", " ", entry["sentence"], flags=re.I)
+    numbers = number_words.numbers(sentence)
+    said = [number.value for number in numbers if number.side or number.fraction]  # others are settings: 8 bits
+    said += [value for figure in figures(sentence) for value in figure.values]
+    said += bounds if limits else []
     measured = [Worked(v, _whole(m[0]), "%" in entry["figure"], claim=text) for m, v in _numbers(entry["figure"])]
-    return [*measured, *(Worked(value, False, claim=text) for value in (*limits, *said))]
+    return [*measured, *(Worked(value, False, claim=text) for value in said)]
 
 
 def _numbers(text: str) -> list[tuple[re.Match, float]]:
