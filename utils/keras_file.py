@@ -33,7 +33,7 @@ def pack(model: Any) -> bytes:
         TypeError: if `model` is not a tf_keras model.
         ArtifactError: if Keras cannot save it.
     """
-    _check_is_tf_keras(model)
+    checks.check_keras(model)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
         try:
@@ -46,16 +46,6 @@ def pack(model: Any) -> bytes:
     members["config.json"] = _without_compile(members["config.json"])
     members["model.weights.h5"] = _without_training_state(members["model.weights.h5"])
     return _zip(members)
-
-
-def _check_is_tf_keras(model: Any) -> None:
-    import tf_keras
-
-    if isinstance(model, tf_keras.Model):
-        return
-    kind = f"{type(model).__module__}.{type(model).__name__}"
-    hint = " (that is Keras 3: put `import utils` before TensorFlow)" if kind.startswith("keras.") else ""
-    raise TypeError(f"from_keras takes a tf_keras model, not {kind}{hint}")
 
 
 def _without_date(metadata: bytes) -> bytes:

@@ -267,6 +267,16 @@ def test_layers_that_cannot_be_converted_are_named_with_a_way_out(keras):
     assert "int8" in cube
 
 
+def test_a_file_without_a_kernel_for_int16_activations_is_reported_with_another_mode(keras):
+    import tensorflow as tf
+
+    L, x = keras.layers, np.random.default_rng(0).random((8, 4), dtype=np.float32)
+    odd = L.Lambda(lambda x: tf.math.squared_difference(x, 1.0))
+    with pytest.warns(converter.ConversionWarning, match=r"SquaredDifference .* Take mode 'int8'") as caught:
+        convert(keras.Sequential([L.Input((4,)), L.Dense(4), odd, L.Dense(2)]), "int16x8", x)
+    assert all("\n" not in str(each.message) for each in caught)
+
+
 def test_the_way_out_of_a_recurrent_layer_works(keras):
     model = keras.Sequential([keras.layers.Input((4, 2), batch_size=1), keras.layers.SimpleRNN(3)])
     x = np.random.default_rng(0).random((6, 4, 2), dtype=np.float32)
