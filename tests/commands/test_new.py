@@ -122,7 +122,6 @@ def executed(begun, tmp_path, monkeypatch):
     """Chapter and solutions, executed in kernels that find the new files; `run.store` wrote them."""
     monkeypatch.setattr(checks, "__path__", [str(tmp_path / "utils/study/checks")])
     monkeypatch.setattr(quiz, "FOLDER", tmp_path / "data/quizzes")
-    monkeypatch.setattr(quiz.load, "__defaults__", (tmp_path / "data/quizzes",))
     monkeypatch.setattr(exercises, "_registered", {})
     monkeypatch.setattr(execution, "shown", lambda path: path.name)  # it is not below the course
     module = "utils.study.checks.ch06"  # the written one is back afterwards, or is imported anew
@@ -140,7 +139,7 @@ def _executed(path: Path, root: Path):
         f"\nfrom pathlib import Path\nfrom utils import optimize\nfrom utils.study import checks, quiz\n"
         f"checks.__path__ = [{str(root / 'utils/study/checks')!r}]\n"
         f"optimize.__path__ = [{str(root / 'utils/optimize')!r}]\n"
-        f"quiz.load.__defaults__ = (Path({str(root / 'data/quizzes')!r}),)"
+        f"quiz.FOLDER = Path({str(root / 'data/quizzes')!r})"
     )
     nbformat.write(notebook, path)
     done = normalize(execution.execute(path).notebook)

@@ -83,7 +83,7 @@ def test_two_notebooks_at_once_lose_nothing(file):
 
 @pytest.mark.parametrize(("answer", "expected"), [("solution", ["00-1"]), ("wrong", []), (..., [])])
 def test_check_remembers_what_is_right_and_nothing_else(file, monkeypatch, capsys, answer, expected):
-    monkeypatch.setattr(progress.remember, "__defaults__", (file,))
+    monkeypatch.setattr(progress, "FILE", file)
     functions = {
         "solution": lambda widths, bits: sum((a + 1) * b for a, b in pairwise(widths)) * bits // 8,
         "wrong": lambda widths, bits: 1,

@@ -118,7 +118,7 @@ def shown(monkeypatch, folder, chapter="03") -> str:
     outputs = []
     where = jupyterquiz.display_quiz.__globals__
     monkeypatch.setitem(where, "display", lambda what: outputs.append(what.data))
-    monkeypatch.setattr(quiz.load, "__defaults__", (folder,))
+    monkeypatch.setattr(quiz, "FOLDER", folder)
     quiz.show(chapter)
     return "\n".join(outputs)
 
@@ -188,6 +188,6 @@ def test_answers_stand_in_the_order_that_their_author_gave_them(monkeypatch, sto
 
     asked = {}
     monkeypatch.setattr(jupyterquiz, "display_quiz", lambda *a, **k: asked.update(k))
-    monkeypatch.setattr(quiz.load, "__defaults__", (store([GOOD]),))
+    monkeypatch.setattr(quiz, "FOLDER", store([GOOD]))
     quiz.show("03")
     assert asked["shuffle_answers"] is False and asked["max_width"] == 800

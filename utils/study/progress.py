@@ -16,8 +16,9 @@ from utils import ROOT
 FILE = ROOT / "my" / "progress.jsonl"
 
 
-def solved(file: Path = FILE) -> dict[str, str]:
-    """{id of the exercise: day it was first solved, as 2026-11-26}; lines that are damaged are left out."""
+def solved(file: Path | None = None) -> dict[str, str]:
+    """{id of the exercise: day it was first solved, as 2026-11-26}; damaged lines are left out.  file: `FILE`."""
+    file = file or FILE
     found: dict[str, str] = {}
     if file.is_file():
         for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -31,13 +32,14 @@ def solved(file: Path = FILE) -> dict[str, str]:
     return found
 
 
-def remember(exercise: str, file: Path = FILE) -> None:
-    """Note that `exercise` is solved.
+def remember(exercise: str, file: Path | None = None) -> None:
+    """Note in `file` that `exercise` is solved; by default in `FILE`.
 
     Only what is run in my/ counts: a kernel starts in its notebook's folder, so running solutions/ solves nothing.
     Nor does what `course.py run` and the tests execute (they set COURSE_STORED).  Where nothing can be written,
     nothing happens: a right answer stays right.
     """
+    file = file or FILE
     try:
         if os.environ.get("COURSE_STORED") or not Path.cwd().samefile(file.parent):
             return

@@ -17,8 +17,9 @@ from utils import ROOT
 FOLDER = ROOT / "data" / "quizzes"
 
 
-def load(chapter: str, folder: Path = FOLDER) -> list[dict]:
-    """The questions of chapter "NN"; ValueError names the first one that a reader could not answer."""
+def load(chapter: str, folder: Path | None = None) -> list[dict]:
+    """The questions of chapter "NN"; ValueError names the first that nobody could answer.  folder: `FOLDER`."""
+    folder = folder or FOLDER
     chapters = sorted(path.stem for path in folder.glob("*.json"))
     if chapter not in chapters:
         raise ValueError(f"no quiz for chapter {chapter!r}; there are {chapters}")
