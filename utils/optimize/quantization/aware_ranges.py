@@ -82,7 +82,7 @@ def calibrate(
 
 
 def _has_width(low: float, high: float) -> bool:
-    return bool(high - low <= np.finfo(np.float32).max)  # not of NaN
+    return float(high) - float(low) <= float(np.finfo(np.float32).max)  # not of NaN
 
 
 def check_clip(clip: object) -> None:
