@@ -215,13 +215,16 @@ WAYS: dict[str, Callable] = {
 
 
 def measure_ways(
-    cases: Sequence[tuple[str, float]] = (("mlp", 0.8), ("mlp", 0.9)), seeds=SEEDS, steps: int = FEW
+    cases: Sequence[tuple[str, float]] = (("mlp", 0.8), ("mlp", 0.9)),
+    seeds=SEEDS,
+    steps: int = FEW,
+    ways: dict[str, Callable] = WAYS,
 ) -> list[dict]:
-    """One row for each network and share: points lost after the same number of steps, four ways."""
+    """One row for each network and share: points lost after the same number of steps, by each way."""
     rows = []
     for name, target in cases:
         case, found, rates = Case(name), {}, {}
-        for way, train in WAYS.items():
+        for way, train in ways.items():
             models_, rates[way] = searched(partial(train, case, target, steps=steps), case.data, seeds)
             found[way] = [case.lost(model) for model in models_]
         rows.append(rated({"network": name, "zeros %": round(100 * target)}, found, rates))
@@ -253,15 +256,8 @@ LATE: dict[str, Callable] = {"one-shot": one_shot, "gradual": gradually, "gradua
 def measure_late(
     cases: Sequence[tuple[str, float]] = (("mlp", 0.8), ("mlp", 0.9)), seeds=SEEDS, steps: int = FEW
 ) -> list[dict]:
-    """One row for each network and share, as those of `ways`: gradual pruning, and its rate falls late."""
-    rows = []
-    for name, target in cases:
-        case, found, rates = Case(name), {}, {}
-        for way, train in LATE.items():
-            models_, rates[way] = searched(partial(train, case, target, steps=steps), case.data, seeds)
-            found[way] = [case.lost(model) for model in models_]
-        rows.append(rated({"network": name, "zeros %": round(100 * target)}, found, rates))
-    return rows
+    """The rows of `measure_ways`, by the ways of `LATE`."""
+    return measure_ways(cases, seeds, steps, LATE)
 
 
 def scored(case: Case, seed: int) -> dict[str, tuple[list[np.ndarray], str]]:
