@@ -9,6 +9,7 @@ import re
 from commands.parts.normalize import merge_streams
 
 _BRACKETS = re.compile(r"⟦[^⟧]*⟧")
+_NOT_COMPARED = "nbval-ignore-output"  # with it a page says that a cell prints the reader's own clock or machine
 _PICTURES = ("image/", "application/pdf", "application/vnd.jupyter.widget")
 
 
@@ -20,10 +21,14 @@ def masked(text: str) -> str:
 def visible(cell) -> list[str]:
     """What a code cell's outputs say, as lines that can be compared.
 
-    Pictures are left out, and HTML that stands beside plain text: it says the same.
+    Pictures are left out, HTML that stands beside plain text (it says the same), and all but the error of a cell whose
+    page opts out of comparing it.
     """
     lines: list[str] = []
+    opted_out = _NOT_COMPARED in cell.metadata.get("tags", [])
     for output in merge_streams([type(output)(output) for output in cell.get("outputs", [])]):
+        if opted_out and output.output_type != "error":
+            continue
         if output.output_type == "stream":
             lines += [f"{output.name}: {line}" for line in masked(_text(output.text)).splitlines()]
         elif output.output_type == "error":

@@ -470,6 +470,17 @@ def test_a_claim_that_failed_with_a_seed_did_not_hold_with_it():
     assert seeds.table({}, 3) == ["  no claims"]
 
 
+def test_of_a_cell_that_opts_out_only_an_error_is_compared():
+    def notebook(text, error=()):
+        said = [new_output("stream", name="stdout", text=text)]
+        broken = [new_output("error", ename=name, evalue="", traceback=[]) for name in error]
+        tags = {"tags": ["nbval-ignore-output"]}
+        return new_notebook(cells=[new_code_cell("x", outputs=said + broken, metadata=tags)])
+
+    assert outputs.differences(notebook("1.3 ms"), notebook("1.7 ms")) == {}
+    assert outputs.differences(notebook("1.3 ms"), notebook("1.3 ms", ["ValueError"])) == {1: ["+ValueError: "]}
+
+
 @pytest.mark.parametrize(
     ("kind", "compared"),
     [
