@@ -1,6 +1,6 @@
 """Which code a function uses, found in the source: functions, classes and constants of this repository, with digests.
 
-    dependencies.of(["benchmarks.measuring:hits"])
+    dependencies.digests_of(["benchmarks.measuring:hits"])
     {"benchmarks.measuring:hits": "0b1c…", "utils.models:mlp": "9d31…", …}
 
 Names are followed through modules and their imports.  A class counts as a whole, and so does a module that is handed on
@@ -28,7 +28,7 @@ from pathlib import Path
 
 from utils import ROOT
 
-__all__ = ["changes", "digest_of_file", "name_of", "of"]
+__all__ = ["changes", "digest_of_file", "digests_of", "name_of"]
 
 #: Packages of the repository whose code is followed.
 PACKAGES = ("utils", "benchmarks")
@@ -84,7 +84,7 @@ class _Read:
     texts: frozenset[str]
 
 
-def of(entries: Iterable[str], root: Path = ROOT) -> dict[str, str]:
+def digests_of(entries: Iterable[str], root: Path = ROOT) -> dict[str, str]:
     """All that the entries use, themselves included: {"module:name": digest}.
 
     Args:

@@ -206,10 +206,10 @@ def _alone(path: Path, size: int) -> dict:
 
 def _in_child(paths: list[Path], size: int) -> list[dict]:
     payload = json.dumps([str(path.resolve()) for path in paths]).encode()
-    return child.run("utils.pictures:decode", payload, options={"size": size}, timeout=20 + 2 * len(paths))
+    return child.run("utils.pictures:decode_files", payload, options={"size": size}, timeout=20 + 2 * len(paths))
 
 
-def decode(payload: bytes, size: int) -> list[dict]:
+def decode_files(payload: bytes, size: int) -> list[dict]:
     """What the child process answers for a JSON list of paths: see `_decoded`."""
     return [_one(Path(path), size) for path in json.loads(payload)]
 

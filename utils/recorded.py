@@ -35,7 +35,7 @@ _PACKAGES = (
 )
 
 
-class Refused(ValueError):
+class RecordRefused(ValueError):
     """A record does not allow this; the sentence says why and what to do."""
 
 
@@ -159,7 +159,7 @@ def confirm(
         The file: rows as they were, the digests of today, and a new entry of `confirmed`.
 
     Raises:
-        Refused: a figure differs; the sentence names it.  The record stays as it was.
+        RecordRefused: a figure differs; the sentence names it.  The record stays as it was.
         FileNotFoundError: there is no such record.
         ValueError: no rows, nothing named in `depends`, or nothing that could differ.
     """
@@ -174,7 +174,7 @@ def confirm(
         try:
             recorded = old.row(**place)
         except KeyError as error:
-            raise Refused(f"{error.args[0]}, so nothing confirms it") from None
+            raise RecordRefused(f"{error.args[0]}, so nothing confirms it") from None
         at_home = recorded.get("processor", old.made_on["cpu"]) == here
         bounds = {**(within or {}), **(times or {}), **({} if at_home else trained or {})}
         free = set() if at_home else set(times or {})
@@ -197,14 +197,14 @@ def _compare(name: str, place: Mapping, column: str, value: object, recorded: Ma
     """Is one figure the recorded one, or inside its bounds?"""
     again = f"so data/results/{name}.json cannot be confirmed: all of it must be measured again"
     if column not in recorded:
-        raise Refused(f"{place} has no column {column!r} in the record, {again}")
+        raise RecordRefused(f"{place} has no column {column!r} in the record, {again}")
     if bounds is None:
         if not _begins(recorded[column], value):
-            raise Refused(f"{column!r} of {place} is {value!r} now and was {recorded[column]!r}, {again}")
+            raise RecordRefused(f"{column!r} of {place} is {value!r} now and was {recorded[column]!r}, {again}")
         return
     low, high = bounds(recorded)
     if not all(isinstance(number, int | float) and low <= number <= high for number in _numbers(value)):
-        raise Refused(f"{column!r} of {place} is {value!r} now, outside {low:.4g} to {high:.4g}, {again}")
+        raise RecordRefused(f"{column!r} of {place} is {value!r} now, outside {low:.4g} to {high:.4g}, {again}")
 
 
 def _numbers(value: object) -> list[float]:
@@ -253,14 +253,14 @@ def beside(name: str, rows: Sequence[Mapping], key: Sequence[str], *, anew: bool
         All rows; the old ones first, in their order.
 
     Raises:
-        Refused: other code measured the old rows, so that one table would hold two things.
+        RecordRefused: other code measured the old rows, so that one table would hold two things.
     """
     try:
         old, changed = load(name).rows, changes(name)
     except FileNotFoundError:
         old, changed = [], []
     if changed and not anew:
-        raise Refused(
+        raise RecordRefused(
             f"data/results/{name}.json was measured with other code ({changed[0]}), so rows of today cannot stand "
             "beside its own: measure all of it, with --anew"
         )
@@ -287,7 +287,7 @@ def load(name: str, folder: Path | None = None) -> Recorded:
 
     Raises:
         FileNotFoundError: there is none; the sentence lists those there are.
-        Refused: the file is damaged, is no record, or was edited by hand.  (It is a ValueError.)
+        RecordRefused: the file is damaged, is no record, or was edited by hand.  (It is a ValueError.)
     """
     folder = folder or RESULTS
     path = folder / f"{name}.json"
@@ -298,11 +298,11 @@ def load(name: str, folder: Path | None = None) -> Recorded:
         stored = json.loads(path.read_text(encoding="utf-8"))
         result = Recorded(**stored, source=path)
     except (ValueError, TypeError) as error:
-        raise Refused(f"{path.name} is not a recorded result ({error}); {advice}") from None
+        raise RecordRefused(f"{path.name} is not a recorded result ({error}); {advice}") from None
     if result.seal != _seal({key: value for key, value in stored.items() if key != "seal"}):
-        raise Refused(f"{path.name} was changed after it was measured: its seal does not fit; {advice}")
+        raise RecordRefused(f"{path.name} was changed after it was measured: its seal does not fit; {advice}")
     if not result.rows or not all(isinstance(row, dict) for row in result.rows):
-        raise Refused(f"{path.name} is not a recorded result (its rows are no mappings); {advice}")
+        raise RecordRefused(f"{path.name} is not a recorded result (its rows are no mappings); {advice}")
     return result
 
 
@@ -372,7 +372,7 @@ def digests(named: Iterable[str]) -> dict[str, str]:
     """
     functions = [name for name in named if ":" in name]
     found = {path: dependencies.digest_of_file(path, ROOT) for path in named if ":" not in path}
-    return dependencies.of(functions, ROOT) | found if functions else found
+    return dependencies.digests_of(functions, ROOT) | found if functions else found
 
 
 def processor() -> str:

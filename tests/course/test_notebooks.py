@@ -83,7 +83,7 @@ def test_last_hints():
     wrong = []
     for nb in (ALL[path] for path in SOLUTIONS if ALL[path].number not in AWAITING_HINTS):
         solution = "\n".join(cell.source for cell in nb.code)
-        for id, exercise in exercises.of(nb.number).items():
+        for id, exercise in exercises.exercises_of(nb.number).items():
             found = quiz_rules.last_hint_leads_there(exercise.hints[-1], solution)
             wrong += [complaints(found, f"the last hint of {id}")] if found else []
     assert not wrong, "\n".join(wrong)

@@ -92,10 +92,10 @@ def complaint(
     return sentence
 
 
-def spread(x: Any, most: int = 100) -> Any:
+def evenly_chosen(x: Any, most: int = 100) -> Any:
     """At most so many examples of x, (n, …) or `{name: array}`, spread evenly over it: data may be in order."""
     if isinstance(x, Mapping):
-        return {name: spread(values, most) for name, values in x.items()}
+        return {name: evenly_chosen(values, most) for name, values in x.items()}
     x = np.asarray(x)
     return x[np.linspace(0, len(x) - 1, min(len(x), most)).round().astype(int)]
 

@@ -2,7 +2,7 @@
 
     work = roofline.of_file(artifact.content)            # operations and bytes of each operator of a .tflite file
     roof = roofline.measured({"float32 matrix": product}, memory=[large])  # what this processor does at its best
-    roofline.predict(work, roof).seconds
+    roofline.predict_time(work, roof).seconds
 
 An operator computes and moves bytes at the same time, so it takes at least the longer of the two:
 
@@ -93,7 +93,7 @@ class Roof:
 
 
 @dataclass(frozen=True)
-class Step:
+class LeastTime:
     """The least time of one operator, in seconds, by arithmetic and by memory."""
 
     work: Work
@@ -114,7 +114,7 @@ class Step:
 class Prediction:
     """The least time of a network: its operators, one after the other."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[LeastTime, ...]
 
     @property
     def seconds(self) -> float:
@@ -126,14 +126,16 @@ class Prediction:
         return sum(step.seconds for step in self.steps if step.bound == "memory") / self.seconds if self.seconds else 0
 
 
-def predict(work: Iterable[Work], roof: Roof) -> Prediction:
+def predict_time(work: Iterable[Work], roof: Roof) -> Prediction:
     """The least time that `work` takes below `roof`.
 
     Raises ValueError for a rate that the roof does not have.
     """
     work = tuple(work)
     bandwidth = roof.bandwidth(sum(part.bytes for part in work))
-    return Prediction(tuple(Step(w, w.macs / roof._peak(w.rate) if w.macs else 0.0, w.bytes / bandwidth) for w in work))
+    return Prediction(
+        tuple(LeastTime(w, w.macs / roof._peak(w.rate) if w.macs else 0.0, w.bytes / bandwidth) for w in work)
+    )
 
 
 def of_file(content: bytes) -> tuple[Work, ...]:

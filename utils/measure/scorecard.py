@@ -16,11 +16,11 @@ from utils.artifact import Artifact
 from utils.measure import macs
 from utils.measure.statistics import Interval, accuracy
 
-__all__ = ["Scorecard", "Stored", "scorecard", "stored"]
+__all__ = ["ParameterCounts", "Scorecard", "scorecard", "stored"]
 
 
 @dataclass(frozen=True)
-class Stored:
+class ParameterCounts:
     """What the parameters are like.
 
     Attributes:
@@ -40,7 +40,7 @@ class Scorecard:
 
     Attributes:
         bytes, gzip_bytes: of the file as it is and after gzip -9; compare only equal formats.
-        parameters, nonzero, distinct: see `Stored`; None if the format cannot tell.
+        parameters, nonzero, distinct: see `ParameterCounts`; None if the format cannot tell.
         macs: multiply-accumulates for one example, of the Keras model; None without one.
         examples, accuracy: measured with the artifact; the accuracy with its Wilson interval.
     """
@@ -125,7 +125,7 @@ def _check_labels(x: Any, y: Any) -> None:
         )
 
 
-def stored(source: Any) -> Stored | None:
+def stored(source: Any) -> ParameterCounts | None:
     """Numbers on the parameters of an artifact or a tf_keras model; None if the format cannot tell.
 
     In a .tflite file batch normalization is folded into convolutions, so it may hold fewer than its model.
@@ -139,11 +139,11 @@ def stored(source: Any) -> Stored | None:
     return _stored_in({str(number): weight.numpy() for number, weight in enumerate(weights)})
 
 
-def _stored_in(constants: Mapping[str, np.ndarray]) -> Stored:
+def _stored_in(constants: Mapping[str, np.ndarray]) -> ParameterCounts:
     arrays = list(constants.values())
     total = sum(array.size for array in arrays)
     if not total:
-        return Stored(0, 0.0, 0)
+        return ParameterCounts(0, 0.0, 0)
     nonzero = sum(int(np.count_nonzero(array)) for array in arrays)
     distinct = max((len(np.unique(array)) for array in arrays if array.ndim >= 2), default=0)
-    return Stored(total, nonzero / total, distinct)
+    return ParameterCounts(total, nonzero / total, distinct)

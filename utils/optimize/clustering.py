@@ -277,7 +277,7 @@ def distinct_in_file(content: bytes) -> dict[str, int]:
     """
     content = tflite_file.as_bytes(content)
     constants = [(tensor.name, values) for tensor, values in tflite_file.File(content).constants()]
-    constants += [(weight.name, weight.dense) for weight in stored.weights(content)]
+    constants += [(weight.name, weight.dense) for weight in stored.sparse_weights(content)]
     return {name: len(np.unique(values)) for name, values in constants if values.ndim > 1 and values.size > 1}
 
 

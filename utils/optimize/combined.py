@@ -152,7 +152,7 @@ def kernels_in_file(content: bytes) -> list[Kernel]:
     for operator, tensor in _kernels(file):
         if tensor.buffer not in found:
             if tensor.sparse and not dense:
-                dense = {weight.name: weight.dense for weight in sparse.weights(content)}
+                dense = {weight.name: weight.dense for weight in sparse.sparse_weights(content)}
             values = dense[tensor.name] if tensor.sparse else _centred(file, tensor)
             rows = np.moveaxis(values, _CHANNEL_AXIS[operator], 0).reshape(tensor.shape[_CHANNEL_AXIS[operator]], -1)
             most = max(len(np.unique(row)) for row in rows)

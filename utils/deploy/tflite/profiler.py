@@ -37,7 +37,7 @@ class ProfilerError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Step:
+class OperatorTime:
     """One operator: the kernel's name, whether a delegate ran it, and its median time in microseconds."""
 
     kernel: str
@@ -59,7 +59,7 @@ def profile(
     threads: int = 1,
     other_work: int = 0,
     timeout: float = 60.0,
-) -> tuple[Step, ...]:
+) -> tuple[OperatorTime, ...]:
     """The median time of each operator over `runs` predictions of zeros, in the order of execution.
 
     source: bytes or path of a .tflite file; its first signature, each open axis of length 1.
@@ -83,7 +83,7 @@ def profile(
         found = child.run("utils.deploy.tflite.profiler:_measured", content, options=options, timeout=timeout)
     except child.ChildError as error:
         raise ProfilerError(f"LiteRT's profiler failed: {error}") from None
-    return tuple(Step(*entry) for entry in found)
+    return tuple(OperatorTime(*entry) for entry in found)
 
 
 def weighted(source: bytes | str | os.PathLike[str], *, runs: int = 100, other_work: int = 0) -> list[float]:

@@ -30,9 +30,9 @@ from utils.deploy.tflite.comparison import Comparison
 from utils.deploy.tflite.io_tensors import IOTensor
 from utils.deploy.tflite.session import KERNELS, Session, check_kernels, check_threads, content_of
 from utils.deploy.tflite.stream import Stream
-from utils.deploy.tflite.verification import Verdict, verify
+from utils.deploy.tflite.verification import TrialResult, verify
 
-__all__ = ["KERNELS", "Comparison", "IOTensor", "Stream", "TFLiteModel", "Verdict", "verify"]
+__all__ = ["KERNELS", "Comparison", "IOTensor", "Stream", "TFLiteModel", "TrialResult", "verify"]
 
 _CHUNK_BYTES = 4 * 2**20  # of input in one call: large enough that calls cost nothing, small in memory
 _CHUNK = 256
@@ -357,7 +357,7 @@ class TFLiteModel:
         """True if a delegate (XNNPACK) has taken over at least one operator."""
         return self._session.delegated()
 
-    def verify(self, timeout: float = 60.0) -> Verdict:
+    def verify(self, timeout: float = 60.0) -> TrialResult:
         """Try this file with these kernels in a child process; see `verify`."""
         return verify(self.content, self.kernels, self.threads, timeout)
 

@@ -12,7 +12,7 @@ from utils.deploy.tflite.session import check_kernels, content_of
 
 
 @dataclass(frozen=True)
-class Verdict:
+class TrialResult:
     """What the child process found: whether the file runs, else why not, and how long that took."""
 
     ok: bool
@@ -20,12 +20,12 @@ class Verdict:
     seconds: float
 
 
-_verdicts: dict[tuple[bytes, str, int, float], Verdict] = {}
+_verdicts: dict[tuple[bytes, str, int, float], TrialResult] = {}
 
 
 def verify(
     source: bytes | str | os.PathLike[str], kernels: str = "default", threads: int = 1, timeout: float = 60.0
-) -> Verdict:
+) -> TrialResult:
     """Try a .tflite file in a limited child process: open, allocate, run zeros and random batches.
 
     The caller lives whatever the file does.  A file is tried once in a process; the verdict is kept.
@@ -41,7 +41,7 @@ def verify(
     if key not in _verdicts:
         start = time.perf_counter()
         reason = _try_in_child(content, kernels, threads, timeout)
-        _verdicts[key] = Verdict(not reason, reason, time.perf_counter() - start)
+        _verdicts[key] = TrialResult(not reason, reason, time.perf_counter() - start)
     return _verdicts[key]
 
 

@@ -34,7 +34,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.experimental.d
 from utils import checks, files
 from utils.optimize.keras_graph import rebuild
 from utils.optimize.quantization.aware_file import float_layers, to_tflite
-from utils.optimize.quantization.aware_layers import Refusal, float_in_file, refusal, refused_at_sight
+from utils.optimize.quantization.aware_layers import LeftFloat, float_in_file, left_float, refused_at_sight
 from utils.optimize.quantization.aware_quantizers import CLASSES
 from utils.optimize.quantization.aware_ranges import calibrate, check_clip, is_quantized
 from utils.optimize.quantization.fake import check_bits
@@ -134,8 +134,8 @@ def _joined(made, calibration) -> str:
     )
 
 
-def refused_layers(model: tf_keras.Model, bits: int | tuple[int, int] = 8) -> dict[str, Refusal]:
-    """{name: Refusal} of the layers of `model` that `quantize_aware` leaves float, found by letting it try.
+def refused_layers(model: tf_keras.Model, bits: int | tuple[int, int] = 8) -> dict[str, LeftFloat]:
+    """{name: LeftFloat} of the layers of `model` that `quantize_aware` leaves float, found by letting it try.
 
     bits: as in `quantize_aware`.  The Toolkit's n-bit scheme is asked, which at 8 bits equals the default one but for
     Activation("gelu"); with 8-bit activations the converter too.
@@ -254,7 +254,7 @@ def _apply(model, chosen: set[str], configs: Mapping[str, object], scheme: _Sche
                 name = next((name for name in wanted if str(error).startswith(f"Layer {name}:")), None)
                 if name is None or name in configs:
                     raise
-                refusals[name] = refusal(model.get_layer(name), "the Toolkit has no rule for it in this place")
+                refusals[name] = left_float(model.get_layer(name), "the Toolkit has no rule for it in this place")
                 continue
             operators = _float_operators(made) if scheme.convertible else None
             if operators is None:
@@ -287,7 +287,7 @@ def _float_operators(made) -> dict[str, list[str]] | None:
         made.set_weights(before)
 
 
-def _left_in_float(model, operators: Mapping, wanted: set[str], kept: set[str]) -> dict[str, Refusal]:
+def _left_in_float(model, operators: Mapping, wanted: set[str], kept: set[str]) -> dict[str, LeftFloat]:
     """Those of the wanted layers that the converter leaves in float and that are to be refused, or named, next."""
     found = {
         name: float_in_file(model.get_layer(name), operators[name], name in kept) for name in wanted & set(operators)

@@ -1,6 +1,6 @@
 """Which weights become zero: single ones, blocks, or a fixed number in each group along the input channels.
 
-    keep = patterns.groups(kernel, zeros=2, size=4)          # 2:4
+    keep = patterns.mask_of_groups(kernel, zeros=2, size=4)          # 2:4
     pruned = patterns.prune(model, patterns.two_of_four)
 
 A mask is True where a weight stays.  The axis that counts is that of the input channels: products along it are summed,
@@ -22,7 +22,7 @@ from utils.optimize.keras_graph import rebuild
 #: From an array of weights and the axis of its input channels to a mask of its shape, True where a weight stays.
 Pattern = Callable[[np.ndarray, int], np.ndarray]
 
-__all__ = ["Pattern", "blocks", "groups", "holds", "input_axis", "prune", "single", "two_of_four"]
+__all__ = ["Pattern", "blocks", "holds", "input_axis", "mask_of_groups", "prune", "single", "two_of_four"]
 
 
 def single(values: np.ndarray, share: float) -> np.ndarray:
@@ -61,7 +61,7 @@ def blocks(values: np.ndarray, share: float, size: tuple[int, int] = (4, 1)) -> 
     return keep[: matrix.shape[0], : matrix.shape[1]]
 
 
-def groups(values: np.ndarray, zeros: int = 2, size: int = 4, axis: int = -2) -> np.ndarray:
+def mask_of_groups(values: np.ndarray, zeros: int = 2, size: int = 4, axis: int = -2) -> np.ndarray:
     """The mask without the `zeros` smallest magnitudes of each `size` neighbours along `axis`: 2:4 by default.
 
     axis: of the input channels, -2 for Dense and convolution kernels of Keras.  A last group that is not full is
@@ -93,7 +93,7 @@ def holds(values: np.ndarray, zeros: int = 2, size: int = 4, axis: int = -2) -> 
 
 def two_of_four(values: np.ndarray, axis: int) -> np.ndarray:
     """The 2:4 pattern, as `prune` takes it: of each four neighbours along `axis` the two smallest go."""
-    return groups(values, zeros=2, size=4, axis=axis)
+    return mask_of_groups(values, zeros=2, size=4, axis=axis)
 
 
 def input_axis(weight: keras_weights.Weight) -> int | None:
