@@ -61,12 +61,11 @@ def from_folder(
 ) -> Found:
     """Read FOLDER/CLASS/PICTURE: a square from the middle of each picture, resized to size x size, in RGB.
 
-    Args:
-        folder: with one sub-folder a class, at least two.
-        size: side in pixels, 8 to 1024.
-        validation, test: fraction of each class's pictures for these parts, 0 up to but not 1 together; at least one
-            picture a class where it is above 0.
-        seed: which ones.
+    folder: with one sub-folder a class, at least two.
+    size: side in pixels, 8 to 1024.
+    validation, test: fraction of each class's pictures for these parts, 0 up to but not 1 together; at least one
+        picture a class where it is above 0.
+    seed: which ones.
 
     Equal pictures are taken once, so that none is in two parts.  Hidden files and folders, those whose names begin with
     a dot, are passed over.

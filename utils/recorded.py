@@ -87,23 +87,19 @@ def save(
 ) -> Path | None:
     """Store `rows` in data/results/NAME.json, whole or not at all.
 
-    Args:
-        name: lower-case letters, digits, - and _.
-        rows: mappings of text, numbers and lists; finite.
-        command: what anyone types to repeat it, such as `python course.py bench weights`.
-        depends: the functions that measured (what they use is found in the source, the networks that ship included),
-            and other files.
-        seeds: of the run.
-        notes: what the columns are.
-        partial: what was left out, such as "only chapter 00".  Then nothing is stored, which is said.
-        confirmed: the confirmations of the old record, if rows of it stay.
-
-    Returns:
-        The file; None if nothing was stored.
-
-    Raises:
-        ValueError, TypeError: no rows, a bad name, nothing named that could make it stale, or figures that JSON lacks.
-        OSError: the folder cannot be written, or a file in `depends` is missing.  The old record stays.
+    name: lower-case letters, digits, - and _.
+    rows: mappings of text, numbers and lists; finite.
+    command: what anyone types to repeat it, such as `python course.py bench weights`.
+    depends: the functions that measured (what they use is found in the source, the networks that ship included),
+        and other files.
+    seeds: of the run.
+    notes: what the columns are.
+    partial: what was left out, such as "only chapter 00".  Then nothing is stored, which is said.
+    confirmed: the confirmations of the old record, if rows of it stay.
+    Returns the file; None if nothing was stored.
+    Raises ValueError, TypeError: no rows, a bad name, nothing named that could make it stale, or figures that JSON
+        lacks.
+    Raises OSError: the folder cannot be written, or a file in `depends` is missing.  The old record stays.
     """
     _check_name(name)
     if not rows:
@@ -146,22 +142,17 @@ def confirm(
     Every column of `rows` is compared.  One that is named nowhere must be equal, wherever it was measured; in a list
     of seeds, the first ones will do.  A column that cannot be compared is left out of `rows` by the benchmark.
 
-    Args:
-        rows: as today's code measures them: cheap ones, but typical.
-        key: the columns that tell one row from another.
-        depends: the functions and files that measure now, as in `save`.
-        trained: columns that repeat exactly on one processor only.  They must be equal where the row was recorded, and
-            inside the interval elsewhere.
-        within: columns that never repeat exactly, such as ratios of times; inside the interval everywhere.
-        times: like `within`, but of the processor that recorded; elsewhere they are not compared.
-
-    Returns:
-        The file: rows as they were, the digests of today, and a new entry of `confirmed`.
-
-    Raises:
-        RecordRefused: a figure differs; the sentence names it.  The record stays as it was.
-        FileNotFoundError: there is no such record.
-        ValueError: no rows, nothing named in `depends`, or nothing that could differ.
+    rows: as today's code measures them: cheap ones, but typical.
+    key: the columns that tell one row from another.
+    depends: the functions and files that measure now, as in `save`.
+    trained: columns that repeat exactly on one processor only.  They must be equal where the row was recorded, and
+        inside the interval elsewhere.
+    within: columns that never repeat exactly, such as ratios of times; inside the interval everywhere.
+    times: like `within`, but of the processor that recorded; elsewhere they are not compared.
+    Returns the file: rows as they were, the digests of today, and a new entry of `confirmed`.
+    Raises RecordRefused: a figure differs; the sentence names it.  The record stays as it was.
+    Raises FileNotFoundError: there is no such record.
+    Raises ValueError: no rows, nothing named in `depends`, or nothing that could differ.
     """
     old = load(name)
     named = sorted(_named(what) for what in depends)
@@ -244,16 +235,11 @@ def _write(stored: Mapping) -> Path:
 def beside(name: str, rows: Sequence[Mapping], key: Sequence[str], *, anew: bool = False) -> list[dict]:
     """New rows among those of the record NAME: of other processors, or of what was not measured this time.
 
-    Args:
-        rows: the new ones; where `key` is that of an old row, the columns that they have are replaced.
-        key: the columns that tell one row from another.
-        anew: True drops the old rows if other code measured them.
-
-    Returns:
-        All rows; the old ones first, in their order.
-
-    Raises:
-        RecordRefused: other code measured the old rows, so that one table would hold two things.
+    rows: the new ones; where `key` is that of an old row, the columns that they have are replaced.
+    key: the columns that tell one row from another.
+    anew: True drops the old rows if other code measured them.
+    Returns all rows; the old ones first, in their order.
+    Raises RecordRefused: other code measured the old rows, so that one table would hold two things.
     """
     try:
         old, changed = load(name).rows, changes(name)
@@ -274,9 +260,8 @@ def beside(name: str, rows: Sequence[Mapping], key: Sequence[str], *, anew: bool
 def check_writable(name: str) -> None:
     """Before measuring: can data/results/NAME.json be written?
 
-    Raises:
-        ValueError: a bad name.
-        OSError: the folder cannot be written; the sentence says why.
+    Raises ValueError: a bad name.
+    Raises OSError: the folder cannot be written; the sentence says why.
     """
     _check_name(name)
     files.check_writable(RESULTS)
@@ -285,9 +270,8 @@ def check_writable(name: str) -> None:
 def load(name: str, folder: Path | None = None) -> Recorded:
     """The recorded result NAME.
 
-    Raises:
-        FileNotFoundError: there is none; the sentence lists those there are.
-        RecordRefused: the file is damaged, is no record, or was edited by hand.  (It is a ValueError.)
+    Raises FileNotFoundError: there is none; the sentence lists those there are.
+    Raises RecordRefused: the file is damaged, is no record, or was edited by hand.  (It is a ValueError.)
     """
     folder = folder or RESULTS
     path = folder / f"{name}.json"
@@ -321,8 +305,7 @@ def show(
 ) -> None:
     """Show a recorded table, marked as recorded, with command, processor and seeds.
 
-    Raises:
-        KeyError: no row has the values in `where`, or a row lacks a column.
+    Raises KeyError: no row has the values in `where`, or a row lacks a column.
     """
     from utils import claims
 
@@ -366,9 +349,8 @@ def changes(name: str, folder: Path | None = None) -> list[str]:
 def digests(named: Iterable[str]) -> dict[str, str]:
     """{definition or file: digest} of all that these functions ("module:name") use, and of these files.
 
-    Raises:
-        ValueError: a function is gone.
-        FileNotFoundError: a file is gone.
+    Raises ValueError: a function is gone.
+    Raises FileNotFoundError: a file is gone.
     """
     functions = [name for name in named if ":" in name]
     found = {path: dependencies.digest_of_file(path, ROOT) for path in named if ":" not in path}

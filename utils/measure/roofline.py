@@ -37,10 +37,9 @@ _OPAQUE = (
 class Work:
     """What one operator has to do for one call.
 
-    Attributes:
-        macs: multiply-accumulates.
-        bytes: of its constants, and of what it reads and writes, each once.
-        rate: what computes it: type and kind, such as "float32 matrix", "int8 depthwise"; "" if it multiplies nothing.
+    macs: multiply-accumulates.
+    bytes: of its constants, and of what it reads and writes, each once.
+    rate: what computes it: type and kind, such as "float32 matrix", "int8 depthwise"; "" if it multiplies nothing.
     """
 
     name: str
@@ -58,10 +57,9 @@ class Work:
 class Roof:
     """What a processor does at its best.
 
-    Attributes:
-        macs_per_second: for each rate that a Work may name.
-        bytes_per_second: one number, or {bytes of a working set: rate}, since caches are faster than memory: used is
-            the rate of the set whose size is nearest to the network's, by their ratio.
+    macs_per_second: for each rate that a Work may name.
+    bytes_per_second: one number, or {bytes of a working set: rate}, since caches are faster than memory: used is
+        the rate of the set whose size is nearest to the network's, by their ratio.
     """
 
     macs_per_second: Mapping[str, float]
@@ -245,17 +243,12 @@ def measured(
 ) -> Roof:
     """The rates that this processor reaches on files which do little else, all timed in turns.
 
-    Args:
-        arithmetic: {rate: .tflite file of one layer of that kind}, large enough to be worth its call, small enough
-            for a cache: {"float32 matrix": …, "int8 depthwise": …}.
-        memory: files of one dense layer: with a batch of one each weight is read once.  One for each size of interest.
-        rounds, seed: as of `timing.latency`.
-
-    Returns:
-        A Roof of medians.
-
-    Raises:
-        ValueError: a file whose operators are not computed at the rate that it is meant for.
+    arithmetic: {rate: .tflite file of one layer of that kind}, large enough to be worth its call, small enough
+        for a cache: {"float32 matrix": …, "int8 depthwise": …}.
+    memory: files of one dense layer: with a batch of one each weight is read once.  One for each size of interest.
+    rounds, seed: as of `timing.latency`.
+    Returns a Roof of medians.
+    Raises ValueError: a file whose operators are not computed at the rate that it is meant for.
     """
     work = {rate: of_file(artifact.content) for rate, artifact in arithmetic.items()}
     for rate, parts in work.items():

@@ -23,10 +23,9 @@ __all__ = ["ParameterCounts", "Scorecard", "scorecard", "stored"]
 class ParameterCounts:
     """What the parameters are like.
 
-    Attributes:
-        parameters: stored numbers.
-        nonzero: share that is not 0, in [0, 1]; a quantized number is 0 at its zero point.
-        distinct: the largest number of different values in one weight tensor (of two axes or more).
+    parameters: stored numbers.
+    nonzero: share that is not 0, in [0, 1]; a quantized number is 0 at its zero point.
+    distinct: the largest number of different values in one weight tensor (of two axes or more).
     """
 
     parameters: int
@@ -38,11 +37,10 @@ class ParameterCounts:
 class Scorecard:
     """One row of the course's table: sizes, parameters and accuracy of one artifact.
 
-    Attributes:
-        bytes, gzip_bytes: of the file as it is and after gzip -9; compare only equal formats.
-        parameters, nonzero, distinct: see `ParameterCounts`; None if the format cannot tell.
-        macs: multiply-accumulates for one example, of the Keras model; None without one.
-        examples, accuracy: measured with the artifact; the accuracy with its Wilson interval.
+    bytes, gzip_bytes: of the file as it is and after gzip -9; compare only equal formats.
+    parameters, nonzero, distinct: see `ParameterCounts`; None if the format cannot tell.
+    macs: multiply-accumulates for one example, of the Keras model; None without one.
+    examples, accuracy: measured with the artifact; the accuracy with its Wilson interval.
     """
 
     name: str
@@ -78,18 +76,15 @@ def scorecard(
 ) -> Scorecard:
     """Measure an artifact on labelled examples.
 
-    Args:
-        artifact: what is shipped; its own predictions are scored, not the model's.
-        x: examples (n, …) as the model takes them.
-        y: labels, whole numbers (n,).
-        model: the tf_keras model it was made from: gives the multiply-accumulates, and the parameters where
-            the format cannot tell them.
-        name: of the row; the format's name by default.
-
-    Raises:
-        ValueError, TypeError: empty, NaN or mismatched data, several outputs, labels that are not classes, labels of a
-            single class (a constant answer would score 100 %).
-        ArtifactError: if the artifact cannot be run.
+    artifact: what is shipped; its own predictions are scored, not the model's.
+    x: examples (n, …) as the model takes them.
+    y: labels, whole numbers (n,).
+    model: the tf_keras model it was made from: gives the multiply-accumulates, and the parameters where
+        the format cannot tell them.
+    name: of the row; the format's name by default.
+    Raises ValueError, TypeError: empty, NaN or mismatched data, several outputs, labels that are not classes, labels of
+        a single class (a constant answer would score 100 %).
+    Raises ArtifactError: if the artifact cannot be run.
     """
     if not isinstance(artifact, Artifact):
         raise TypeError(f"scorecard takes an Artifact, not {type(artifact).__name__}; see artifact.from_keras")

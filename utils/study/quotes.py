@@ -45,8 +45,7 @@ def ledger(path: Path = LEDGER) -> dict[str, str]:
 def quoted_figure(quote: str, figures: Mapping[str, str], records: Path | None = None) -> str:
     """What a page shows for a quote: the claim's figure in `figures`, or the cell of a record in the folder `records`.
 
-    Raises:
-        KeyError: there is no such claim, record, row or column; the sentence says what there is.
+    Raises KeyError: there is no such claim, record, row or column; the sentence says what there is.
     """
     if ": " in quote:
         return _cell(quote, records)

@@ -30,11 +30,10 @@ def parts(
 ) -> tuple[Part, ...]:
     """What runs, in order.
 
-    Args:
-        source: bytes or path of a .tflite file; its main graph, as declared.
-        kernels: "default" asks XNNPACK; with "builtin" and "reference" no delegate is asked.
-        fuse: False makes a part of its own of each operator that the delegate takes.
-        trusted: True skips the trial in a child process; only for files that this program has made.
+    source: bytes or path of a .tflite file; its main graph, as declared.
+    kernels: "default" asks XNNPACK; with "builtin" and "reference" no delegate is asked.
+    fuse: False makes a part of its own of each operator that the delegate takes.
+    trusted: True skips the trial in a child process; only for files that this program has made.
 
     Raises ArtifactError if the file cannot be run.
     """

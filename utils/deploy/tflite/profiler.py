@@ -66,10 +66,9 @@ def profile(
     other_work: bytes of other memory that are written before each run, as an app's other work does; 0 is a tight loop.
     The profiler counts whole microseconds, so the share of operators of one or two of them is known badly.
 
-    Raises:
-        ProfilerError: where there is no library, or the file cannot be run.
-        ArtifactError: for bytes that are no .tflite file.
-        ValueError: for threads or runs below 1, or other_work below 0.
+    Raises ProfilerError: where there is no library, or the file cannot be run.
+    Raises ArtifactError: for bytes that are no .tflite file.
+    Raises ValueError: for threads or runs below 1, or other_work below 0.
     """
     content = content_of(source)
     check_threads(threads)

@@ -30,10 +30,9 @@ def verify(
 
     The caller lives whatever the file does.  A file is tried once in a process; the verdict is kept.
 
-    Args:
-        source: the bytes or a path.
-        kernels: "default", "builtin" or "reference"; a file may run with one and not with another.
-        timeout: seconds, after which the child is killed and the verdict is "did not end".
+    source: the bytes or a path.
+    kernels: "default", "builtin" or "reference"; a file may run with one and not with another.
+    timeout: seconds, after which the child is killed and the verdict is "did not end".
     """
     content = content_of(source)
     check_kernels(kernels)

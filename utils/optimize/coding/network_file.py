@@ -80,13 +80,11 @@ def compress(model: tf_keras.Model, names: bool = True) -> bytes:
     What makes it small is in the weights: zeros (pruning), and few values (multiples of a step, or a list).  Float
     weights are kept exactly too, with little gain.
 
-    Args:
-        model: built, Sequential or functional, of the layers in `structure.LAYERS`; weights of any number type.
-        names: keep the names of layers; without them layers get Keras' own, which saves some bytes.
-
-    Raises:
-        TypeError: it is no tf_keras model.
-        ValueError: another layer; no weights; NaN or infinite weights; weights that the structure does not bring back.
+    model: built, Sequential or functional, of the layers in `structure.LAYERS`; weights of any number type.
+    names: keep the names of layers; without them layers get Keras' own, which saves some bytes.
+    Raises TypeError: it is no tf_keras model.
+    Raises ValueError: another layer; no weights; NaN or infinite weights; weights that the structure does not bring
+        back.
     """
     text, layers = structure.described(model, names)
     layouts.check_arrays(model)
@@ -108,13 +106,10 @@ def decompress(content: bytes, max_parameters: int = 100_000_000) -> tf_keras.Mo
 
     Nothing in a file is executed, and nothing large is made before it is clear that it may be.
 
-    Args:
-        content: what `compress` returned.
-        max_parameters: the most weights that the model may have.
-
-    Raises:
-        TypeError: no bytes.
-        ValueError: no such file, a damaged one, one of a newer version, or too many parameters.
+    content: what `compress` returned.
+    max_parameters: the most weights that the model may have.
+    Raises TypeError: no bytes.
+    Raises ValueError: no such file, a damaged one, one of a newer version, or too many parameters.
     """
     return _read(content, max_parameters, counts=False)[0]
 

@@ -64,27 +64,24 @@ def quantize_aware(
     counts as refused, so what trains as integers is stored as integers.  (`aware_file.float_layers` lists what is float
     in a file.)  Fewer bits, and a `per_channel` of one's own, are a simulation: nothing is tried.
 
-    Args:
-        model: a built float32 Sequential or functional tf_keras model, without models inside it.
-        bits: 2 to 8, for weights and activations alike, or (bits of weights, bits of activations).  Only 8-bit
-            activations can be converted; fewer are a simulation (see `to_tflite`).
-        only: which layers: None for all that the Toolkit supports, a name, several names, or a function of the layer.
-            These are trained with rounding even if the file keeps them float, as a layer whose input has no range is.
-        per_channel: None as the Toolkit does it: convolutions have one scale for each output channel, dense layers
-            one in all; True gives dense layers one for each unit; False one for each weight array.  `to_tflite`
-            refuses what the converter cannot carry over: True with dense layers, False with batch normalization.
-        refused: what to do when a wanted layer is refused: "warn" leaves it float and says so in a warning,
-            "float" leaves it float, "raise" raises.  `refused_layers` lists them beforehand.  What comes out of a
-            refused layer gets a range where that is possible, so that the layer behind it can be an integer one.
-        configs: {layer name: QuantizeConfig} for layers that get their own; they are quantized even if not in `only`,
-            and even if the file keeps them float.
-        calibration, clip: inputs on which the ranges are measured, and how (see `aware_ranges.calibrate`).  Without
-            them the ranges start as the Toolkit's do, inputs at [0, 0], and the model is useless until it is trained.
-
-    Raises:
-        TypeError: no tf_keras model (a Keras 3 model, for example).
-        ValueError: bad bits; a model that is nested, subclassed, already quantized, not in float32, not finite or has
-            layers for text or tables; unknown layer; nothing to quantize; a refused layer with refused="raise".
+    model: a built float32 Sequential or functional tf_keras model, without models inside it.
+    bits: 2 to 8, for weights and activations alike, or (bits of weights, bits of activations).  Only 8-bit
+        activations can be converted; fewer are a simulation (see `to_tflite`).
+    only: which layers: None for all that the Toolkit supports, a name, several names, or a function of the layer.
+        These are trained with rounding even if the file keeps them float, as a layer whose input has no range is.
+    per_channel: None as the Toolkit does it: convolutions have one scale for each output channel, dense layers
+        one in all; True gives dense layers one for each unit; False one for each weight array.  `to_tflite`
+        refuses what the converter cannot carry over: True with dense layers, False with batch normalization.
+    refused: what to do when a wanted layer is refused: "warn" leaves it float and says so in a warning,
+        "float" leaves it float, "raise" raises.  `refused_layers` lists them beforehand.  What comes out of a
+        refused layer gets a range where that is possible, so that the layer behind it can be an integer one.
+    configs: {layer name: QuantizeConfig} for layers that get their own; they are quantized even if not in `only`,
+        and even if the file keeps them float.
+    calibration, clip: inputs on which the ranges are measured, and how (see `aware_ranges.calibrate`).  Without
+        them the ranges start as the Toolkit's do, inputs at [0, 0], and the model is useless until it is trained.
+    Raises TypeError: no tf_keras model (a Keras 3 model, for example).
+    Raises ValueError: bad bits; a model that is nested, subclassed, already quantized, not in float32, not finite or
+        has layers for text or tables; unknown layer; nothing to quantize; a refused layer with refused="raise".
     """
     weights, activations = _check_pair(bits)
     _check_model(model)

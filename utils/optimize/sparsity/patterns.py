@@ -39,11 +39,10 @@ def single(values: np.ndarray, share: float) -> np.ndarray:
 def blocks(values: np.ndarray, share: float, size: tuple[int, int] = (4, 1)) -> np.ndarray:
     """The mask without the blocks whose mean magnitude is smallest.
 
-    Args:
-        values: matrix (inputs, outputs), as a Dense layer has it.
-        share: of the blocks that go, from 0 to below 1.
-        size: rows and columns of a block.  (4, 1) are four inputs of one output: 1×4 in a .tflite file, whose weights
-            are (outputs, inputs).  At the edges blocks are smaller; the mean is over what is there.
+    values: matrix (inputs, outputs), as a Dense layer has it.
+    share: of the blocks that go, from 0 to below 1.
+    size: rows and columns of a block.  (4, 1) are four inputs of one output: 1×4 in a .tflite file, whose weights
+        are (outputs, inputs).  At the edges blocks are smaller; the mean is over what is there.
 
     The Toolkit's `block_size` with its pooling "AVG" takes the same blocks where the size divides the matrix.
     """
@@ -116,16 +115,13 @@ _LOCAL = (tf_keras.layers.LocallyConnected1D, tf_keras.layers.LocallyConnected2D
 def prune(model: tf_keras.Model, pattern: Pattern, *, only: Sequence[str] | None = None) -> tf_keras.Model:
     """A copy of `model` whose kernels have the zeros of `pattern`, at once and without training.
 
-    Args:
-        model: a built Sequential or functional tf_keras model, which stays as it is.
-        pattern: called with each kernel's values and the axis of its input channels; returns the mask, such as
-            `two_of_four`.
-        only: names of the layers; None for all that have input channels (see `input_axis`).
-
-    Raises:
-        TypeError: `model` is no tf_keras model.
-        ValueError: nothing to prune, no such layer, a subclassed model, weights that are not finite, or a mask that is
-            not boolean or of another shape than its kernel.
+    model: a built Sequential or functional tf_keras model, which stays as it is.
+    pattern: called with each kernel's values and the axis of its input channels; returns the mask, such as
+        `two_of_four`.
+    only: names of the layers; None for all that have input channels (see `input_axis`).
+    Raises TypeError: `model` is no tf_keras model.
+    Raises ValueError: nothing to prune, no such layer, a subclassed model, weights that are not finite, or a mask that
+        is not boolean or of another shape than its kernel.
     """
     checks.check_model(model, graph=True)
     if isinstance(only, str):

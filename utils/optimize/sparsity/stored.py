@@ -30,14 +30,13 @@ _LARGEST = 2**31
 class SparseWeight:
     """One sparse weight of a file.
 
-    Attributes:
-        shape: of the whole weight, input channels last.
-        block: values along the last axis that share an index; 1 for single values.
-        values: bytes of the stored values.
-        indices: bytes of their positions and of where rows begin.
-        unpacked: True if a DENSIFY operator makes it dense when the file is opened: no kernel skips its zeros then,
-            except where XNNPACK packs 1×1 convolutions anew.
-        dense: the weight with its zeros, as stored (integers where it is quantized).
+    shape: of the whole weight, input channels last.
+    block: values along the last axis that share an index; 1 for single values.
+    values: bytes of the stored values.
+    indices: bytes of their positions and of where rows begin.
+    unpacked: True if a DENSIFY operator makes it dense when the file is opened: no kernel skips its zeros then,
+        except where XNNPACK packs 1×1 convolutions anew.
+    dense: the weight with its zeros, as stored (integers where it is quantized).
     """
 
     name: str

@@ -329,18 +329,13 @@ def layer_support(
 ) -> list[Support]:
     """Try techniques on layers and report what became of each.
 
-    Args:
-        candidates: `{row name: function without arguments that returns a fresh model}`, or one built
-            tf_keras model, of which each layer is then tried alone (see `layers_of`).
-        techniques: keys of `TECHNIQUES`; all of them by default.
-
-    Returns:
-        One `Support` for each candidate and technique, in that order.  A refusal, or a technique that
-        leaves a weight as it was, is followed by the ways out, and `way_out` names the first that works.
-
-    Raises:
-        KeyError: an unknown technique.
-        TypeError: `candidates` is neither a tf_keras model nor a mapping to functions.
+    candidates: `{row name: function without arguments that returns a fresh model}`, or one built
+        tf_keras model, of which each layer is then tried alone (see `layers_of`).
+    techniques: keys of `TECHNIQUES`; all of them by default.
+    Returns one `Support` for each candidate and technique, in that order.  A refusal, or a technique that
+    leaves a weight as it was, is followed by the ways out, and `way_out` names the first that works.
+    Raises KeyError: an unknown technique.
+    Raises TypeError: `candidates` is neither a tf_keras model nor a mapping to functions.
     """
     techniques = [techniques] if isinstance(techniques, str) else techniques
     names = list(TECHNIQUES if techniques is None else techniques)
