@@ -10,7 +10,7 @@ import ast
 import operator
 import re
 
-from tests.course.figure_rules import Worked, figures, stands_in, worked
+from tests.course.figure_rules import Worked, claimed, figures, stands_in, worked
 from tests.course.notebooks import Notebook
 from tests.course.number_words import DIGITS, digits_of
 
@@ -70,12 +70,13 @@ def numbers_computed(questions: list[dict]) -> list[str]:
 
 
 def feedback_worked(questions: list[dict], nb: Notebook) -> list[str]:
-    """Each figure of a quiz's feedback stands in its question, in a cell of the chapter, or comes out of arithmetic
+    """Each figure of a quiz's feedback stands in its question or in a claim of the chapter, or comes out of arithmetic
     beside it, `"worked": ["0.8 ** 2 / 4"]`."""
-    there = worked(nb.code)
+    entries = [output.get("metadata", {}).get("course", {}) for cell in nb.code for output in cell.get("outputs", [])]
+    there = [number for entry in entries for number in claimed(entry)]
     return [
-        f"question {number}, {_said(option)!r}: no cell of the chapter has the {figure.said} of its feedback, nor has "
-        'the question: mend it, or add `"worked": ["…"]`, plain arithmetic that gives it'
+        f"question {number}, {_said(option)!r}: no claim of the chapter has the {figure.said} of its feedback, nor has "
+        'the question: mend it, or add `"worked": ["…"]`, arithmetic that gives it, or a record\'s figure'
         for number, question in enumerate(questions, 1)
         for own in [_given(question)]
         for option in question["answers"]

@@ -132,14 +132,19 @@ def notebook(*cells, folder="notebooks") -> Notebook:
     return Notebook("03_x.ipynb", folder, new_notebook(cells=list(cells)))
 
 
-PRINTS = notebook(new_code_cell("x = 1", outputs=[new_output("stream", name="stdout", text="0.262 and 141.5 µs")]))
+_CLAIM = {"kind": "claim", "id": "Q3-bytes", "sentence": "It is less", "bound": {"below": 0.3}, "figure": "0.262"}
+PRINTS = notebook(
+    new_code_cell("x = 0.62", outputs=[new_output("stream", name="stdout", text="0.7 and 141.5 µs")]),
+    new_code_cell("claim", outputs=[new_output("display_data", metadata={"course": _CLAIM})]),
+)
 
 
 @pytest.mark.parametrize(
     ("feedback", "more", "good"),
     [
-        ("Yes: 0.26 of the bytes.", {}, True),  # the chapter prints it
-        ("Yes: 0.62 of the bytes.", {}, False),
+        ("Yes: 0.26 of the bytes.", {}, True),  # the chapter claims it
+        ("Yes: 0.62 of the bytes.", {}, False),  # a setting of the code
+        ("Yes: 0.7 of the bytes.", {}, False),  # printed, of whatever
         ("Yes: 35 dB, not 20 dB.", {}, True),  # two options
         ("Yes: 0.16 against 0.18.", {"worked": ["0.8 ** 2 / 4", "0.6 ** 2 / 2"]}, True),
         ("Yes: 0.61 against 0.18.", {"worked": ["0.8 ** 2 / 4", "0.6 ** 2 / 2"]}, False),
