@@ -77,5 +77,5 @@ def start(main: Callable[[], int | None]) -> None:
     """Run `main` and end the process with its code; 1 with a sentence if files or records do not allow it."""
     try:
         sys.exit(main())
-    except (OSError, recorded.Refused) as error:
+    except (OSError, recorded.RecordRefused) as error:
         sys.exit(f"✘ {error}")

@@ -105,8 +105,8 @@ MISTAKES = (
     ),
     Mistake(
         "utils/optimize/coding/network_file.py",
-        'Part("", "head", 8.0 * HEAD)',
-        'Part("", "head", float(HEAD))',
+        'ArrayBits("", "head", 8.0 * HEAD)',
+        'ArrayBits("", "head", float(HEAD))',
         ("tests/optimize/coding/test_network_file.py",),
     ),
     Mistake(
@@ -140,10 +140,10 @@ MISTAKES = (
         ("tests/optimize/test_recovery.py",),
     ),
     Mistake(
-        "utils/optimize/toolkit/changes.py",
+        "utils/optimize/toolkit/wrapping.py",
         "for s in (after - before).elements()]",
         "for s in after - before]",
-        ("tests/optimize/toolkit/test_changes.py",),
+        ("tests/optimize/toolkit/test_wrapping.py",),
     ),
     Mistake(
         "utils/optimize/quantization/grid.py",

@@ -247,7 +247,7 @@ def hints(solutions: Notebook) -> Iterator[Said]:
     code = "\n".join(cell.source for cell in solutions.code)
     rule = functools.partial(_hint_leads_there, code)
     try:
-        asked = exercises.of(solutions.number)
+        asked = exercises.exercises_of(solutions.number)
     except ValueError:
         return
     for id, exercise in asked.items():

@@ -53,8 +53,7 @@ def read_idx(content: bytes) -> np.ndarray:
 
     Layout: two zero bytes, type (8 = uint8), number of axes, each axis as big-endian int32, then the values.
 
-    Raises:
-        ValueError: another type of value, or another number of bytes than the header promises.
+    Raises ValueError: another type of value, or another number of bytes than the header promises.
     """
     if len(content) < 4 or content[:3] != b"\0\0\x08":
         raise ValueError(f"the file starts with {content[:4]!r}; pass an IDX file of unsigned bytes")

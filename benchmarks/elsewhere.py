@@ -106,7 +106,7 @@ def try_variant(path: Path, variant: Variant) -> Outcome:
     without_announcement(done.notebook)
     different = tuple(
         f"code cell {position}: {' | '.join(lines)[:200]}"
-        for position, lines in outputs.differences(stored, done.notebook).items()
+        for position, lines in outputs.changed_cells(stored, done.notebook).items()
     )
     failures = ledger.failures(done.notebook)
     held = len(ledger.claims(done.notebook, name))
@@ -253,7 +253,7 @@ def main(arguments: list[str] | None = None) -> int:
         known = dict.fromkeys([*(v.name.split()[0] for v in variants()), PROCESSOR])
         raise SystemExit(f"no variant {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     emulated = emulation_wanted(options)
-    paths = chapters.find([] if options.all else options.chapters, solutions=True)
+    paths = chapters.find_notebooks([] if options.all else options.chapters, solutions=True)
     jobs = [(path, variant) for path in paths for variant in tried]
     outcomes = [try_variant(path, variant) for path, variant in tqdm(jobs, desc="elsewhere", unit="run")]
     if emulated:

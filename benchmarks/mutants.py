@@ -425,7 +425,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     whole = vars(options) == vars(parser.parse_args([]))
     try:
-        numbers = {chapters.number(path) for path in chapters.find(options.chapters)}
+        numbers = {chapters.number(path) for path in chapters.find_notebooks(options.chapters)}
         foreign = foreign_jobs() if options.only in (None, "foreign") else []
     except Problem as problem:
         print(f"✘ {problem}", file=sys.stderr)

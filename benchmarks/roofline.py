@@ -116,7 +116,7 @@ def network_row(network: str, name: str, roof: Roof) -> dict[str, Any]:
     row: dict[str, Any] = {"network": network, "data": name, "processor": recorded.processor()}
     for mode in MODES:
         file = convert(model, mode, samples if mode == "int8" else None)
-        least = roofline.predict(roofline.of_file(file.content), roof)
+        least = roofline.predict_time(roofline.of_file(file.content), roof)
         row |= {f"{mode} µs": round(1e6 * least.seconds, 2), f"{mode} waits %": round(100 * least.memory_part, 1)}
     return row | {"ratio": round(row["int8 µs"] / row["float32 µs"], 3)}
 

@@ -95,15 +95,15 @@ def measured_kernels(
     rows = []
     for batch in batches:
         example = np.random.default_rng(1).random((batch, units), np.float32)
-        files = {"float32 dense": samples.convert(samples.layer(batch, units=units), sparse=False)}
+        files = {"float32 dense": samples.as_file(samples.layer(batch, units=units), sparse=False)}
         measured = {"float32 (4, 1)": kinds["float32 (4, 1)"]}
         if batch == 1:  # calibrated with one example at a time
-            files["int8 dense"] = samples.convert(samples.layer(1, units=units), sparse=False, calibration=calibration)
+            files["int8 dense"] = samples.as_file(samples.layer(1, units=units), sparse=False, calibration=calibration)
             measured = kinds
         for kind, (size, examples) in measured.items():
             for share in shares:
                 model = samples.layer(batch, share, size, units)
-                files[f"{kind} {share}"] = samples.convert(model, sparse=True, calibration=examples)
+                files[f"{kind} {share}"] = samples.as_file(model, sparse=True, calibration=examples)
         sides = {name: (Artifact(content, "tflite"), example) for name, content in files.items()}
         times = timing.latency(sides, rounds=rounds, seed=0)
         rows += [_kernel_row(kind, share, batch, files, times) for kind in measured for share in shares]
@@ -114,7 +114,7 @@ def _kernel_row(
     kind: str, share: float, batch: int, files: Mapping[str, bytes], times: timing.Timings
 ) -> dict[str, Any]:
     name, arithmetic = f"{kind} {share}", kind.split()[0]
-    found = stored.weights(files[name])
+    found = stored.sparse_weights(files[name])
     row = {
         "pattern": kind,
         "zeros %": round(100 * share),
@@ -157,7 +157,7 @@ def _opened_files(units: int) -> dict[str, bytes]:
         "int8 (16, 1), 90 % zeros": (0.9, (16, 1), calibration),
     }
     return {
-        name: samples.convert(samples.layer(1, share, size, units), sparse=share > 0, calibration=examples)
+        name: samples.as_file(samples.layer(1, share, size, units), sparse=share > 0, calibration=examples)
         for name, (share, size, examples) in kinds.items()
     }
 
@@ -177,9 +177,9 @@ def _opening_row(name: str, order: str, ratios: np.ndarray) -> dict[str, Any]:
 def measured_memory(units: int = UNITS) -> list[dict[str, Any]]:
     """What opening and running one dense layer adds to a process's memory; each file in a process of its own."""
     files = {
-        "no zeros": samples.convert(samples.layer(1, units=units), sparse=False),
-        "90 % single zeros, DENSIFY": samples.convert(samples.layer(1, 0.9, units=units), sparse=True),
-        "90 % zeros in (4, 1) blocks": samples.convert(samples.layer(1, 0.9, (4, 1), units), sparse=True),
+        "no zeros": samples.as_file(samples.layer(1, units=units), sparse=False),
+        "90 % single zeros, DENSIFY": samples.as_file(samples.layer(1, 0.9, units=units), sparse=True),
+        "90 % zeros in (4, 1) blocks": samples.as_file(samples.layer(1, 0.9, (4, 1), units), sparse=True),
     }
     example = np.zeros((1, units), np.float32)
     return [
@@ -239,7 +239,7 @@ def measured_xnnpack(rounds: int = 400, emulated: tuple[str, ...] = EMULATED) ->
         for name, changes in samples.VARIANTS.items():
             model = samples.network(**changes)
             for side in _sparsity_run.SIDES:
-                Path(folder, f"{name}.{side}.tflite").write_bytes(samples.convert(model, sparse=side == "sparse"))
+                Path(folder, f"{name}.{side}.tflite").write_bytes(samples.as_file(model, sparse=side == "sparse"))
         places = {recorded.processor(): ([], rounds)}
         if shutil.which("qemu-x86_64"):
             places |= {f"emulated {cpu}": (["qemu-x86_64", "-cpu", cpu], 7) for cpu in emulated}

@@ -45,7 +45,9 @@ def record_layers(names: list[str]) -> None:
     recorded.check_writable("toolkit_layers")
     old = recorded.load("toolkit_layers") if names else None
     if names and (changed := recorded.changes("toolkit_layers")):
-        raise recorded.Refused(f"the other rows were measured with other code ({changed[0]}): measure all of them")
+        raise recorded.RecordRefused(
+            f"the other rows were measured with other code ({changed[0]}): measure all of them"
+        )
     cells = measured_layers(names or list(LAYERS))
     for row in old.rows if old else []:
         if row["layer"] not in names:
@@ -132,7 +134,7 @@ def _in_process(name: str) -> dict[str, float]:
 
     from utils import models
     from utils.measure.timing import latency
-    from utils.optimize.toolkit.beneath import forward, with_policy
+    from utils.optimize.toolkit.graph_and_compiler import forward, with_policy
 
     model = models.ARCHITECTURES[name](seed=0)
     x = tf.constant(np.random.default_rng(0).random((BATCH, 28, 28, 1), dtype=np.float32))
@@ -166,7 +168,7 @@ def _child(networks: Sequence[str]) -> None:
 
     from utils import models
     from utils.measure.timing import latency
-    from utils.optimize.toolkit.beneath import forward
+    from utils.optimize.toolkit.graph_and_compiler import forward
 
     x = tf.constant(np.random.default_rng(0).random((BATCH, 28, 28, 1), dtype=np.float32))
     calls = {name: forward(models.ARCHITECTURES[name](seed=0)) for name in networks}

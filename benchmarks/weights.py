@@ -116,7 +116,7 @@ def confirm_some(pairs: list[tuple[str, str]]) -> None:
             shipped = training.shipped_path(*pair)
             at_home = recorded.processor() in recorded.load("weights").processors
             if at_home and (Path(folder) / shipped.name).read_bytes() != shipped.read_bytes():
-                raise recorded.Refused(
+                raise recorded.RecordRefused(
                     f"{shipped.name} has other bytes when it is trained now; all must be trained again"
                 )
     accuracy = ["val_accuracy", "test_accuracy", "low", "high"]

@@ -34,10 +34,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     environment.ensure_extras(options.extras)
     if options.copy_only:
-        own_copy.refresh()
+        own_copy.update_copies()
         return 0
     port = choose_port(options.port)
-    start = own_copy.refresh()
+    start = own_copy.update_copies()
     os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # the course's kernel, not one of the same name at home
     from jupyterlab.labapp import main as lab
 

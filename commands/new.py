@@ -41,7 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     for path in create(options.number, options.topic, options.helper):
         print(f"✔ {path.relative_to(ROOT).as_posix()}")
-    number = chapters.padded(options.number)
+    number = chapters.two_digits(options.number)
     print(
         f"Now replace all that is marked PLACEHOLDER {number}, in the order of CONTRIBUTING.md.\n"
         f"Execute it meanwhile:  python course.py run {number} --solutions\n"
@@ -56,7 +56,7 @@ def create(number: str, topic: str, helper: str | None = None, root: Path = ROOT
     helper: "optimize/clustering" for utils/optimize/clustering.py; None for a chapter without a module of its own.
     Problem for what cannot be begun: no such chapter, one that is there, a bad name, a folder that cannot be written.
     """
-    number = chapters.padded(number)
+    number = chapters.two_digits(number)
     _check_names(number, topic, helper)
     try:
         files.check_writable(root / "notebooks")

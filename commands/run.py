@@ -44,12 +44,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     _refuse_contradictions(options)
-    paths = chapters.find(options.chapters, solutions=options.solutions)
+    paths = chapters.find_notebooks(options.chapters, solutions=options.solutions)
     environment.ensure_extras(options.extras)
     if options.seeds:
         return seeds.report(paths, options.seeds, options.time_limit)
     if options.check:
-        return 0 if len(_each(paths, lambda path: check(path, options))) == len(paths) else 1
+        return 0 if len(_each(paths, lambda path: matches_stored(path, options))) == len(paths) else 1
     if not environment.writable(environment.ROOT):
         raise Problem(f"{environment.ROOT} is read-only: nothing can be stored. `run --check` compares without it.")
     with Lock(environment.ROOT / ".cache/run.lock", "Another `course.py run` is writing the notebooks"):
@@ -64,13 +64,13 @@ def main(options: argparse.Namespace) -> int:
     return 0 if len(done) == len(paths) and not complaints else 1
 
 
-def check(path: Path, options: argparse.Namespace) -> bool:
+def matches_stored(path: Path, options: argparse.Namespace) -> bool:
     """Execute and compare; True if everything outside of brackets is as stored."""
     stored = execution.read(path)
     if not execution.was_run(stored):
         raise Problem(f"{shown(path)} was never run to its end. Store its outputs:  python course.py run {path.stem}")
     done = execution.execute(path, fresh=options.fresh, cell_limit=options.time_limit)
-    differing = outputs.differences(stored, done.notebook)
+    differing = outputs.changed_cells(stored, done.notebook)
     for position, lines in differing.items():
         print(f"✘ {shown(path)}, code cell {position} says something else:")
         print("\n".join(f"    {line}" for line in lines))

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from commands.parts import environment
-from commands.parts.errors import Problem, nearest
+from commands.parts.errors import Problem, closest_name
 
 NEEDS_ENVIRONMENT = True
 PASSES_ON = True
@@ -63,5 +63,5 @@ def resolve(argument: str, before: str = "") -> str:
 def _no_such_file(path: str) -> str:
     root = environment.ROOT
     files = [*root.glob("tests/**/*.py"), *root.glob("notebooks/*.ipynb"), *root.glob("solutions/*.ipynb")]
-    match = nearest(path, [file.relative_to(root).as_posix() for file in files])
+    match = closest_name(path, [file.relative_to(root).as_posix() for file in files])
     return f"There is no file {path}." + (f" Did you mean {match}?" if match else "")

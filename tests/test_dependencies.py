@@ -143,7 +143,7 @@ def edit(root, name, old, new):
 
 
 def test_all_that_is_used_and_nothing_else(root):
-    assert set(dependencies.of([ENTRY], root)) == {
+    assert set(dependencies.digests_of([ENTRY], root)) == {
         "benchmarks.timing:ROUNDS",
         "benchmarks.timing:measure",
         "utils",
@@ -198,11 +198,11 @@ MATTERS = {
 
 @pytest.mark.parametrize("change", MATTERS)
 def test_a_change_of_what_is_used_is_noticed_and_named(root, change):
-    before = dependencies.of([ENTRY], root)
+    before = dependencies.digests_of([ENTRY], root)
     edit(root, *MATTERS[change])
     if "another definition" in change:
         (root / "utils/micro.py").write_text((root / "utils/grid.py").read_text("utf-8").replace("1.0", "2.0"))
-    assert dependencies.changes(before, dependencies.of([ENTRY], root))
+    assert dependencies.changes(before, dependencies.digests_of([ENTRY], root))
 
 
 NOTHING = {
@@ -227,39 +227,39 @@ NOTHING = {
 
 @pytest.mark.parametrize("change", NOTHING)
 def test_a_change_of_something_else_is_not(root, change):
-    before = dependencies.of([ENTRY], root)
+    before = dependencies.digests_of([ENTRY], root)
     edit(root, *NOTHING[change])
     if change == "the name of an import":
         edit(root, "utils/models.py", "np.zeros", "xp.zeros")
     if change == "a module imported instead of a name":
         edit(root, BENCH, "spread([Affine()", "grid.spread([grid.Affine()")
-    assert dependencies.changes(before, dependencies.of([ENTRY], root)) == []
+    assert dependencies.changes(before, dependencies.digests_of([ENTRY], root)) == []
 
 
 def test_a_new_module_changes_nothing(root):
-    before = dependencies.of([ENTRY], root)
+    before = dependencies.digests_of([ENTRY], root)
     (root / "utils/rnn.py").write_text("from utils import models\n\ndef f():\n    return models.mlp()\n")
-    assert dependencies.of([ENTRY], root) == before
+    assert dependencies.digests_of([ENTRY], root) == before
 
 
 def test_moving_a_module_changes_no_digest(root):
-    before = dependencies.of([ENTRY], root)
+    before = dependencies.digests_of([ENTRY], root)
     (root / "utils/optimize").mkdir()
     (root / "utils/optimize/__init__.py").touch()
     (root / "utils/grid.py").rename(root / "utils/optimize/grid.py")
     edit(root, BENCH, "from utils.grid", "from utils.optimize.grid")
     edit(root, "utils/models.py", "from utils import grid", "from utils.optimize import grid")
-    after = dependencies.of([ENTRY], root)
+    after = dependencies.digests_of([ENTRY], root)
     assert "utils.optimize.grid:spread" in after and "utils.grid:spread" not in after
     assert dependencies.changes(before, after) == []
 
 
 def test_what_changed_is_named(root):
-    before = dependencies.of([ENTRY], root)
+    before = dependencies.digests_of([ENTRY], root)
     edit(root, "utils/late.py", "def later(y):\n    return y", "def later(y):\n    return -y")
-    assert dependencies.changes(before, dependencies.of([ENTRY], root)) == ["utils.late:later has changed"]
+    assert dependencies.changes(before, dependencies.digests_of([ENTRY], root)) == ["utils.late:later has changed"]
     edit(root, "utils/grid.py", "late.later(y)", "late.never(y)")
-    assert dependencies.changes(before, dependencies.of([ENTRY], root)) == [
+    assert dependencies.changes(before, dependencies.digests_of([ENTRY], root)) == [
         "utils.grid:spread has changed",
         "utils.late:later is gone, or used no longer",
         "utils.late:never is used now",
@@ -268,14 +268,14 @@ def test_what_changed_is_named(root):
 
 def test_a_module_that_is_handed_on_counts_as_a_whole(root):
     edit(root, BENCH, 'formats.of("lite")', "vars(models)")
-    assert {"utils.models:cnn", "utils.models:OTHER", "utils.grid:clip"} <= set(dependencies.of([ENTRY], root))
+    assert {"utils.models:cnn", "utils.models:OTHER", "utils.grid:clip"} <= set(dependencies.digests_of([ENTRY], root))
 
 
 @pytest.mark.parametrize("line", ["from benchmarks import _lessons", "import benchmarks._lessons as _lessons"])
 def test_a_neighbour_of_the_benchmark_counts_though_its_folder_is_no_package(root, line):
     (root / "benchmarks/_lessons.py").write_text("SIZE = 3\n\ndef batch():\n    return SIZE\n", encoding="utf-8")
     (root / BENCH).write_text(f"{line}\n\ndef measure():\n    return _lessons.batch()\n", encoding="utf-8")
-    assert {"benchmarks._lessons:batch", "benchmarks._lessons:SIZE"} <= set(dependencies.of([ENTRY], root))
+    assert {"benchmarks._lessons:batch", "benchmarks._lessons:SIZE"} <= set(dependencies.digests_of([ENTRY], root))
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ def test_a_neighbour_of_the_benchmark_counts_though_its_folder_is_no_package(roo
 )
 def test_python_decides_which_names_are_the_modules(root, body, used):
     (root / BENCH).write_text(f"from utils.grid import clip\n\n{body}\n")
-    assert ("utils.grid:clip" in dependencies.of([ENTRY], root)) is used
+    assert ("utils.grid:clip" in dependencies.digests_of([ENTRY], root)) is used
 
 
 @pytest.mark.parametrize(
@@ -311,33 +311,35 @@ def test_python_decides_which_names_are_the_modules(root, body, used):
 )
 def test_an_unknown_entry_is_named(root, entry):
     with pytest.raises(ValueError, match=f"there is no {entry!r}"):
-        dependencies.of([entry], root)
+        dependencies.digests_of([entry], root)
 
 
 @pytest.mark.parametrize("line", ["from . import grid", "from utils.grid import *"])
 def test_an_import_that_does_not_say_what_it_gives_is_refused(root, line):
     (root / BENCH).write_text(f"{line}\n\ndef measure():\n    return 1\n")
     with pytest.raises(ValueError, match=r"benchmarks\.timing has a relative import, or imports \*"):
-        dependencies.of([ENTRY], root)
+        dependencies.digests_of([ENTRY], root)
 
 
 def test_networks_that_ship_count_if_they_are_read_and_spelled_out(root, monkeypatch):
     (root / "data/weights").mkdir(parents=True)
     for name in ("mlp-lite", "cnn-lite", "mlp-mnist"):
         (root / f"data/weights/{name}.npz").write_bytes(name.encode())
-    before = dependencies.of([ENTRY], root)
+    before = dependencies.digests_of([ENTRY], root)
     assert not any("npz" in name for name in before)
     monkeypatch.setattr(dependencies, "READS_WEIGHTS", "utils.models:mlp")
-    found = dependencies.of([ENTRY], root)
+    found = dependencies.digests_of([ENTRY], root)
     assert set(found) - set(before) == {"data/weights/mlp-lite.npz"}
     (root / "data/weights/mlp-lite.npz").write_bytes(b"trained again")
-    assert dependencies.changes(found, dependencies.of([ENTRY], root)) == ["data/weights/mlp-lite.npz has changed"]
+    assert dependencies.changes(found, dependencies.digests_of([ENTRY], root)) == [
+        "data/weights/mlp-lite.npz has changed"
+    ]
     (root / "data/weights/mlp-lite.npz").unlink()
-    assert "npz is gone" in dependencies.changes(found, dependencies.of([ENTRY], root))[0]
+    assert "npz is gone" in dependencies.changes(found, dependencies.digests_of([ENTRY], root))[0]
 
 
 def test_the_name_of_a_function():
-    assert dependencies.name_of(dependencies.of) == "utils.dependencies:of"
+    assert dependencies.name_of(dependencies.digests_of) == "utils.dependencies:digests_of"
     assert dependencies.name_of(dependencies._Source) == "utils.dependencies:_Source"
     for nothing_of_ours in (len, ast.parse, lambda: 1, dependencies._Source.module, pytest):
         with pytest.raises((ValueError, AttributeError)):
@@ -375,12 +377,12 @@ def test_of_a_notebook_only_the_code_counts(root, kind, content, same):
 
 def test_every_python_has_the_same_digests(root):
     """Newer Pythons have more fields, empty for old syntax: here as if this one had them."""
-    before = dependencies.of([ENTRY], root)
+    before = dependencies.digests_of([ENTRY], root)
     fields = ast.FunctionDef._fields
     try:
         ast.FunctionDef._fields = (*fields, "type_params")
         dependencies._indexed.cache_clear()
-        assert dependencies.of([ENTRY], root) == before
+        assert dependencies.digests_of([ENTRY], root) == before
     finally:
         ast.FunctionDef._fields = fields
         dependencies._indexed.cache_clear()
@@ -412,20 +414,20 @@ def test_every_python_has_the_same_digests(root):
 )
 def test_a_record_depends_on_what_one_expects(record, used):
     named = [name for name in recorded.load(record).depends if ":" in name]
-    found = dependencies.of(named)
+    found = dependencies.digests_of(named)
     assert used in found
     assert not any(name.partition(":")[0] in dependencies.IGNORED for name in found)
 
 
 def test_a_record_does_not_depend_on_other_families():
-    found = dependencies.of(["benchmarks.measuring:hits"])
+    found = dependencies.digests_of(["benchmarks.measuring:hits"])
     assert not any("optimize" in name or "deploy" in name or "study" in name for name in found)
     assert "utils.models:transformer" not in found
 
 
 def test_what_the_source_says_is_what_python_sees():
     """Every definition that is found is there when its module is imported."""
-    for name in dependencies.of(["benchmarks.measuring:hits", "benchmarks.measuring:table"]):
+    for name in dependencies.digests_of(["benchmarks.measuring:hits", "benchmarks.measuring:table"]):
         module, _, own = name.partition(":")
         assert not own or hasattr(importlib.import_module(module), own)
 

@@ -238,7 +238,7 @@ def test_swapped_axis_labels_are_noticed(unpainted, displayed, alt, labels, swap
 @given(st.lists(st.tuples(st.floats(0, 100), st.floats(1, 20)), min_size=1, max_size=8))
 def test_spread_keeps_order_and_never_overlaps(things):
     places, heights = [sorted(p for p, _ in things), [h for _, h in things]]
-    moved = plots.spread(places, heights)
+    moved = plots.kept_apart(places, heights)
     for k in range(1, len(things)):
         assert moved[k] - moved[k - 1] >= (heights[k] + heights[k - 1]) / 2 - 1e-6
     free = all(b - a >= (g + h) / 2 for a, b, g, h in zip(places, places[1:], heights, heights[1:], strict=False))
@@ -416,10 +416,10 @@ def test_long_labels_are_broken_at_the_width_asked_for():
 
 
 def test_spread_moves_as_little_as_needed():
-    assert plots.spread([0, 0], [2, 4]) == [-2, 1]  # both middles stay around 0
-    assert plots.spread([0, 10, 10, 30], [4, 4, 4, 4]) == [0, 8, 12, 30]
-    assert plots.spread([0, 4], [4, 4]) == [0, 4]  # they touch
-    assert plots.spread([], []) == []
+    assert plots.kept_apart([0, 0], [2, 4]) == [-2, 1]  # both middles stay around 0
+    assert plots.kept_apart([0, 10, 10, 30], [4, 4, 4, 4]) == [0, 8, 12, 30]
+    assert plots.kept_apart([0, 4], [4, 4]) == [0, 4]  # they touch
+    assert plots.kept_apart([], []) == []
 
 
 def test_a_slider_redraws_with_the_value_that_the_reader_chose(handed_on, monkeypatch):

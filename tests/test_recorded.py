@@ -336,7 +336,9 @@ def test_a_row_that_agrees(repository, row):
 def test_a_row_that_differs_is_refused_by_its_figure_and_the_record_stays(repository, row, said):
     before = save(rows=[ROW]).read_bytes()
     change_code(repository)
-    with pytest.raises(recorded.Refused, match=f"{said}.*sizes.json cannot be confirmed: all of it must be measured"):
+    with pytest.raises(
+        recorded.RecordRefused, match=f"{said}.*sizes.json cannot be confirmed: all of it must be measured"
+    ):
         confirm([{"model": "mlp", "ms": 5.0} | row], within=TIMES)
     assert (repository / "data/results/sizes.json").read_bytes() == before and recorded.stale("sizes")
 
@@ -345,13 +347,13 @@ def test_on_another_processor_trained_figures_vary_and_times_are_not_compared(re
     save(rows=[ROW])
     how = {"within": {}, "times": TIMES, "trained": {"seeds": lambda row: (0.0, 0.3)}}
     other = {"model": "mlp", "seeds": {"lost": [0.3]}, "ms": 900.0}
-    with pytest.raises(recorded.Refused, match="'seeds'"):
+    with pytest.raises(recorded.RecordRefused, match="'seeds'"):
         confirm([other], **how)
     monkeypatch.setattr(recorded, "processor", lambda: "another one")
     confirm([other], **how)
     assert recorded.load("sizes").confirmed[0]["processor"] == "another one"
     for wrong in ({"seeds": {"lost": [0.31]}}, {"yes": False}):
-        with pytest.raises(recorded.Refused, match=f"'{next(iter(wrong))}'"):
+        with pytest.raises(recorded.RecordRefused, match=f"'{next(iter(wrong))}'"):
             confirm([other | wrong], **how)
 
 
@@ -364,7 +366,7 @@ def test_nothing_confirms_nothing(repository, wrong):
 
 def test_a_row_that_was_never_recorded_confirms_nothing(repository):
     save()
-    with pytest.raises(recorded.Refused, match=r"0 rows of the recorded result 'sizes' have .*'rnn'"):
+    with pytest.raises(recorded.RecordRefused, match=r"0 rows of the recorded result 'sizes' have .*'rnn'"):
         confirm([{"model": "rnn", "bytes": 9}])
 
 
@@ -515,7 +517,7 @@ def test_a_record_of_no_rows_or_of_other_things_is_refused(repository):
         stored = json.loads(path.read_text()) | {"rows": rows}
         del stored["seal"]
         path.write_text(json.dumps(stored | {"seal": recorded._seal(stored)}))
-        with pytest.raises(recorded.Refused, match="its rows are no mappings"):
+        with pytest.raises(recorded.RecordRefused, match="its rows are no mappings"):
             recorded.load("sizes")
 
 

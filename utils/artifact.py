@@ -27,12 +27,11 @@ __all__ = ["Artifact", "ArtifactError", "Runner", "format_of", "from_keras", "lo
 class Artifact:
     """Bytes in a named format.  Two artifacts are equal when bytes and format are.
 
-    Args:
-        content: the whole file.
-        format: "keras", "tflite", … (`artifact.register`).
-        trusted: True for bytes this program has just made and run before.  Otherwise the first
-            `predict` tries them in a limited child process, since a broken file can take the
-            process down.
+    content: the whole file.
+    format: "keras", "tflite", … (`artifact.register`).
+    trusted: True for bytes this program has just made and run before.  Otherwise the first
+        `predict` tries them in a limited child process, since a broken file can take the
+        process down.
     """
 
     content: bytes = field(repr=False)
@@ -74,17 +73,12 @@ class Artifact:
     def predict(self, x: Any) -> Any:
         """The model's outputs for a batch of any size.
 
-        Args:
-            x: array (n, …) as the model takes it, n >= 1; `{name: array}` for several inputs.
-
-        Returns:
-            float32 array (n, …), logits or probabilities as the model gives them, dequantized if the
-            file's output is quantized; `{name: array}` for several outputs.  Outputs that are whole
-            numbers by nature (an arg max) stay integers.
-
-        Raises:
-            ArtifactError: if the file cannot be run.
-            ValueError, TypeError: if x does not fit the model; the message says what to pass.
+        x: array (n, …) as the model takes it, n >= 1; `{name: array}` for several inputs.
+        Returns float32 array (n, …), logits or probabilities as the model gives them, dequantized if the
+        file's output is quantized; `{name: array}` for several outputs.  Outputs that are whole
+        numbers by nature (an arg max) stay integers.
+        Raises ArtifactError: if the file cannot be run.
+        Raises ValueError, TypeError: if x does not fit the model; the message says what to pass.
         """
         return self.runner.run(x)
 
@@ -96,9 +90,8 @@ class Artifact:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the bytes to `path`, all or nothing, and return it.
 
-        Raises:
-            ValueError: if the suffix is another format's.
-            OSError: if it cannot be written; a file that was there is as it was.
+        Raises ValueError: if the suffix is another format's.
+        Raises OSError: if it cannot be written; a file that was there is as it was.
         """
         path = Path(path)
         suffix = format_of(self.format).suffix
@@ -110,14 +103,11 @@ class Artifact:
 def load(path: str | os.PathLike[str], format: str | None = None) -> Artifact:
     """Read an artifact from a file; its format is told by the suffix and checked by the magic bytes.
 
-    Args:
-        path: the file.
-        format: overrides the suffix, for files whose suffix is shared by several formats.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ArtifactError: if the file is empty or of another format.
-        ValueError: if no format has that suffix.
+    path: the file.
+    format: overrides the suffix, for files whose suffix is shared by several formats.
+    Raises FileNotFoundError: if there is no such file.
+    Raises ArtifactError: if the file is empty or of another format.
+    Raises ValueError: if no format has that suffix.
     """
     path = Path(path)
     if path.is_dir():
@@ -147,9 +137,8 @@ def from_keras(model: Any) -> Artifact:
     bytes of a model trained with Adam and are never shipped.  Time stamps are fixed, so equal
     models give equal bytes.
 
-    Raises:
-        TypeError: if `model` is not a tf_keras model (a Keras 3 model, for example).
-        ArtifactError: if Keras cannot save it.
+    Raises TypeError: if `model` is not a tf_keras model (a Keras 3 model, for example).
+    Raises ArtifactError: if Keras cannot save it.
     """
     return Artifact(keras_file.pack(model), "keras", trusted=True)
 

@@ -29,12 +29,11 @@ def distorted(
 ) -> np.ndarray:
     """Each picture distorted in its own way, and by its own amount from nothing to these limits.
 
-    Args:
-        pictures: (n, height, width, channels), floats; what comes in from outside is 0.
-        rng: draws the distortions: the same generator gives the same pictures.
-        degrees: largest rotation about the middle.  scale: largest change of height and width, each.  slant: largest
-            shift of a row, in pixels for each pixel of distance from the middle row.  pixels: largest move, each way.
-        bend: standard deviation of the elastic displacement, in pixels, at its largest.
+    pictures: (n, height, width, channels), floats; what comes in from outside is 0.
+    rng: draws the distortions: the same generator gives the same pictures.
+    degrees: largest rotation about the middle.  scale: largest change of height and width, each.  slant: largest
+        shift of a row, in pixels for each pixel of distance from the middle row.  pixels: largest move, each way.
+    bend: standard deviation of the elastic displacement, in pixels, at its largest.
 
     Returns a new array of the same shape and type; linear interpolation, so values stay in their range.
 

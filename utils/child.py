@@ -38,15 +38,12 @@ def run(
 ) -> Any:
     """Call `target` in a child process and return its result.
 
-    Args:
-        target: "package.module:function".
-        payload: bytes handed to the function.
-        options: keyword arguments, anything JSON can hold.
-        timeout: seconds, of the clock and of the processor; then the child is killed.
-        memory: bytes of address space, or None; enforced where the system can (not on Windows and macOS).
-
-    Raises:
-        ChildError: if the child crashed, ran out of time or memory, or its function raised.
+    target: "package.module:function".
+    payload: bytes handed to the function.
+    options: keyword arguments, anything JSON can hold.
+    timeout: seconds, of the clock and of the processor; then the child is killed.
+    memory: bytes of address space, or None; enforced where the system can (not on Windows and macOS).
+    Raises ChildError: if the child crashed, ran out of time or memory, or its function raised.
     """
     # -P: the folder that one works in may have a utils.py of its own
     command = [sys.executable, "-P", "-m", "utils.child", target, json.dumps(options or {})]

@@ -65,15 +65,12 @@ VALIDATION = {"digits": 300, "mnist": 10_000, "fashion_mnist": 10_000, "cifar10"
 class Dataset:
     """Labelled pictures in three disjoint parts.
 
-    Attributes:
-        name: what `load` was asked for.
-        x_train, x_val, x_test: float32, shape (n, height, width, channels), values in [0, 1], read-only.
-        y_train, y_val, y_test: int32, shape (n,), values in [0, num_classes), read-only.
-        class_names: one name a class, in the order of the labels.
-
-    Raises:
-        ValueError: a part has another number of pictures than labels, or parts differ in picture shape; labels are no
-            whole numbers, (n,), or none of the classes.
+    name: what `load` was asked for.
+    x_train, x_val, x_test: float32, shape (n, height, width, channels), values in [0, 1], read-only.
+    y_train, y_val, y_test: int32, shape (n,), values in [0, num_classes), read-only.
+    class_names: one name a class, in the order of the labels.
+    Raises ValueError: a part has another number of pictures than labels, or parts differ in picture shape; labels are
+        no whole numbers, (n,), or none of the classes.
     """
 
     name: str
@@ -138,16 +135,11 @@ class Dataset:
     def subset(self, n: int, seed: int = SEED, *, split: str = "train") -> Dataset:
         """The same data set with only `n` pictures in one part, classes in the same proportions.
 
-        Args:
-            n: how many pictures to keep, from num_classes to the size of that part.
-            seed: which pictures; the same seed gives the same ones.
-            split: the part to thin out, "train", "val" or "test"; the other two stay whole.
-
-        Returns:
-            A Dataset in which each class has its exact share n * count / total, rounded down or up.
-
-        Raises:
-            ValueError: n is no whole number, too small or too large; or there is no such split.
+        n: how many pictures to keep, from num_classes to the size of that part.
+        seed: which pictures; the same seed gives the same ones.
+        split: the part to thin out, "train", "val" or "test"; the other two stay whole.
+        Returns a Dataset in which each class has its exact share n * count / total, rounded down or up.
+        Raises ValueError: n is no whole number, too small or too large; or there is no such split.
         """
         if split not in ("train", "val", "test"):
             raise ValueError(f"there is no split {split!r}; pass 'train', 'val' or 'test'")
@@ -171,13 +163,10 @@ def load(name: str) -> Dataset:
     "cifar10", "cifar100": 32x32 colour pictures; 40,000 train, the last 10,000 of the 50,000 val, 10,000
     test.  Fetched through tf_keras on first use, which needs a network; kept in the cache after that.
 
-    Returns:
-        A `Dataset`: float32 pictures in [0, 1] of shape (n, height, width, channels), int32 labels.
-
-    Raises:
-        ValueError: an unknown name (the nearest one is suggested), or a file that is not the genuine one.
-        FileNotFoundError: the file of a shipped data set is missing.
-        ConnectionError: CIFAR is not in the cache and could not be fetched.
+    Returns a `Dataset`: float32 pictures in [0, 1] of shape (n, height, width, channels), int32 labels.
+    Raises ValueError: an unknown name (the nearest one is suggested), or a file that is not the genuine one.
+    Raises FileNotFoundError: the file of a shipped data set is missing.
+    Raises ConnectionError: CIFAR is not in the cache and could not be fetched.
     """
     if not isinstance(name, str):
         raise ValueError(f"{name!r} is no name of a data set; pass one of {_quoted(CLASS_NAMES)}")
@@ -285,13 +274,10 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
     np.savez_compressed would store the time of writing.  The zlib in use still decides the compressed bytes.
 
-    Args:
-        path: the file to write; its folder is made if needed.
-        arrays: name -> array, without objects (np.load must not need pickle).
-
-    Raises:
-        ValueError: an array holds Python objects.
-        OSError: the disk is full or the folder cannot be written.
+    path: the file to write; its folder is made if needed.
+    arrays: name -> array, without objects (np.load must not need pickle).
+    Raises ValueError: an array holds Python objects.
+    Raises OSError: the disk is full or the folder cannot be written.
     """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
@@ -309,8 +295,7 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 def read_npz(content: bytes) -> dict[str, np.ndarray]:
     """All arrays of an npz, without pickle.
 
-    Raises:
-        ValueError: the bytes are no whole npz, or it holds Python objects.
+    Raises ValueError: the bytes are no whole npz, or it holds Python objects.
     """
     import zlib
 

@@ -1,6 +1,6 @@
 """Which code a function uses, found in the source: functions, classes and constants of this repository, with digests.
 
-    dependencies.of(["benchmarks.measuring:hits"])
+    dependencies.digests_of(["benchmarks.measuring:hits"])
     {"benchmarks.measuring:hits": "0b1c…", "utils.models:mlp": "9d31…", …}
 
 Names are followed through modules and their imports.  A class counts as a whole, and so does a module that is handed on
@@ -28,7 +28,7 @@ from pathlib import Path
 
 from utils import ROOT
 
-__all__ = ["changes", "digest_of_file", "name_of", "of"]
+__all__ = ["changes", "digest_of_file", "digests_of", "name_of"]
 
 #: Packages of the repository whose code is followed.
 PACKAGES = ("utils", "benchmarks")
@@ -84,19 +84,14 @@ class _Read:
     texts: frozenset[str]
 
 
-def of(entries: Iterable[str], root: Path = ROOT) -> dict[str, str]:
+def digests_of(entries: Iterable[str], root: Path = ROOT) -> dict[str, str]:
     """All that the entries use, themselves included: {"module:name": digest}.
 
-    Args:
-        entries: "module:name", such as "benchmarks.weights:measure".
-        root: the folder of the repository.
-
-    Returns:
-        Names in order; "module" alone is what a module does when it is imported.  Behind them the files of the networks
-        that ship, if they are read.  (Data sets need none: their SHA-256 stand in the code that loads them.)
-
-    Raises:
-        ValueError: there is no such definition.
+    entries: "module:name", such as "benchmarks.weights:measure".
+    root: the folder of the repository.
+    Returns names in order; "module" alone is what a module does when it is imported.  Behind them the files of the
+        networks that ship, if they are read.  (Data sets need none: their SHA-256 stand in the code that loads them.)
+    Raises ValueError: there is no such definition.
     """
     source = _indexed(_texts_below(root))
     start = [_entry(source, entry) for entry in entries]
@@ -131,8 +126,7 @@ def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
 def name_of(function: Callable, root: Path = ROOT) -> str:
     """ "module:name" of a function or a class, also if its file was started as a program.
 
-    Raises:
-        ValueError: it does not stand at the top of a module of the repository.
+    Raises ValueError: it does not stand at the top of a module of the repository.
     """
     try:
         path = Path(inspect.getfile(function)).resolve()

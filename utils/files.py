@@ -26,13 +26,10 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
 
     A link is followed.  A file that was there keeps its permissions; its other names (hard links) keep the old content.
 
-    Returns:
-        The path.
-
-    Raises:
-        TypeError: `content` is no bytes.
-        OSError: the disk is full, the place cannot be written, or `path` is a folder.  The old file is as it was, and
-            nothing lies beside it.
+    Returns the path.
+    Raises TypeError: `content` is no bytes.
+    Raises OSError: the disk is full, the place cannot be written, or `path` is a folder.  The old file is as it was,
+        and nothing lies beside it.
     """
     path = Path(path)
     if not isinstance(content, (bytes, bytearray, memoryview)):
@@ -66,10 +63,9 @@ def write_text(path: str | os.PathLike[str], text: str) -> Path:
 def write_json(path: str | os.PathLike[str], content: object) -> Path:
     """`write_bytes` of `content` as JSON, one value a line; numbers and arrays of numpy become numbers and lists.
 
-    Raises:
-        ValueError: a number is infinite or not a number, something contains itself or lies too deep, or two keys of a
-            mapping, such as 1 and "1", would be one in JSON.
-        TypeError: something else that JSON does not know.
+    Raises ValueError: a number is infinite or not a number, something contains itself or lies too deep, or two keys of
+        a mapping, such as 1 and "1", would be one in JSON.
+    Raises TypeError: something else that JSON does not know.
     """
     return write_text(path, json_text(content))
 
@@ -89,8 +85,7 @@ def json_text(content: object) -> str:
 def check_writable(folder: str | os.PathLike[str]) -> None:
     """Make and remove a small file in `folder` (and the folder): permission bits alone do not tell.
 
-    Raises:
-        OSError: it cannot be written; the sentence says why and what to do.
+    Raises OSError: it cannot be written; the sentence says why and what to do.
     """
     probe = Path(folder) / f".{secrets.token_hex(4)}.new"
     write_bytes(probe, b"?")

@@ -61,15 +61,14 @@ def register(
 ) -> None:
     """Make a format known.  Registering a name again replaces it, so that a module can be reloaded.
 
-    Args:
-        name: the format's name.
-        suffix: file suffix with its dot, such as ".tflite".
-        magic: bytes that every file of the format has at `offset`.
-        opener: `opener(content, trusted)` returns a `Runner`.  With `trusted=False` it must not let
-            broken content crash this process.
-        constants: `constants(content)` returns the parameters as `{name: array}` in which a stored zero
-            is 0 (a quantized tensor has its zero point subtracted); None if the format cannot tell.
-        imports: modules the opener needs; `measure.peak_memory` imports them before it takes its baseline.
+    name: the format's name.
+    suffix: file suffix with its dot, such as ".tflite".
+    magic: bytes that every file of the format has at `offset`.
+    opener: `opener(content, trusted)` returns a `Runner`.  With `trusted=False` it must not let
+        broken content crash this process.
+    constants: `constants(content)` returns the parameters as `{name: array}` in which a stored zero
+        is 0 (a quantized tensor has its zero point subtracted); None if the format cannot tell.
+    imports: modules the opener needs; `measure.peak_memory` imports them before it takes its baseline.
     """
     if not suffix.startswith("."):
         raise ValueError(f"the suffix {suffix!r} has no dot; pass for example '.tflite'")
@@ -81,8 +80,7 @@ def register(
 def format_of(name: str) -> Format:
     """The registered format of that name, importing its module if need be.
 
-    Raises:
-        ValueError: if there is no such format; the message lists those there are.
+    Raises ValueError: if there is no such format; the message lists those there are.
     """
     if not isinstance(name, str):
         raise TypeError(f"a format is a name such as 'tflite', not {type(name).__name__}")
@@ -101,8 +99,7 @@ def _known() -> list[str]:
 def format_by_suffix(path: Path) -> Format:
     """The format whose suffix `path` ends in.
 
-    Raises:
-        ValueError: if no format has that suffix.
+    Raises ValueError: if no format has that suffix.
     """
     for name in MODULES.keys() - _FORMATS.keys():
         format_of(name)

@@ -29,9 +29,8 @@ _CHUNK = 256
 def pack(model: Any) -> bytes:
     """The bytes of a `.keras` file that holds architecture and weights, nothing of the training.
 
-    Raises:
-        TypeError: if `model` is not a tf_keras model.
-        ArtifactError: if Keras cannot save it.
+    Raises TypeError: if `model` is not a tf_keras model.
+    Raises ArtifactError: if Keras cannot save it.
     """
     checks.check_keras(model)
     with tempfile.TemporaryDirectory() as folder:

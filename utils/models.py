@@ -33,17 +33,12 @@ def mlp(
 
     101,770 parameters, 101,632 MACs.
 
-    Args:
-        input_shape: shape of one picture, (height, width, channels), without the batch axis.
-        num_classes: number of logits, at least 2.
-        seed: of the initial weights; None draws new ones.
-        hidden: units of each hidden layer.
-
-    Returns:
-        A tf_keras model: (batch, *input_shape) float32 -> (batch, num_classes) float32 logits.
-
-    Raises:
-        ValueError: an argument of another kind or range; the message says which.
+    input_shape: shape of one picture, (height, width, channels), without the batch axis.
+    num_classes: number of logits, at least 2.
+    seed: of the initial weights; None draws new ones.
+    hidden: units of each hidden layer.
+    Returns a tf_keras model: (batch, *input_shape) float32 -> (batch, num_classes) float32 logits.
+    Raises ValueError: an argument of another kind or range; the message says which.
     """
     layers = tuple(hidden) if isinstance(hidden, Iterable) else None  # a generator could be read only once
     if isinstance(hidden, str) or layers is None or not all(map(_positive, layers)):

@@ -61,12 +61,11 @@ def from_folder(
 ) -> Found:
     """Read FOLDER/CLASS/PICTURE: a square from the middle of each picture, resized to size x size, in RGB.
 
-    Args:
-        folder: with one sub-folder a class, at least two.
-        size: side in pixels, 8 to 1024.
-        validation, test: fraction of each class's pictures for these parts, 0 up to but not 1 together; at least one
-            picture a class where it is above 0.
-        seed: which ones.
+    folder: with one sub-folder a class, at least two.
+    size: side in pixels, 8 to 1024.
+    validation, test: fraction of each class's pictures for these parts, 0 up to but not 1 together; at least one
+        picture a class where it is above 0.
+    seed: which ones.
 
     Equal pictures are taken once, so that none is in two parts.  Hidden files and folders, those whose names begin with
     a dot, are passed over.
@@ -206,10 +205,10 @@ def _alone(path: Path, size: int) -> dict:
 
 def _in_child(paths: list[Path], size: int) -> list[dict]:
     payload = json.dumps([str(path.resolve()) for path in paths]).encode()
-    return child.run("utils.pictures:decode", payload, options={"size": size}, timeout=20 + 2 * len(paths))
+    return child.run("utils.pictures:decode_files", payload, options={"size": size}, timeout=20 + 2 * len(paths))
 
 
-def decode(payload: bytes, size: int) -> list[dict]:
+def decode_files(payload: bytes, size: int) -> list[dict]:
     """What the child process answers for a JSON list of paths: see `_decoded`."""
     return [_one(Path(path), size) for path in json.loads(payload)]
 

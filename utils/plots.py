@@ -145,7 +145,7 @@ def label_lines(axes, *, width: int = 16) -> None:
     texts = [textwrap.fill(line.get_label(), width) for line in order]
     points = axes.figure.dpi / 72
     heights = [12.5 * (text.count("\n") + 1) * points for text in texts]
-    for line, text, place in zip(order, texts, spread([pixels[line] for line in order], heights), strict=True):
+    for line, text, place in zip(order, texts, kept_apart([pixels[line] for line in order], heights), strict=True):
         axes.annotate(
             text,
             axes.transData.inverted().transform((right, pixels[line])),
@@ -168,7 +168,7 @@ def _right_end(line, axes) -> tuple[float, float]:
     return x, float(np.clip(y, axes.bbox.y0, axes.bbox.y1))
 
 
-def spread(places: Sequence[float], heights: Sequence[float]) -> list[float]:
+def kept_apart(places: Sequence[float], heights: Sequence[float]) -> list[float]:
     """Sorted `places`, moved as little as needed so that things of these `heights` around them do not overlap."""
     groups: list[list[float]] = []  # of touching things: [middle, height, how many]
     for place, height in zip(places, heights, strict=True):

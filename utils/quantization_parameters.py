@@ -17,15 +17,12 @@ class QuantizationParameters:
 
     Jacob et al. 2018, arXiv 1712.05877, eq. 1; named as in the .tflite schema.
 
-    Attributes:
-        scale: positive float32: one number (per tensor), or one for each index of `axis` (per channel).
-        zero_point: the integer that means exactly 0.0; int64, the same shape as scale.
-        qmin, qmax: the smallest and the largest integer.
-        axis: None, or the axis that the channels are on.
-
-    Raises:
-        TypeError: a zero point that is no whole number.
-        ValueError: a scale that is not finite and above 0; qmin, qmax, zero point or axis that do not fit.
+    scale: positive float32: one number (per tensor), or one for each index of `axis` (per channel).
+    zero_point: the integer that means exactly 0.0; int64, the same shape as scale.
+    qmin, qmax: the smallest and the largest integer.
+    axis: None, or the axis that the channels are on.
+    Raises TypeError: a zero point that is no whole number.
+    Raises ValueError: a scale that is not finite and above 0; qmin, qmax, zero point or axis that do not fit.
     """
 
     scale: np.ndarray

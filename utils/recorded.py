@@ -35,7 +35,7 @@ _PACKAGES = (
 )
 
 
-class Refused(ValueError):
+class RecordRefused(ValueError):
     """A record does not allow this; the sentence says why and what to do."""
 
 
@@ -87,23 +87,19 @@ def save(
 ) -> Path | None:
     """Store `rows` in data/results/NAME.json, whole or not at all.
 
-    Args:
-        name: lower-case letters, digits, - and _.
-        rows: mappings of text, numbers and lists; finite.
-        command: what anyone types to repeat it, such as `python course.py bench weights`.
-        depends: the functions that measured (what they use is found in the source, the networks that ship included),
-            and other files.
-        seeds: of the run.
-        notes: what the columns are.
-        partial: what was left out, such as "only chapter 00".  Then nothing is stored, which is said.
-        confirmed: the confirmations of the old record, if rows of it stay.
-
-    Returns:
-        The file; None if nothing was stored.
-
-    Raises:
-        ValueError, TypeError: no rows, a bad name, nothing named that could make it stale, or figures that JSON lacks.
-        OSError: the folder cannot be written, or a file in `depends` is missing.  The old record stays.
+    name: lower-case letters, digits, - and _.
+    rows: mappings of text, numbers and lists; finite.
+    command: what anyone types to repeat it, such as `python course.py bench weights`.
+    depends: the functions that measured (what they use is found in the source, the networks that ship included),
+        and other files.
+    seeds: of the run.
+    notes: what the columns are.
+    partial: what was left out, such as "only chapter 00".  Then nothing is stored, which is said.
+    confirmed: the confirmations of the old record, if rows of it stay.
+    Returns the file; None if nothing was stored.
+    Raises ValueError, TypeError: no rows, a bad name, nothing named that could make it stale, or figures that JSON
+        lacks.
+    Raises OSError: the folder cannot be written, or a file in `depends` is missing.  The old record stays.
     """
     _check_name(name)
     if not rows:
@@ -146,22 +142,17 @@ def confirm(
     Every column of `rows` is compared.  One that is named nowhere must be equal, wherever it was measured; in a list
     of seeds, the first ones will do.  A column that cannot be compared is left out of `rows` by the benchmark.
 
-    Args:
-        rows: as today's code measures them: cheap ones, but typical.
-        key: the columns that tell one row from another.
-        depends: the functions and files that measure now, as in `save`.
-        trained: columns that repeat exactly on one processor only.  They must be equal where the row was recorded, and
-            inside the interval elsewhere.
-        within: columns that never repeat exactly, such as ratios of times; inside the interval everywhere.
-        times: like `within`, but of the processor that recorded; elsewhere they are not compared.
-
-    Returns:
-        The file: rows as they were, the digests of today, and a new entry of `confirmed`.
-
-    Raises:
-        Refused: a figure differs; the sentence names it.  The record stays as it was.
-        FileNotFoundError: there is no such record.
-        ValueError: no rows, nothing named in `depends`, or nothing that could differ.
+    rows: as today's code measures them: cheap ones, but typical.
+    key: the columns that tell one row from another.
+    depends: the functions and files that measure now, as in `save`.
+    trained: columns that repeat exactly on one processor only.  They must be equal where the row was recorded, and
+        inside the interval elsewhere.
+    within: columns that never repeat exactly, such as ratios of times; inside the interval everywhere.
+    times: like `within`, but of the processor that recorded; elsewhere they are not compared.
+    Returns the file: rows as they were, the digests of today, and a new entry of `confirmed`.
+    Raises RecordRefused: a figure differs; the sentence names it.  The record stays as it was.
+    Raises FileNotFoundError: there is no such record.
+    Raises ValueError: no rows, nothing named in `depends`, or nothing that could differ.
     """
     old = load(name)
     named = sorted(_named(what) for what in depends)
@@ -174,7 +165,7 @@ def confirm(
         try:
             recorded = old.row(**place)
         except KeyError as error:
-            raise Refused(f"{error.args[0]}, so nothing confirms it") from None
+            raise RecordRefused(f"{error.args[0]}, so nothing confirms it") from None
         at_home = recorded.get("processor", old.made_on["cpu"]) == here
         bounds = {**(within or {}), **(times or {}), **({} if at_home else trained or {})}
         free = set() if at_home else set(times or {})
@@ -197,14 +188,14 @@ def _compare(name: str, place: Mapping, column: str, value: object, recorded: Ma
     """Is one figure the recorded one, or inside its bounds?"""
     again = f"so data/results/{name}.json cannot be confirmed: all of it must be measured again"
     if column not in recorded:
-        raise Refused(f"{place} has no column {column!r} in the record, {again}")
+        raise RecordRefused(f"{place} has no column {column!r} in the record, {again}")
     if bounds is None:
         if not _begins(recorded[column], value):
-            raise Refused(f"{column!r} of {place} is {value!r} now and was {recorded[column]!r}, {again}")
+            raise RecordRefused(f"{column!r} of {place} is {value!r} now and was {recorded[column]!r}, {again}")
         return
     low, high = bounds(recorded)
     if not all(isinstance(number, int | float) and low <= number <= high for number in _numbers(value)):
-        raise Refused(f"{column!r} of {place} is {value!r} now, outside {low:.4g} to {high:.4g}, {again}")
+        raise RecordRefused(f"{column!r} of {place} is {value!r} now, outside {low:.4g} to {high:.4g}, {again}")
 
 
 def _numbers(value: object) -> list[float]:
@@ -244,23 +235,18 @@ def _write(stored: Mapping) -> Path:
 def beside(name: str, rows: Sequence[Mapping], key: Sequence[str], *, anew: bool = False) -> list[dict]:
     """New rows among those of the record NAME: of other processors, or of what was not measured this time.
 
-    Args:
-        rows: the new ones; where `key` is that of an old row, the columns that they have are replaced.
-        key: the columns that tell one row from another.
-        anew: True drops the old rows if other code measured them.
-
-    Returns:
-        All rows; the old ones first, in their order.
-
-    Raises:
-        Refused: other code measured the old rows, so that one table would hold two things.
+    rows: the new ones; where `key` is that of an old row, the columns that they have are replaced.
+    key: the columns that tell one row from another.
+    anew: True drops the old rows if other code measured them.
+    Returns all rows; the old ones first, in their order.
+    Raises RecordRefused: other code measured the old rows, so that one table would hold two things.
     """
     try:
         old, changed = load(name).rows, changes(name)
     except FileNotFoundError:
         old, changed = [], []
     if changed and not anew:
-        raise Refused(
+        raise RecordRefused(
             f"data/results/{name}.json was measured with other code ({changed[0]}), so rows of today cannot stand "
             "beside its own: measure all of it, with --anew"
         )
@@ -274,9 +260,8 @@ def beside(name: str, rows: Sequence[Mapping], key: Sequence[str], *, anew: bool
 def check_writable(name: str) -> None:
     """Before measuring: can data/results/NAME.json be written?
 
-    Raises:
-        ValueError: a bad name.
-        OSError: the folder cannot be written; the sentence says why.
+    Raises ValueError: a bad name.
+    Raises OSError: the folder cannot be written; the sentence says why.
     """
     _check_name(name)
     files.check_writable(RESULTS)
@@ -285,9 +270,8 @@ def check_writable(name: str) -> None:
 def load(name: str, folder: Path | None = None) -> Recorded:
     """The recorded result NAME.
 
-    Raises:
-        FileNotFoundError: there is none; the sentence lists those there are.
-        Refused: the file is damaged, is no record, or was edited by hand.  (It is a ValueError.)
+    Raises FileNotFoundError: there is none; the sentence lists those there are.
+    Raises RecordRefused: the file is damaged, is no record, or was edited by hand.  (It is a ValueError.)
     """
     folder = folder or RESULTS
     path = folder / f"{name}.json"
@@ -298,11 +282,11 @@ def load(name: str, folder: Path | None = None) -> Recorded:
         stored = json.loads(path.read_text(encoding="utf-8"))
         result = Recorded(**stored, source=path)
     except (ValueError, TypeError) as error:
-        raise Refused(f"{path.name} is not a recorded result ({error}); {advice}") from None
+        raise RecordRefused(f"{path.name} is not a recorded result ({error}); {advice}") from None
     if result.seal != _seal({key: value for key, value in stored.items() if key != "seal"}):
-        raise Refused(f"{path.name} was changed after it was measured: its seal does not fit; {advice}")
+        raise RecordRefused(f"{path.name} was changed after it was measured: its seal does not fit; {advice}")
     if not result.rows or not all(isinstance(row, dict) for row in result.rows):
-        raise Refused(f"{path.name} is not a recorded result (its rows are no mappings); {advice}")
+        raise RecordRefused(f"{path.name} is not a recorded result (its rows are no mappings); {advice}")
     return result
 
 
@@ -321,8 +305,7 @@ def show(
 ) -> None:
     """Show a recorded table, marked as recorded, with command, processor and seeds.
 
-    Raises:
-        KeyError: no row has the values in `where`, or a row lacks a column.
+    Raises KeyError: no row has the values in `where`, or a row lacks a column.
     """
     from utils import claims
 
@@ -366,13 +349,12 @@ def changes(name: str, folder: Path | None = None) -> list[str]:
 def digests(named: Iterable[str]) -> dict[str, str]:
     """{definition or file: digest} of all that these functions ("module:name") use, and of these files.
 
-    Raises:
-        ValueError: a function is gone.
-        FileNotFoundError: a file is gone.
+    Raises ValueError: a function is gone.
+    Raises FileNotFoundError: a file is gone.
     """
     functions = [name for name in named if ":" in name]
     found = {path: dependencies.digest_of_file(path, ROOT) for path in named if ":" not in path}
-    return dependencies.of(functions, ROOT) | found if functions else found
+    return dependencies.digests_of(functions, ROOT) | found if functions else found
 
 
 def processor() -> str:

@@ -37,14 +37,13 @@ _PACKED_BITS = {"INT4": 4, "UINT4": 4, "INT2": 2}
 class Tensor:
     """One tensor of the file.
 
-    Attributes:
-        index: its number in its subgraph.
-        shape: as stored; axes of unknown length are 1.
-        signature: as declared; axes of unknown length are -1.
-        dtype: the file's name of the type in lower case, "float32", "int8", "int4", …
-        bytes: of its constant in the file, 0 for what is computed.
-        scales, zero_points, axis: as stored, () and 0 if it has none; `quantization` is what they mean.
-        sparse: True if the constant is stored without (some of) its zeros.
+    index: its number in its subgraph.
+    shape: as stored; axes of unknown length are 1.
+    signature: as declared; axes of unknown length are -1.
+    dtype: the file's name of the type in lower case, "float32", "int8", "int4", …
+    bytes: of its constant in the file, 0 for what is computed.
+    scales, zero_points, axis: as stored, () and 0 if it has none; `quantization` is what they mean.
+    sparse: True if the constant is stored without (some of) its zeros.
     """
 
     index: int
@@ -95,11 +94,10 @@ class Tensor:
 class Operator:
     """One operator of the file, in the order of execution.
 
-    Attributes:
-        index: its number in its subgraph.
-        arguments: its inputs by their place; None stands for an optional one that is absent.
-        options: what it was built with, named as in the schema, such as `options.strideW`; None if it has none.
-            Enumerations are numbers: `options.fusedActivationFunction` is one of `ActivationFunctionType`.
+    index: its number in its subgraph.
+    arguments: its inputs by their place; None stands for an optional one that is absent.
+    options: what it was built with, named as in the schema, such as `options.strideW`; None if it has none.
+        Enumerations are numbers: `options.fusedActivationFunction` is one of `ActivationFunctionType`.
     """
 
     index: int
@@ -146,9 +144,8 @@ def as_bytes(content: object) -> bytes:
 class File:
     """A parsed .tflite file.
 
-    Attributes:
-        subgraphs: the generated reader's objects; the first is run, further ones are signatures and bodies of loops.
-        tensors: for each subgraph, its tensors.
+    subgraphs: the generated reader's objects; the first is run, further ones are signatures and bodies of loops.
+    tensors: for each subgraph, its tensors.
 
     Raises ArtifactError for bytes that are no .tflite file or a damaged one, TypeError for what is no bytes.
     """
@@ -255,9 +252,8 @@ class File:
 
         A sparse constant comes as a flat array: its stored values, then the zeros that are not stored.
 
-        Raises:
-            ValueError: if the tensor is not a constant.
-            ArtifactError: if the file's bytes do not fit its shape, or numpy has no such type.
+        Raises ValueError: if the tensor is not a constant.
+        Raises ArtifactError: if the file's bytes do not fit its shape, or numpy has no such type.
         """
         if not tensor.constant:
             raise ValueError(f"tensor {tensor.index} ({tensor.name!r}) is computed, not a constant in the file")

@@ -59,26 +59,21 @@ def fit(
     The loss is taken from logits or from probabilities, whichever the model gives.  Prints nothing but a progress
     bar, which TQDM_DISABLE=1 switches off.
 
-    Args:
-        model: tf_keras model with one input and one output of shape (batch, classes); a model prepared by the
-            Toolkit (quantize_model, prune_low_magnitude, cluster_weights) too.
-        dataset: a `data.Dataset`, or (pictures, labels); pictures are finite, within ±10, shaped as the model's
-            input; labels are whole numbers in [0, classes).
-        epochs: passes over the training pictures, at least 1.
-        batch_size: pictures a step, at least 1.
-        learning_rate: of Adam, above 0.
-        decay: let the learning rate fall to 0 along a half cosine (Loshchilov, Hutter, arXiv 1608.03983).
-        seed: of shuffling, dropout and augmentation.
-        augment: (pictures of a batch, generator) -> pictures of the same shape; see `shifted`.
-        callbacks: further tf_keras callbacks, such as the Toolkit's UpdatePruningStep.
-
-    Returns:
-        One list a metric, one value an epoch: loss, accuracy and, for a Dataset, val_loss and val_accuracy.
-
-    Raises:
-        TypeError: a Keras 3 model, or no model at all.
-        ValueError: data that does not fit the model, or an argument out of range.
-        FloatingPointError: the loss became NaN or infinite.
+    model: tf_keras model with one input and one output of shape (batch, classes); a model prepared by the
+        Toolkit (quantize_model, prune_low_magnitude, cluster_weights) too.
+    dataset: a `data.Dataset`, or (pictures, labels); pictures are finite, within ±10, shaped as the model's
+        input; labels are whole numbers in [0, classes).
+    epochs: passes over the training pictures, at least 1.
+    batch_size: pictures a step, at least 1.
+    learning_rate: of Adam, above 0.
+    decay: let the learning rate fall to 0 along a half cosine (Loshchilov, Hutter, arXiv 1608.03983).
+    seed: of shuffling, dropout and augmentation.
+    augment: (pictures of a batch, generator) -> pictures of the same shape; see `shifted`.
+    callbacks: further tf_keras callbacks, such as the Toolkit's UpdatePruningStep.
+    Returns one list a metric, one value an epoch: loss, accuracy and, for a Dataset, val_loss and val_accuracy.
+    Raises TypeError: a Keras 3 model, or no model at all.
+    Raises ValueError: data that does not fit the model, or an argument out of range.
+    Raises FloatingPointError: the loss became NaN or infinite.
     """
     import tf_keras
 
@@ -121,21 +116,16 @@ def trained(
     3. Else it is trained with `fit` (decaying learning rate) and put into the cache.  Processes that ask at the
        same time train once: the others wait.
 
-    Args:
-        architecture: a name of `models.ARCHITECTURES`, or a function that returns an untrained tf_keras model. The
-            function is given those of input_shape, num_classes and seed that it accepts.
-        dataset: a name for `data.load`, or a `data.Dataset`.
-        epochs: None for `EPOCHS[architecture]`, which takes at most a minute on one thread.
-        batch_size, learning_rate: as in `fit`.
-        seed: of the initial weights and of training.
-        fresh: train even if weights are there; COURSE_FRESH=1 sets it.
-
-    Returns:
-        A compiled tf_keras model of its own (changing it changes no other), with a new optimizer.
-
-    Raises:
-        ValueError: an unknown name (the nearest one is suggested) or bad settings.
-        TypeError: the function does not return a tf_keras model.
+    architecture: a name of `models.ARCHITECTURES`, or a function that returns an untrained tf_keras model. The
+        function is given those of input_shape, num_classes and seed that it accepts.
+    dataset: a name for `data.load`, or a `data.Dataset`.
+    epochs: None for `EPOCHS[architecture]`, which takes at most a minute on one thread.
+    batch_size, learning_rate: as in `fit`.
+    seed: of the initial weights and of training.
+    fresh: train even if weights are there; COURSE_FRESH=1 sets it.
+    Returns a compiled tf_keras model of its own (changing it changes no other), with a new optimizer.
+    Raises ValueError: an unknown name (the nearest one is suggested) or bad settings.
+    Raises TypeError: the function does not return a tf_keras model.
     """
     import tf_keras
 
@@ -160,13 +150,10 @@ def trained(
 def shifted(pictures: np.ndarray, rng: np.random.Generator, pixels: int = 2) -> np.ndarray:
     """Move each picture by up to `pixels` in each direction; what becomes free is 0.
 
-    Args:
-        pictures: shape (n, height, width, channels).
-        rng: draws one shift a picture and axis, uniform on -pixels..pixels.
-        pixels: largest shift.
-
-    Returns:
-        A new array of the same shape and type.
+    pictures: shape (n, height, width, channels).
+    rng: draws one shift a picture and axis, uniform on -pixels..pixels.
+    pixels: largest shift.
+    Returns a new array of the same shape and type.
     """
     n, height, width, _ = pictures.shape
     padded = np.pad(pictures, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)))
@@ -178,15 +165,12 @@ def shifted(pictures: np.ndarray, rng: np.random.Generator, pixels: int = 2) -> 
 def share_correct(model: tf_keras.Model, x: np.ndarray, y: np.ndarray) -> float:
     """Share of examples whose largest output is at their label, in [0, 1]; `measure.statistics` has its interval.
 
-    Args:
-        model: one output of shape (n, classes).
-        x: its inputs, (n, ...).
-        y: whole numbers of shape (n,), in [0, classes).
-
-    Raises:
-        TypeError: no tf_keras model.
-        ValueError: labels or outputs of another shape (they would be compared all with all), labels beyond the
-            classes, or outputs that are NaN.
+    model: one output of shape (n, classes).
+    x: its inputs, (n, ...).
+    y: whole numbers of shape (n,), in [0, classes).
+    Raises TypeError: no tf_keras model.
+    Raises ValueError: labels or outputs of another shape (they would be compared all with all), labels beyond the
+        classes, or outputs that are NaN.
     """
     checks.check_keras(model)
     outputs, y = np.asarray(model.predict(x, batch_size=1000, verbose=0)), np.asarray(y)
@@ -220,9 +204,8 @@ def save_weights(model: tf_keras.Model, path: Path) -> None:
 def load_weights(model: tf_keras.Model, path: Path) -> None:
     """Give `model` the weights of `save_weights`, which go by order, not by name.
 
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, holds NaN, or has other shapes than the model.
+    Raises FileNotFoundError: there is no such file.
+    Raises ValueError: the file is damaged, holds NaN, or has other shapes than the model.
     """
     try:
         values = list(data.read_npz(Path(path).read_bytes()).values())

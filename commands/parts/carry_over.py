@@ -29,10 +29,10 @@ REMOVED = (
 
 def remembered(cells: list[dict]) -> list[list[str]]:
     """[id, digest] of each of the course's cells: what a copy must remember to be updated later."""
-    return [[cell["id"], digest(cell)] for cell in cells]
+    return [[cell["id"], cell_digest(cell)] for cell in cells]
 
 
-def digest(cell: dict) -> str:
+def cell_digest(cell: dict) -> str:
     """Tells two cells apart by kind, text and pictures in the text; white space at the end does not count."""
     said = [cell["cell_type"], cell["source"].rstrip(), cell.get("attachments") or {}]
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
@@ -42,7 +42,7 @@ def identified(cell: dict, taken: set[str]) -> dict:
     """The cell, with another id if it has none or one that is `taken`, where its id is then put down."""
     id = cell.get("id")
     if not isinstance(id, str) or id in taken:
-        return cell | {"id": cell_id(cell["cell_type"], digest(cell), taken)}
+        return cell | {"id": cell_id(cell["cell_type"], cell_digest(cell), taken)}
     taken.add(id)
     return cell
 
@@ -57,14 +57,14 @@ def carry_over(mine: list[dict], base: list[list[str]], course: list[dict]) -> l
     """
     places = _places(mine, base)
     successor = _successors({k: mine[i] for i, k in places.items()}, base, course)
-    own = {i for i, cell in enumerate(mine) if i not in places or digest(cell) != base[places[i]][1]}
+    own = {i for i, cell in enumerate(mine) if i not in places or cell_digest(cell) != base[places[i]][1]}
     instead, beside, following = {}, {}, defaultdict(list)
     last = -1
     for i, cell in enumerate(mine):
         new = successor.get(places.get(i))
         if new is not None:
             last = new
-            if digest(course[new]) in (digest(cell), base[places[i]][1]):
+            if cell_digest(course[new]) in (cell_digest(cell), base[places[i]][1]):
                 instead[new] = cell | {"id": course[new]["id"]}
             elif i in own:
                 beside[new] = cell
@@ -84,7 +84,7 @@ def carry_over(mine: list[dict], base: list[list[str]], course: list[dict]) -> l
 def count_own(mine: list[dict], base: list[list[str]]) -> int:
     """How many cells of a copy the reader changed or added."""
     places = _places(mine, base)
-    return sum(i not in places or digest(cell) != base[places[i]][1] for i, cell in enumerate(mine))
+    return sum(i not in places or cell_digest(cell) != base[places[i]][1] for i, cell in enumerate(mine))
 
 
 def count_notes(cells: list[dict]) -> int:
@@ -97,7 +97,7 @@ def _places(mine: list[dict], base: list[list[str]]) -> dict[int, int]:
     or renewed the ids, by content.  Each cell of the base is found once: a duplicate is the reader's own."""
     places: dict[int, int] = {}
     free = dict.fromkeys(range(len(base)))
-    for column, key in ((0, lambda cell: cell.get("id")), (1, digest)):
+    for column, key in ((0, lambda cell: cell.get("id")), (1, cell_digest)):
         for i, cell in enumerate(mine):
             found = None if i in places else next((k for k in free if base[k][column] == key(cell)), None)
             if found is not None:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from commands.parts import environment
-from commands.parts.errors import Problem, nearest
+from commands.parts.errors import Problem, closest_name
 
 CHAPTERS, SOLUTIONS = "notebooks", "solutions"
 
@@ -21,12 +21,12 @@ def number(path: Path) -> str:
     return path.stem.partition("_")[0]
 
 
-def padded(name: str) -> str:
+def two_digits(name: str) -> str:
     """'03' of '3', '04b' of '4b'; other names as they are."""
     return f"0{name}" if re.fullmatch(r"\d[a-z]?", name) else name
 
 
-def find(names: list[str], *, solutions: bool = False) -> list[Path]:
+def find_notebooks(names: list[str], *, solutions: bool = False) -> list[Path]:
     """The notebooks that `names` mean ('3', '03', '03_quantization', a path); all chapters if there are none.
 
     solutions: also the solution notebooks of these chapters.  Raises Problem for a name that means nothing, with the
@@ -53,13 +53,13 @@ def _find_one(name: str, chapters: list[Path], answers: list[Path]) -> list[Path
     for path in [*chapters, *answers]:
         if path.resolve() == typed:
             return [path]
-    stem = padded(Path(name).name.removesuffix(".ipynb"))
+    stem = two_digits(Path(name).name.removesuffix(".ipynb"))
     found = [path for path in chapters if stem in _words(path)]
     if found:
         return found
     _refuse_planned(stem)
     words = {word: path.stem for path in chapters for word in _words(path)}
-    match = nearest(stem, words)
+    match = closest_name(stem, words)
     hint = f" Did you mean {words[match]}?" if match else ""
     known = " ".join(path.stem for path in chapters)
     raise Problem(f"There is no chapter {name!r}.{hint}\nKnown, by number, name or path: {known}")

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import commands
 from commands.parts import environment
-from commands.parts.errors import Problem, explain_os_error, nearest
+from commands.parts.errors import Problem, closest_name, explain_os_error
 
 USAGE = "python course.py VERB [ARGUMENTS]"
 
@@ -70,7 +70,7 @@ def _dispatch(arguments: list[str]) -> int:
     name, *rest = arguments
     known = verbs()
     if name not in known:
-        match = nearest(name, known)
+        match = closest_name(name, known)
         hint = f"Did you mean:  python course.py {match}\n" if match else ""
         raise Problem(f"course.py has no verb {name!r}. {hint}\n{overview()}")
     verb = known[name]

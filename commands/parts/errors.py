@@ -11,7 +11,7 @@ class Problem(Exception):
     """Something the reader can mend.  Its text says what happened and what to do."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
+def closest_name(name: str, known: Iterable[str]) -> str | None:
     """The known name that `name` was most likely meant to be, or None if nothing is close."""
     by_lower = {candidate.lower(): candidate for candidate in known}
     close = difflib.get_close_matches(name.lower(), list(by_lower), n=1, cutoff=0.5)
@@ -21,7 +21,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 def unknown(kind: str, name: str, known: Iterable[str], advice: str = "") -> Problem:
     """The Problem for a name that is not in `known`, with the nearest match."""
     known = list(known)
-    match = nearest(name, known)
+    match = closest_name(name, known)
     sentence = f"There is no {kind} {name!r}."
     if match:
         sentence += f" Did you mean {match}?"

@@ -17,7 +17,7 @@ def differing(lock: str) -> list[tuple[str, str, str | None]]:
     """What this Python has otherwise than the text of a lock says; markers for other machines are left out."""
     from packaging.markers import Marker
 
-    has = {lockfile.canonical(found.name): found.version for found in metadata.distributions() if found.name}
+    has = {lockfile.canonical_name(found.name): found.version for found in metadata.distributions() if found.name}
     wanted = [entry for entry in lockfile.entries(lock) if not entry.marker or Marker(entry.marker).evaluate()]
     return [(e.name, e.version, has.get(e.name)) for e in wanted if has.get(e.name) != e.version]
 

@@ -23,7 +23,7 @@ class Entry:
     text: str
 
 
-def canonical(name: str) -> str:
+def canonical_name(name: str) -> str:
     """A package's name as indexes spell it: lower case, one hyphen."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
@@ -35,7 +35,7 @@ def entries(lock: str) -> list[Entry]:
     for block in blocks:
         match = _PINNED.match(block.splitlines()[0]) if block else None
         if match:
-            found.append(Entry(canonical(match["name"]), match["version"], (match["marker"] or "").strip(), block))
+            found.append(Entry(canonical_name(match["name"]), match["version"], (match["marker"] or "").strip(), block))
     return found
 
 

@@ -40,7 +40,7 @@ def visible(cell) -> list[str]:
     return lines
 
 
-def differences(old, new) -> dict[int, list[str]]:
+def changed_cells(old, new) -> dict[int, list[str]]:
     """{position of the cell among the code cells, from 1: lines of a diff} for each cell that says something else."""
     before = [cell for cell in old.cells if cell.cell_type == "code"]
     after = [cell for cell in new.cells if cell.cell_type == "code"]

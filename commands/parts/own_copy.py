@@ -26,13 +26,13 @@ _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
-def refresh() -> str:
+def update_copies() -> str:
     """Make the copies that are missing, update those whose chapter changed, and say so.
 
     Gives the notebook to begin with, relative to the course: the first chapter's copy; the chapter itself where no copy
     can be written (the reason is printed).  Problem if my/ is something else than a folder.
     """
-    course = chapters.find([])
+    course = chapters.find_notebooks([])
     folder = _folder(environment.ROOT)
     try:
         folder.mkdir(exist_ok=True)

@@ -100,7 +100,7 @@ def _complaints(stored, notebook, seed: int) -> list[str]:
     ]
     if not execution.was_run(stored):
         return said
-    for position, lines in outputs.differences(stored, notebook).items():
+    for position, lines in outputs.changed_cells(stored, notebook).items():
         if position not in broken:
             said.append(f"✘ seed {seed}, code cell {position} changed outside of brackets:")
             said += [f"    {line}" for line in lines]

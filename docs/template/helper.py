@@ -11,15 +11,10 @@ import numpy as np
 def PLACEHOLDER_@NN@_step(values: np.ndarray, levels: int = 256) -> float:
     """The distance of two neighbouring levels of a grid over the range of `values`.
 
-    Args:
-        values: numbers of any shape, finite, at least one.
-        levels: of the grid, 2 or more.
-
-    Returns:
-        The step, in the unit of `values`; 0 if all are equal.
-
-    Raises:
-        ValueError: no values, values that are not finite, or fewer than two levels.
+    values: numbers of any shape, finite, at least one.
+    levels: of the grid, 2 or more.
+    Returns the step, in the unit of `values`; 0 if all are equal.
+    Raises ValueError: no values, values that are not finite, or fewer than two levels.
     """
     values = np.asarray(values, dtype=float)
     if values.size == 0 or not np.isfinite(values).all():

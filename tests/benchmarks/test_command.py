@@ -26,7 +26,7 @@ BENCHMARKS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("error", [PermissionError(13, "no permission", "x"), recorded.Refused("other code")])
+@pytest.mark.parametrize("error", [PermissionError(13, "no permission", "x"), recorded.RecordRefused("other code")])
 def test_files_and_records_are_answered_without_a_trace(error):
     def main():
         raise error
@@ -105,5 +105,5 @@ def test_tables_of_toolkit_are_not_mixed_from_two_codes(monkeypatch):
     monkeypatch.setattr(
         recorded, "changes", lambda name: ["utils.optimize.toolkit.layer_table:layer_support has changed"]
     )
-    with pytest.raises(recorded.Refused, match=r"layer_support has changed\): measure all"):
+    with pytest.raises(recorded.RecordRefused, match=r"layer_support has changed\): measure all"):
         toolkit.record_layers(["Dense"])

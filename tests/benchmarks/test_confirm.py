@@ -105,7 +105,7 @@ def test_the_recorded_figures_confirm_and_others_do_not(confirming):
     assert stored.digests == {"benchmarks.any:function": "today"} and stored.confirmed[-1]["rows"]
     for row in rows:
         row[FIGURES[name]] = other(row[FIGURES[name]])
-    with pytest.raises(recorded.Refused, match="must be measured again"):
+    with pytest.raises(recorded.RecordRefused, match="must be measured again"):
         confirm()
     assert recorded.load(name) == stored
 
@@ -118,7 +118,7 @@ def test_weights_with_other_bytes_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(weights, "measure", measure)
     monkeypatch.setattr(recorded, "processor", lambda: recorded.load("weights").processors[0])
     before = (FOLDER / "weights.json").read_bytes()
-    with pytest.raises(recorded.Refused, match=r"mlp-fashion_mnist\.npz has other bytes"):
+    with pytest.raises(recorded.RecordRefused, match=r"mlp-fashion_mnist\.npz has other bytes"):
         weights.confirm_some([("mlp", "fashion_mnist")])
     assert (FOLDER / "weights.json").read_bytes() == before
 

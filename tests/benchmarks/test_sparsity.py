@@ -27,10 +27,10 @@ def test_memory_of_three_small_files():
 def test_a_pair_of_files_is_compared():
     layer = tf_keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
     model = tf_keras.Sequential([tf_keras.Input((8,)), layer])
-    files = dict.fromkeys(_sparsity_run.SIDES, samples.convert(model, sparse=False))
+    files = dict.fromkeys(_sparsity_run.SIDES, samples.as_file(model, sparse=False))
     assert _sparsity_run.pair(files, 1)["off"] == 0
     layer.set_weights([np.full((8, 1), 0.75)])
-    found = _sparsity_run.pair(files | {"sparse": samples.convert(model, sparse=False)}, 3)
+    found = _sparsity_run.pair(files | {"sparse": samples.as_file(model, sparse=False)}, 3)
     assert found["off"] == pytest.approx(0.25)
     assert {len(seconds) for seconds in found["seconds"].values()} == {3}
 
@@ -47,7 +47,7 @@ def test_without_an_emulator_only_this_processor(monkeypatch, capsys):
     answer = json.dumps(dict.fromkeys(samples.VARIANTS, part))
     monkeypatch.setattr(sparsity.shutil, "which", lambda name: None)
     monkeypatch.setattr(samples, "network", lambda **changes: None)
-    monkeypatch.setattr(samples, "convert", lambda model, sparse: b"")
+    monkeypatch.setattr(samples, "as_file", lambda model, sparse: b"")
     monkeypatch.setattr(
         sparsity.subprocess, "run", lambda *a, **k: subprocess.CompletedProcess([], 0, f"INFO\n{answer}\n", "")
     )

@@ -36,7 +36,7 @@ def started(monkeypatch) -> list[list[str]]:
 
 
 def test_it_opens_what_refresh_says_with_the_whole_course_as_tree(started, monkeypatch):
-    monkeypatch.setattr(own_copy, "refresh", lambda: "my/00_start_here.ipynb")
+    monkeypatch.setattr(own_copy, "update_copies", lambda: "my/00_start_here.ipynb")
     assert lab.main(options(port=8890)) == 0
     (given,) = started
     assert "--LabApp.default_url=/lab/tree/my/00_start_here.ipynb" in given
@@ -45,7 +45,7 @@ def test_it_opens_what_refresh_says_with_the_whole_course_as_tree(started, monke
 
 def test_copy_only_makes_the_copy_and_opens_nothing(started, monkeypatch):
     refreshed = []
-    monkeypatch.setattr(own_copy, "refresh", lambda: refreshed.append(1))
+    monkeypatch.setattr(own_copy, "update_copies", lambda: refreshed.append(1))
     assert lab.main(options(copy_only=True)) == 0
     assert refreshed == [1] and started == []
 

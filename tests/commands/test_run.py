@@ -348,28 +348,30 @@ def test_chapters_by_number_name_and_path(course, name):
     course("16b_federated_tff")
     course("04b_fewer_bits")
     answer = course("03_small", folder="solutions")
-    assert chapters.find([name]) == [path]
-    assert chapters.find([name], solutions=True) == [path, answer]
-    assert chapters.find([str(answer)]) == [answer]
-    assert [chapters.number(p) for p in chapters.find([])] == ["03", "04b", "16b"]
-    assert chapters.find(["4b"]) == chapters.find(["04b"]) == [path.with_name("04b_fewer_bits.ipynb")]
-    assert chapters.find(["16b", "3", "03"]) == [chapters.find(["16b"])[0], path]
+    assert chapters.find_notebooks([name]) == [path]
+    assert chapters.find_notebooks([name], solutions=True) == [path, answer]
+    assert chapters.find_notebooks([str(answer)]) == [answer]
+    assert [chapters.number(p) for p in chapters.find_notebooks([])] == ["03", "04b", "16b"]
+    assert (
+        chapters.find_notebooks(["4b"]) == chapters.find_notebooks(["04b"]) == [path.with_name("04b_fewer_bits.ipynb")]
+    )
+    assert chapters.find_notebooks(["16b", "3", "03"]) == [chapters.find_notebooks(["16b"])[0], path]
 
 
 @pytest.mark.parametrize(("name", "meant"), [("03_smal", "03_small"), ("33", "03_small"), ("smll", "03_small")])
 def test_an_unknown_chapter_gets_the_nearest(course, name, meant):
     course("03_small")
     with pytest.raises(Problem, match=f"Did you mean {meant}"):
-        chapters.find([name])
+        chapters.find_notebooks([name])
 
 
 @pytest.mark.parametrize("name", ["6", "06", "06_pruning", "pruning", "notebooks/06_pruning.ipynb"])
 def test_a_planned_chapter_is_called_planned(course, name):
     course("05_small")
     with pytest.raises(Problem, match="Chapter 06, “Pruning”, is planned"):
-        chapters.find([name])
+        chapters.find_notebooks([name])
     path = course("06_other_words")
-    assert chapters.find(["06"]) == [path]
+    assert chapters.find_notebooks(["06"]) == [path]
 
 
 def test_cell_ids_follow_the_source_and_are_unique():
@@ -426,7 +428,7 @@ def test_only_brackets_may_differ(old, new, differ):
         cell.outputs = [png]
         return new_notebook(cells=[cell])
 
-    assert bool(outputs.differences(notebook(old), notebook(new))) is differ
+    assert bool(outputs.changed_cells(notebook(old), notebook(new))) is differ
 
 
 def test_an_id_that_is_claimed_twice_is_refused_before_anything_is_stored(stored):
@@ -492,6 +494,6 @@ def test_pictures_are_not_compared_and_words_are(kind, compared):
     def notebook(text):
         return new_notebook(cells=[new_code_cell("x", outputs=[new_output("display_data", data={kind: text})])])
 
-    assert bool(outputs.differences(notebook("a"), notebook("b"))) is compared
+    assert bool(outputs.changed_cells(notebook("a"), notebook("b"))) is compared
     both = new_code_cell("x", outputs=[new_output("display_data", data={"text/html": "<b>a</b>", "text/plain": "a"})])
     assert outputs.visible(both) == ["text/plain: a"]

@@ -103,7 +103,7 @@ def figures_quoted(text: str, ledger: dict[str, str]) -> list[str]:
     wrong = [f"{{{{{id}}}}} is not filled: run `python course.py quote`" for id in re.findall(r"\{\{([^}]*)\}\}", text)]
     for quote in quotes.quoted(text):
         try:
-            figure = quotes.figure(quote, ledger)
+            figure = quotes.quoted_figure(quote, ledger)
         except KeyError as error:
             wrong.append(error.args[0])
             continue

@@ -108,7 +108,7 @@ def exercises_there(nb: Notebook) -> list[str]:
     """{EXERCISES} exercises or more, each with its check in `utils/study/checks/chNN.py` and a `check("NN-1", …)`."""
     asked = [literal(call.args[0]) for _, call in nb.calls("check") if call.args]
     try:
-        registered = list(exercises.of(nb.number))
+        registered = list(exercises.exercises_of(nb.number))
     except ValueError as error:
         return [f"{error}; write utils/study/checks/ch{nb.number}.py"]
     wrong = [
@@ -174,7 +174,7 @@ def solved(nb: Notebook) -> list[str]:
         id = literal(call.args[0]) if call.args else None
         answers[id] = any(f"✔ {id}" in o.get("text", "") for o in cell.outputs)
     try:
-        asked = list(exercises.of(nb.number))
+        asked = list(exercises.exercises_of(nb.number))
     except ValueError as error:
         return [str(error)]
     return [f"exercise {id} has no answer that its check calls right" for id in asked if not answers.get(id)]

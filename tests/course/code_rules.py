@@ -99,6 +99,17 @@ def all_is_public(source: str) -> list[str]:
     ]
 
 
+def docstrings_alike(source: str) -> list[str]:
+    """A docstring has lines `name: text` for arguments and fields, `Returns …` and `Raises …`, and no `Args:` above."""
+    nodes = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    said = [ast.get_docstring(node) or "" for node in ast.walk(ast.parse(source)) if isinstance(node, nodes)]
+    return [
+        f"a docstring has a line {line.strip()!r}: write `name: text`, `Returns …`, `Raises …` without it"
+        for line in "\n".join(said).splitlines()
+        if line.strip() in ("Args:", "Arguments:", "Parameters:", "Attributes:", "Returns:", "Yields:", "Raises:")
+    ]
+
+
 def mirrored(modules: list[str], tests: list[str]) -> list[str]:
     """Each module has its tests: `utils/optimize/pruning.py` in `tests/optimize/test_pruning.py`.
 

@@ -1,7 +1,7 @@
-"""What quizzes and hints say, twice, so that one can be held against the other.
+"""What quizzes, hints and solutions say, twice, so that one can be held against the other.
 
-Rules take the questions of a quiz, or the hints and the solution of an exercise, and return complaints that say what
-to write.
+Rules take the questions of a quiz and the notebook of their chapter, or the hints and the solution of an exercise, and
+return complaints that say what to write.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import ast
 import operator
 import re
 
+from tests.course.figure_rules import Worked, claimed, figures, stands_in, worked
+from tests.course.notebooks import Notebook
 from tests.course.number_words import DIGITS, digits_of
 
 #: A right option's feedback begins with one of these, and no other's does.
@@ -65,6 +67,43 @@ def numbers_computed(questions: list[dict]) -> list[str]:
                     f"{'right' if option.get('correct') else 'wrong'}"
                 )
     return wrong
+
+
+def feedback_worked(questions: list[dict], nb: Notebook) -> list[str]:
+    """Each figure of a quiz's feedback stands in its question or in a claim of the chapter, or comes out of arithmetic
+    beside it, `"worked": ["0.8 ** 2 / 4"]`."""
+    entries = [output.get("metadata", {}).get("course", {}) for cell in nb.code for output in cell.get("outputs", [])]
+    there = [number for entry in entries for number in claimed(entry)]
+    return [
+        f"question {number}, {_said(option)!r}: no claim of the chapter has the {figure.said} of its feedback, nor has "
+        'the question: mend it, or add `"worked": ["…"]`, arithmetic that gives it, or a record\'s figure'
+        for number, question in enumerate(questions, 1)
+        for own in [_given(question)]
+        for option in question["answers"]
+        for figure in figures(option["feedback"])
+        if not stands_in(figure, there + own)
+    ]
+
+
+def _given(question: dict) -> list[Worked]:
+    """The numbers of a question, of its options, and of the arithmetic beside them."""
+    sums = [question[key] for key in ("computed",) if key in question] + question.get("worked", [])
+    texts = [question["question"], *sums, *(_said(option) for option in question["answers"])]
+    said = [(match, text) for text in texts for match in re.finditer(rf"(?<![\w.]){DIGITS}", text)]
+    given = [(digits_of(match[0]), re.match(" ?%", text[match.end() :]) is not None) for match, text in said]
+    return [Worked(value, False, percent) for value, percent in [*given, *((computed(text), False) for text in sums)]]
+
+
+def solution_worked(nb: Notebook, chapter: Notebook) -> list[str]:
+    """Each figure of a text in `solutions/` stands in code or outputs there or in the chapter, or in a paragraph with a
+    link."""
+    there = worked([*nb.code, *chapter.code])
+    return [
+        f"{figure.said!r} stands in no cell of the solutions or the chapter: mend it, or link its source beside it"
+        for cell in nb.text
+        for figure in figures(cell.source)
+        if not stands_in(figure, there)
+    ]
 
 
 def asks_for_a_number(question: dict) -> bool:

@@ -84,6 +84,19 @@ def test_advice_that_names_what_is_not_there_is_noticed(text, good):
     assert (code_rules.named_functions_exist(source, ROOT) == []) == good
 
 
+@pytest.mark.parametrize(
+    ("docstring", "good"),
+    [
+        ("Adds.\n\n    a: one.\n    Returns the sum.\n    Raises TypeError: no number.", True),
+        ("Adds.\n\n    Args:\n        a: one.", False),
+        ("Adds.\n\n    Raises:\n        TypeError: no number.", False),
+    ],
+)
+def test_blocks_in_docstrings_are_noticed(docstring, good):
+    source = f'class A:\n  def add(self, a):\n    """{docstring}"""'
+    assert (code_rules.docstrings_alike(source) == []) == good
+
+
 def test_modules_without_tests_are_named():
     assert code_rules.mirrored(["optimize/pruning.py", "data.py"], ["optimize/test_pruning.py"]) == [
         "utils/data.py has no tests/test_data.py"

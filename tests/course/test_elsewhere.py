@@ -103,7 +103,7 @@ def test_the_report_names_what_failed(capsys):
 
 
 def test_a_variant_of_another_day_stays_beside_the_new_one_until_the_code_changes(monkeypatch, tmp_path):
-    name = chapters.shown(chapters.find(["00"])[0])
+    name = chapters.shown(chapters.find_notebooks(["00"])[0])
     monkeypatch.setattr(recorded, "RESULTS", tmp_path)
     for variant, held in (("numpy", 3), ("threads", 3), ("numpy", 4)):
         elsewhere.record([Outcome(name, variant, held, (), (), 1.0)])
@@ -175,7 +175,7 @@ def test_a_replay_that_fails_says_why(tmp_path):
 
 def test_a_chapter_with_other_last_places():
     """One chapter a day, so that a week sees them all: none may claim what a moved last place changes."""
-    paths = chapters.find([])
+    paths = chapters.find_notebooks([])
     path = daily.todays(paths, len(paths))[0]
     variant = next(v for v in elsewhere.variants() if v.name == f"ulp {elsewhere.ULP_DRAWS[0]}")
     outcome = elsewhere.try_variant(path, variant)

@@ -41,7 +41,7 @@ def test_structural_mistakes_are_of_every_kind_and_differ():
 
 def test_structural_mistakes_are_noticed(monkeypatch):
     for module in (mutants.chapter_rules,):
-        monkeypatch.setattr(module.exercises, "of", lambda chapter: dict.fromkeys(("03-1", "03-2", "03-3")))
+        monkeypatch.setattr(module.exercises, "exercises_of", lambda chapter: dict.fromkeys(("03-1", "03-2", "03-3")))
         monkeypatch.setattr(module.quiz, "load", lambda chapter: [{}] * 3)
     monkeypatch.setattr(mutants, "every", list)
     monkeypatch.setattr(mutants.ledger, "read", list)
@@ -188,7 +188,7 @@ def test_mistakes_in_a_last_hint_are_noticed(monkeypatch):
     nb = examples.solutions()
     nb.code[1].source = "def answer(x, bits):\n    return (x - 1) / (2**bits - 1)"
     exercise = type("E", (), {"hints": ("", "", "`(x - 1) / (2**bits - 1)`, nothing else.")})
-    monkeypatch.setattr(_wording.exercises, "of", lambda chapter: {"03-1": exercise})
+    monkeypatch.setattr(_wording.exercises, "exercises_of", lambda chapter: {"03-1": exercise})
     found = list(_wording.hints(nb))
     assert len(found) == 6 and all(s.is_fair() and s.noticed() for s in found)
 

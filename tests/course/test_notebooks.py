@@ -71,7 +71,16 @@ def test_quizzes():
     rules = (quiz_rules.feedback_agrees, quiz_rules.numbers_computed)
     chapters = [ALL[path] for path in CHAPTERS if not waits(ALL[path])]
     found = {nb.number: [text for rule in rules for text in rule(quiz.load(nb.number))] for nb in chapters}
+    for nb in chapters:
+        found[nb.number] += quiz_rules.feedback_worked(quiz.load(nb.number), nb)
     wrong = [complaints(texts, f"data/quizzes/{number}.json") for number, texts in found.items() if texts]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_figures_of_solutions():
+    chapters = {ALL[path].number: ALL[path] for path in CHAPTERS}
+    pairs = [(nb, chapters[nb.number]) for nb in (ALL[path] for path in SOLUTIONS) if nb.number in chapters]
+    wrong = [complaints(found, nb.shown) for nb, twin in pairs if (found := quiz_rules.solution_worked(nb, twin))]
     assert not wrong, "\n".join(wrong)
 
 
@@ -83,7 +92,7 @@ def test_last_hints():
     wrong = []
     for nb in (ALL[path] for path in SOLUTIONS if ALL[path].number not in AWAITING_HINTS):
         solution = "\n".join(cell.source for cell in nb.code)
-        for id, exercise in exercises.of(nb.number).items():
+        for id, exercise in exercises.exercises_of(nb.number).items():
             found = quiz_rules.last_hint_leads_there(exercise.hints[-1], solution)
             wrong += [complaints(found, f"the last hint of {id}")] if found else []
     assert not wrong, "\n".join(wrong)

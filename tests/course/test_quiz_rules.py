@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from tests.course.quiz_rules import computed, feedback_agrees, last_hint_leads_there, numbers_computed
+from tests.course.notebooks import Notebook
+from tests.course.quiz_rules import (
+    computed,
+    feedback_agrees,
+    feedback_worked,
+    last_hint_leads_there,
+    numbers_computed,
+    solution_worked,
+)
 
 
 def question(*options, type="multiple_choice", **more) -> dict:
@@ -117,3 +126,46 @@ def test_hints_that_lead_to_the_solution(hint):
 )
 def test_hints_that_lead_elsewhere(hint, says):
     assert any(says in text for text in last_hint_leads_there(hint, SOLUTION))
+
+
+def notebook(*cells, folder="notebooks") -> Notebook:
+    return Notebook("03_x.ipynb", folder, new_notebook(cells=list(cells)))
+
+
+_CLAIM = {"kind": "claim", "id": "Q3-bytes", "sentence": "It is less", "bound": {"below": 0.3}, "figure": "0.262"}
+PRINTS = notebook(
+    new_code_cell("x = 0.62", outputs=[new_output("stream", name="stdout", text="0.7 and 141.5 µs")]),
+    new_code_cell("claim", outputs=[new_output("display_data", metadata={"course": _CLAIM})]),
+)
+
+
+@pytest.mark.parametrize(
+    ("feedback", "more", "good"),
+    [
+        ("Yes: 0.26 of the bytes.", {}, True),  # the chapter claims it
+        ("Yes: 0.62 of the bytes.", {}, False),  # a setting of the code
+        ("Yes: 0.7 of the bytes.", {}, False),  # printed, of whatever
+        ("Yes: 35 dB, not 20 dB.", {}, True),  # two options
+        ("Yes: 0.16 against 0.18.", {"worked": ["0.8 ** 2 / 4", "0.6 ** 2 / 2"]}, True),
+        ("Yes: 0.61 against 0.18.", {"worked": ["0.8 ** 2 / 4", "0.6 ** 2 / 2"]}, False),
+        ("Yes: 7.5 dB.", {"computed": "15 / 2"}, True),
+    ],
+)
+def test_figures_of_feedback_that_nothing_works_are_noticed(feedback, more, good):
+    asked = question(("about 35", False, "No."), ("about 20", True, feedback), **more)
+    found = feedback_worked([asked], PRINTS)
+    assert (found == []) == good and all(text.startswith("question 1, 'about 20'") for text in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "good"),
+    [
+        ("It takes 141.5 µs.", True),
+        ("It takes 114.5 µs.", False),
+        ("It takes 114.5 µs ([paper](https://example.org/a)).", True),
+        ("It is 0.75.", True),  # of the solution's own code
+    ],
+)
+def test_figures_of_solutions_that_nothing_works_are_noticed(text, good):
+    nb = notebook(new_markdown_cell(text), new_code_cell("own = 0.75"), folder="solutions")
+    assert (solution_worked(nb, PRINTS) == []) == good

@@ -29,6 +29,7 @@ PAGES = sorted(
 ANSWERS = [path for path in quotes.finished_pages() if path.match("interview/q[0-9]*.md")]
 THERE = [number for number in questions.CHAPTERS if any(ROOT.glob(f"notebooks/{number}_*.ipynb"))]
 RESULTS = recorded.names()
+PACKAGES = ("utils", "commands", "benchmarks", "tests")
 
 
 def source(file: str) -> str:
@@ -57,6 +58,11 @@ def test_all_names_what_is_public(file):
 @pytest.mark.parametrize("file", MODULES)
 def test_what_messages_name_is_there(file):
     assert code_rules.named_functions_exist(source(file), ROOT) == []
+
+
+def test_docstrings_are_of_one_dialect():
+    files = [path.relative_to(ROOT).as_posix() for folder in PACKAGES for path in (ROOT / folder).rglob("*.py")]
+    assert {file: wrong for file in files if (wrong := code_rules.docstrings_alike(source(file)))} == {}
 
 
 @pytest.mark.parametrize("file", TESTS)

@@ -18,7 +18,7 @@ from tests.course.notebooks import Notebook
 @pytest.fixture(autouse=True)
 def _exercises_and_quiz(monkeypatch):
     """Chapter 03 has three exercises and three quiz questions here, whatever it has in the course."""
-    monkeypatch.setattr(c.exercises, "of", lambda chapter: dict.fromkeys(f"{chapter}-{k}" for k in (1, 2, 3)))
+    monkeypatch.setattr(c.exercises, "exercises_of", lambda chapter: dict.fromkeys(f"{chapter}-{k}" for k in (1, 2, 3)))
     monkeypatch.setattr(c.quiz, "load", lambda chapter: [{}] * 3)
 
 

@@ -117,16 +117,16 @@ def test_the_worst_output_decides():
 
 @pytest.mark.parametrize("count", [1, 2, 5, 100, 101, 1000])
 def test_examples_are_taken_from_the_whole_length(count):
-    taken = agreement.spread({"a": np.arange(count)})["a"]
+    taken = agreement.evenly_chosen({"a": np.arange(count)})["a"]
     assert len(set(taken)) == len(taken) == min(count, 100)
     assert {taken[0], taken[-1]} == {0, count - 1}
 
 
 @pytest.mark.parametrize("most", [1, 3, 7, 99])
 def test_no_more_examples_are_taken_than_asked_for(most):
-    assert len(agreement.spread(np.arange(50), most)) == min(50, most)
-    assert len(agreement.spread({"a": np.arange(50)}, most)["a"]) == min(50, most)
-    assert agreement.spread(np.arange(9), 3).tolist() == [0, 4, 8]
+    assert len(agreement.evenly_chosen(np.arange(50), most)) == min(50, most)
+    assert len(agreement.evenly_chosen({"a": np.arange(50)}, most)["a"]) == min(50, most)
+    assert agreement.evenly_chosen(np.arange(9), 3).tolist() == [0, 4, 8]
 
 
 def test_a_hopeless_output_is_only_told_where_nothing_shall_be_raised():

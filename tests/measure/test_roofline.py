@@ -29,22 +29,22 @@ def work(macs: int, bytes: int, rate: str = "float32 matrix") -> Work:
 
 def test_the_longer_of_arithmetic_and_memory_decides():
     # 100 products at 10 a second take 10 s; 20 bytes at 4 a second take 5 s
-    heavy, light = roofline.predict([work(100, 20), work(100, 80)], ROOF).steps
+    heavy, light = roofline.predict_time([work(100, 20), work(100, 80)], ROOF).steps
     assert (heavy.arithmetic, heavy.memory, heavy.seconds, heavy.bound) == (10, 5, 10, "arithmetic")
     assert (light.arithmetic, light.memory, light.seconds, light.bound) == (10, 20, 20, "memory")
 
 
 def test_a_networks_time_is_the_sum_of_its_operators():
-    made = roofline.predict([work(100, 20), work(100, 80), work(0, 8)], ROOF)
+    made = roofline.predict_time([work(100, 20), work(100, 80), work(0, 8)], ROOF)
     assert made.seconds == 10 + 20 + 2
     assert made.memory_part == pytest.approx(22 / 32)
-    assert roofline.predict([], ROOF).seconds == 0
-    assert roofline.predict([], ROOF).memory_part == 0
+    assert roofline.predict_time([], ROOF).seconds == 0
+    assert roofline.predict_time([], ROOF).memory_part == 0
 
 
 @given(st.integers(1, 10**9), st.integers(1, 10**9))
 def test_at_the_ridge_both_take_equally_long(count, size):
-    step = roofline.predict([work(count, size)], ROOF).steps[0]
+    step = roofline.predict_time([work(count, size)], ROOF).steps[0]
     ridge = ROOF.ridge("float32 matrix", size)
     assert (step.bound == "arithmetic") == (step.arithmetic > step.memory)
     assert (step.work.intensity > ridge) == (step.arithmetic > step.memory) or math.isclose(step.work.intensity, ridge)
@@ -53,7 +53,7 @@ def test_at_the_ridge_both_take_equally_long(count, size):
 @given(st.integers(0, 10**6), st.integers(0, 10**6), st.floats(1.1, 8))
 def test_a_faster_processor_never_takes_longer(count, size, factor):
     faster = Roof({"float32 matrix": 10 * factor}, 4 * factor)
-    before, after = (roofline.predict([work(count, size)], roof).seconds for roof in (ROOF, faster))
+    before, after = (roofline.predict_time([work(count, size)], roof).seconds for roof in (ROOF, faster))
     assert after == pytest.approx(before / factor)
 
 
@@ -64,12 +64,12 @@ def test_the_rate_of_a_working_set_is_that_of_the_nearest_size(size, rate):
 
 def test_an_operator_without_bytes_has_no_limit_by_memory():
     assert work(10, 0).intensity == math.inf
-    assert roofline.predict([work(10, 0)], ROOF).steps[0].bound == "arithmetic"
+    assert roofline.predict_time([work(10, 0)], ROOF).steps[0].bound == "arithmetic"
 
 
 def test_a_rate_that_the_roof_lacks_is_named():
     with pytest.raises(ValueError, match=r"no rate for 'int8 depthwise'; it has float32 matrix, int8 matrix"):
-        roofline.predict([work(1, 1, "int8 depthwise")], ROOF)
+        roofline.predict_time([work(1, 1, "int8 depthwise")], ROOF)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_a_file_of_another_kind_is_refused(converted):
 
 def test_where_both_take_equally_long_memory_is_named():
     for arithmetic, memory, bound in ((2.0, 2.0, "memory"), (2.1, 2.0, "arithmetic"), (2.0, 2.1, "memory")):
-        assert roofline.Step(work(1, 1), arithmetic, memory).bound == bound
+        assert roofline.LeastTime(work(1, 1), arithmetic, memory).bound == bound
 
 
 def operator(name: str, inputs, outputs, options=None):
@@ -294,6 +294,6 @@ def test_sizes_of_working_sets_are_above_zero(sizes):
 
 def test_all_operators_together_choose_the_rate_of_memory():
     roof = Roof({}, {10: 5.0, 1000: 1.0})
-    small, large = (roofline.predict([work(0, size)] * 5, roof) for size in (2, 200))
+    small, large = (roofline.predict_time([work(0, size)] * 5, roof) for size in (2, 200))
     assert [step.memory for step in small.steps] == [2 / 5] * 5
     assert [step.memory for step in large.steps] == [200] * 5

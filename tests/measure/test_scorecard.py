@@ -45,8 +45,8 @@ def test_nonzero_and_distinct():
     kernel = np.zeros((10, 4))
     kernel[:5, 0], kernel[5:, 1] = 1, 2
     model.set_weights([kernel, np.array([1, 2, 3, 4])])
-    assert scorecard.stored(model) == scorecard.Stored(44, 14 / 44, 3)
-    assert scorecard.stored(artifact.from_keras(model)) == scorecard.Stored(44, 14 / 44, 3)
+    assert scorecard.stored(model) == scorecard.ParameterCounts(44, 14 / 44, 3)
+    assert scorecard.stored(artifact.from_keras(model)) == scorecard.ParameterCounts(44, 14 / 44, 3)
 
 
 def test_sparse_files_are_counted_with_the_zeros_they_do_not_store():
@@ -129,10 +129,10 @@ def test_where_the_format_cannot_tell_its_parameters_the_model_does(monkeypatch)
 
 def test_only_tensors_of_two_axes_count_for_different_values_and_nothing_stored_is_nothing(monkeypatch):
     for constants, expected in (
-        ({"bias": np.arange(9), "kernel": np.eye(2)}, scorecard.Stored(13, 10 / 13, 2)),
-        ({"bias": np.arange(9)}, scorecard.Stored(9, 8 / 9, 0)),
-        ({}, scorecard.Stored(0, 0.0, 0)),
-        ({"a": np.eye(2), "b": np.arange(8).reshape(2, 4)}, scorecard.Stored(12, 9 / 12, 8)),
+        ({"bias": np.arange(9), "kernel": np.eye(2)}, scorecard.ParameterCounts(13, 10 / 13, 2)),
+        ({"bias": np.arange(9)}, scorecard.ParameterCounts(9, 8 / 9, 0)),
+        ({}, scorecard.ParameterCounts(0, 0.0, 0)),
+        ({"a": np.eye(2), "b": np.arange(8).reshape(2, 4)}, scorecard.ParameterCounts(12, 9 / 12, 8)),
     ):
         monkeypatch.setattr(Artifact, "constants", lambda self, constants=constants: constants)
         assert scorecard.stored(as_tflite()) == expected

@@ -421,7 +421,7 @@ def test_weights_that_are_stored_sparsely_are_counted_as_dense_ones_are():
     model = tf_keras.Sequential([tf_keras.Input((32,)), K.Dense(24, "relu", name="a"), K.Dense(16, name="b")])
     pruned = patterns.prune(model, lambda values, axis: patterns.single(values, 0.8))
     shared = clustering.cluster_once(pruned, 8, keep_zeros=True).model
-    dense, sparse = (samples.convert(shared, sparse=sparse) for sparse in (False, True))
+    dense, sparse = (samples.as_file(shared, sparse=sparse) for sparse in (False, True))
     assert sorted(clustering.distinct_in_file(sparse).values()) == [8, 8]
     assert sorted(clustering.distinct_in_file(sparse).values()) == sorted(clustering.distinct_in_file(dense).values())
 

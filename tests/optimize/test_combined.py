@@ -204,7 +204,7 @@ def test_kernels_that_are_unpacked_when_the_file_is_opened_are_counted_as_stored
     """float16 and sparse ones stand behind an operator; without them the share would be that of the biases' owners."""
     model = prune_once(dense(), 0.75)
     wanted = [(np.count_nonzero(kernel == 0), len(np.unique(kernel))) for kernel in kernels(model).values()]
-    for content in (convert(model, "float16").content, samples.convert(model, sparse=True)):
+    for content in (convert(model, "float16").content, samples.as_file(model, sparse=True)):
         found = combined.kernels_in_file(content)
         assert [kernel.zeros for kernel in found] == [zeros for zeros, _ in wanted]
         assert combined.share_of_zeros(content) == pytest.approx(0.75, abs=0.01)
@@ -296,10 +296,10 @@ def test_the_words_for_what_is_kept_are_those_of_the_toolkit():
 
 def test_sparse_kernels_are_not_coded():
     with pytest.raises(ValueError, match=r"with 2 axes, stored sparsely; coded are dense float32 and int8 ones"):
-        combined.coded_size(samples.convert(prune_once(dense(), 0.75), sparse=True))
+        combined.coded_size(samples.as_file(prune_once(dense(), 0.75), sparse=True))
     volumes = tf_keras.Sequential([tf_keras.Input((4, 4, 4, 2), 1), K.Conv3D(3, 2)])
     with pytest.raises(ValueError, match=r"is float32, with 5 axes; coded are .* of 2 or 4 axes"):
-        combined.coded_size(samples.convert(volumes, sparse=False))
+        combined.coded_size(samples.as_file(volumes, sparse=False))
 
 
 class Reached(Exception):

@@ -8,7 +8,7 @@ import tf_keras
 
 from tests.little import network
 from utils.optimize import keras_3
-from utils.optimize.toolkit.changes import says
+from utils.optimize.toolkit.wrapping import says
 
 K = tf_keras.layers
 

@@ -238,7 +238,7 @@ def test_there_are_three_hints(number):
 
 
 def test_exercises_come_in_their_order():
-    assert list(exercises.of("98")) == ["98-2", "98-10"]
+    assert list(exercises.exercises_of("98")) == ["98-2", "98-10"]
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_unknown_ids_are_answered(id, message):
 @pytest.mark.parametrize("chapter", ["3", "../x", "", "ch03", 3])
 def test_a_chapter_is_two_digits(chapter):
     with pytest.raises(ValueError, match="two digits"):
-        exercises.of(chapter)
+        exercises.exercises_of(chapter)
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_a_check_that_cannot_be_imported_says_so(monkeypatch):
 
     monkeypatch.setattr(exercises.importlib, "import_module", broken)
     with pytest.raises(ModuleNotFoundError, match="tensorflow"):
-        exercises.of("98")
+        exercises.exercises_of("98")
 
 
 def _closure_stub():
@@ -329,7 +329,7 @@ def test_require_says_its_sentence_only_where_the_condition_is_false():
 def test_exercises_of_a_chapter_are_not_those_of_its_second_notebook(monkeypatch):
     monkeypatch.setitem(sys.modules, "utils.study.checks.ch98b", ModuleType("utils.study.checks.ch98b"))
     exercise("98b-1", "of the second notebook", HINTS)(lambda answer, rng: None)
-    assert list(exercises.of("98")) == ["98-2", "98-10"] and list(exercises.of("98b")) == ["98b-1"]
+    assert list(exercises.exercises_of("98")) == ["98-2", "98-10"] and list(exercises.exercises_of("98b")) == ["98b-1"]
     assert exercises.find("98b-1").title == "of the second notebook"
 
 

@@ -92,10 +92,10 @@ def test_a_cell_that_is_not_there_is_a_sentence(records, quote, sentence):
 
 def test_records_are_read_in_the_folder_that_is_named(records, tmp_path, monkeypatch):
     monkeypatch.setattr(recorded, "RESULTS", tmp_path / "another")
-    assert quotes.figure("networks: mlp, bytes", {}, records) == "65,320 bytes"
+    assert quotes.quoted_figure("networks: mlp, bytes", {}, records) == "65,320 bytes"
     assert quotes.refresh("{{networks: mlp, bytes}}", {}, records) == "<!--networks: mlp, bytes-->65,320 bytes<!--/-->"
     with pytest.raises(KeyError, match="no recorded result"):
-        quotes.figure("networks: mlp, bytes", {})
+        quotes.quoted_figure("networks: mlp, bytes", {})
 
 
 def test_a_lost_ledger_is_a_sentence(tmp_path):

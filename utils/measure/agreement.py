@@ -28,11 +28,11 @@ LOST = 0.5
 class Agreement:
     """How far one output of a file is from the float model's, for the same inputs; both figures ignore its unit.
 
-    Attributes:
-        share: largest absolute difference / range, where range is the largest way that one number of the output goes
-            over the examples.  The range and not the standard deviation, because an integer grid is laid over the
-            range: share · 255 is the difference in steps of 8 bits.
-        lost: mean squared difference / variance over the examples, which is 1 − R².
+    share: largest absolute difference / range, where range is the largest way that one number of the output goes
+        over the examples.  The range and not the standard deviation, because an integer grid is laid over the
+        range: share · 255 is the difference in steps of 8 bits.
+    lost: mean squared difference / variance over the examples, which is 1 − R².
+
     Where nothing varies over the examples, the range and variance of all numbers of the output stand in; where those
     are equal, too, their largest value.  Of whole numbers, neither is larger than the share that differs: they may be
     class indices.
@@ -56,14 +56,11 @@ class Agreement:
 def compare(reference: Any, outputs: Any, steps: Mapping[str, float] | None = None) -> dict[str, Agreement]:
     """{output: Agreement}; the name of a single output is "".
 
-    Args:
-        reference: what the float model gives: (n, …), or `{name: array}`.
-        outputs: what the file gives for the same inputs, dequantized; names and shapes are the same.
-        steps: {output: distance of two neighbouring integers}, which is not counted: no file with this grid could be
-            nearer, and a softmax has a step of 1/256 however little its outputs vary.
-
-    Raises:
-        ValueError: names or shapes differ, there are no values, or the reference is not finite.
+    reference: what the float model gives: (n, …), or `{name: array}`.
+    outputs: what the file gives for the same inputs, dequantized; names and shapes are the same.
+    steps: {output: distance of two neighbouring integers}, which is not counted: no file with this grid could be
+        nearer, and a softmax has a step of 1/256 however little its outputs vary.
+    Raises ValueError: names or shapes differ, there are no values, or the reference is not finite.
     """
     first, second = (x if isinstance(x, Mapping) else {"": x} for x in (reference, outputs))
     if first.keys() != second.keys():
@@ -92,10 +89,10 @@ def complaint(
     return sentence
 
 
-def spread(x: Any, most: int = 100) -> Any:
+def evenly_chosen(x: Any, most: int = 100) -> Any:
     """At most so many examples of x, (n, …) or `{name: array}`, spread evenly over it: data may be in order."""
     if isinstance(x, Mapping):
-        return {name: spread(values, most) for name, values in x.items()}
+        return {name: evenly_chosen(values, most) for name, values in x.items()}
     x = np.asarray(x)
     return x[np.linspace(0, len(x) - 1, min(len(x), most)).round().astype(int)]
 

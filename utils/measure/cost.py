@@ -42,14 +42,11 @@ def energy_per_inference(macs: int, bytes_moved: int, dtype: str = "float32", me
     and decoding instructions, leakage and the rest of the device, so a processor uses several times more; newer
     chips use less for each operation.  Ratios between two models are worth more than the figures.
 
-    Args:
-        macs: multiply-accumulates, at least 0.
-        bytes_moved: bytes read and written: at least the parameters once, if they do not stay in a cache.
-        dtype: "float32", "float16", "int32" or "int8", of the multiplied numbers.
-        memory: "dram", or "cache" if everything fits on the chip.
-
-    Returns:
-        Energy, from the smallest to the largest figure of the memory.
+    macs: multiply-accumulates, at least 0.
+    bytes_moved: bytes read and written: at least the parameters once, if they do not stay in a cache.
+    dtype: "float32", "float16", "int32" or "int8", of the multiplied numbers.
+    memory: "dram", or "cache" if everything fits on the chip.
+    Returns Energy, from the smallest to the largest figure of the memory.
     """
     for name, value in (("macs", macs), ("bytes_moved", bytes_moved)):
         _check_number(name, value)
@@ -68,11 +65,10 @@ def cost_per_million(seconds: float, price_per_core_hour: float, *, cores: int =
 
     10⁶ · seconds · cores / 3600 · price / utilization
 
-    Args:
-        seconds: of one inference, measured on such a core; above 0.
-        price_per_core_hour: what the provider asks for a core and hour.
-        cores: that one inference keeps busy.
-        utilization: share of the paid time in which requests arrive, in (0, 1].
+    seconds: of one inference, measured on such a core; above 0.
+    price_per_core_hour: what the provider asks for a core and hour.
+    cores: that one inference keeps busy.
+    utilization: share of the paid time in which requests arrive, in (0, 1].
     """
     _check_number("seconds", seconds)
     _check_number("price_per_core_hour", price_per_core_hour)

@@ -35,14 +35,11 @@ def count(model: Any, input_shape: Sequence[int] | None = None) -> int:
     biases, activations, pooling, normalization, element-wise products.  Zeros of 'same' padding count as if they
     were multiplied; of a matrix that is stored sparse, what is stored counts.
 
-    Args:
-        model: tf_keras model with built weights: Sequential, Functional, nested, or subclassed and called once.
-        input_shape: one example's shape without the batch axis, for models with axes of unknown length.  A model that
-            is made for one batch size only is counted for that, and the counts are divided by it.
-
-    Raises:
-        TypeError: if `model` is not a tf_keras model.
-        MacsError: if a shape is unknown or does not fit, or an operation cannot be counted.
+    model: tf_keras model with built weights: Sequential, Functional, nested, or subclassed and called once.
+    input_shape: one example's shape without the batch axis, for models with axes of unknown length.  A model that
+        is made for one batch size only is counted for that, and the counts are divided by it.
+    Raises TypeError: if `model` is not a tf_keras model.
+    Raises MacsError: if a shape is unknown or does not fit, or an operation cannot be counted.
     """
     return sum(layer.macs for layer in by_layer(model, input_shape))
 

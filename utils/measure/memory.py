@@ -22,9 +22,8 @@ from utils.artifact import Artifact
 class Memory:
     """Resident memory of a child process, in bytes.
 
-    Attributes:
-        baseline: with the interpreter's libraries and the input loaded, before the artifact is read.
-        peak: the largest until the prediction was done.
+    baseline: with the interpreter's libraries and the input loaded, before the artifact is read.
+    peak: the largest until the prediction was done.
     """
 
     baseline: int
@@ -44,13 +43,10 @@ def peak_memory(artifact: Artifact, x: Any, *, timeout: float = 120.0) -> Memory
     that has done other work cannot tell, since memory once freed is used again unseen.
     Resolution: pages of 4 KiB, and some 100 kB of Python's own coming and going.
 
-    Args:
-        artifact: what is run.
-        x: one array (n, …) or `{name: array}`; memory grows with n, so say which.
-
-    Raises:
-        ValueError, TypeError: if x does not fit.
-        child.ChildError: if the child ends without an answer.
+    artifact: what is run.
+    x: one array (n, …) or `{name: array}`; memory grows with n, so say which.
+    Raises ValueError, TypeError: if x does not fit.
+    Raises child.ChildError: if the child ends without an answer.
     """
     if not isinstance(artifact, Artifact):
         raise TypeError(f"peak_memory takes an Artifact, not {type(artifact).__name__}")

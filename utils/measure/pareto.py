@@ -17,15 +17,12 @@ Row = Mapping[str, object]
 def front(rows: Sequence[Row], *, smaller: Iterable[str] = (), larger: Iterable[str] = ()) -> list[Row]:
     """The rows that no other row dominates, in their order; equal rows stay together.
 
-    Args:
-        rows: mappings of column to value.
-        smaller: columns in which less is better, such as "bytes".
-        larger: columns in which more is better, such as "accuracy".
-
-    Raises:
-        ValueError: no rows, no columns, a column on both sides, or a value that is not a finite number.
-        TypeError: rows that are no list of mappings, or one name in the place of a list of names.
-        KeyError: a row lacks a column.
+    rows: mappings of column to value.
+    smaller: columns in which less is better, such as "bytes".
+    larger: columns in which more is better, such as "accuracy".
+    Raises ValueError: no rows, no columns, a column on both sides, or a value that is not a finite number.
+    Raises TypeError: rows that are no list of mappings, or one name in the place of a list of names.
+    Raises KeyError: a row lacks a column.
     """
     values = _values(rows, smaller, larger)
     return [row for row, own in zip(rows, values, strict=True) if not any(_beats(other, own) for other in values)]
@@ -51,17 +48,14 @@ def draw(
     Dots lie on the front, crosses are dominated; the names of the former stand above, those of the latter below.
     Where two dots are near, the left one's name stands below: above they would run together.
 
-    Args:
-        rows: mappings of column to value.
-        smaller: column of the horizontal axis, on a logarithmic scale; less is better.
-        larger: column of the vertical axis; more is better.
-        label: column that names a point.
-        interval: columns with the lower and upper end of a confidence interval of `larger`.
-        title: the finding.
-
-    Raises:
-        ValueError, TypeError, KeyError: as `front`; also a value of `smaller` that is not above 0, and an interval
-            that does not enclose its value.
+    rows: mappings of column to value.
+    smaller: column of the horizontal axis, on a logarithmic scale; less is better.
+    larger: column of the vertical axis; more is better.
+    label: column that names a point.
+    interval: columns with the lower and upper end of a confidence interval of `larger`.
+    title: the finding.
+    Raises ValueError, TypeError, KeyError: as `front`; also a value of `smaller` that is not above 0, and an interval
+        that does not enclose its value.
     """
     from matplotlib.ticker import LogLocator, NullFormatter
 

@@ -2,7 +2,7 @@
 
     work = roofline.of_file(artifact.content)            # operations and bytes of each operator of a .tflite file
     roof = roofline.measured({"float32 matrix": product}, memory=[large])  # what this processor does at its best
-    roofline.predict(work, roof).seconds
+    roofline.predict_time(work, roof).seconds
 
 An operator computes and moves bytes at the same time, so it takes at least the longer of the two:
 
@@ -37,10 +37,9 @@ _OPAQUE = (
 class Work:
     """What one operator has to do for one call.
 
-    Attributes:
-        macs: multiply-accumulates.
-        bytes: of its constants, and of what it reads and writes, each once.
-        rate: what computes it: type and kind, such as "float32 matrix", "int8 depthwise"; "" if it multiplies nothing.
+    macs: multiply-accumulates.
+    bytes: of its constants, and of what it reads and writes, each once.
+    rate: what computes it: type and kind, such as "float32 matrix", "int8 depthwise"; "" if it multiplies nothing.
     """
 
     name: str
@@ -58,10 +57,9 @@ class Work:
 class Roof:
     """What a processor does at its best.
 
-    Attributes:
-        macs_per_second: for each rate that a Work may name.
-        bytes_per_second: one number, or {bytes of a working set: rate}, since caches are faster than memory: used is
-            the rate of the set whose size is nearest to the network's, by their ratio.
+    macs_per_second: for each rate that a Work may name.
+    bytes_per_second: one number, or {bytes of a working set: rate}, since caches are faster than memory: used is
+        the rate of the set whose size is nearest to the network's, by their ratio.
     """
 
     macs_per_second: Mapping[str, float]
@@ -93,7 +91,7 @@ class Roof:
 
 
 @dataclass(frozen=True)
-class Step:
+class LeastTime:
     """The least time of one operator, in seconds, by arithmetic and by memory."""
 
     work: Work
@@ -114,7 +112,7 @@ class Step:
 class Prediction:
     """The least time of a network: its operators, one after the other."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[LeastTime, ...]
 
     @property
     def seconds(self) -> float:
@@ -126,14 +124,16 @@ class Prediction:
         return sum(step.seconds for step in self.steps if step.bound == "memory") / self.seconds if self.seconds else 0
 
 
-def predict(work: Iterable[Work], roof: Roof) -> Prediction:
+def predict_time(work: Iterable[Work], roof: Roof) -> Prediction:
     """The least time that `work` takes below `roof`.
 
     Raises ValueError for a rate that the roof does not have.
     """
     work = tuple(work)
     bandwidth = roof.bandwidth(sum(part.bytes for part in work))
-    return Prediction(tuple(Step(w, w.macs / roof._peak(w.rate) if w.macs else 0.0, w.bytes / bandwidth) for w in work))
+    return Prediction(
+        tuple(LeastTime(w, w.macs / roof._peak(w.rate) if w.macs else 0.0, w.bytes / bandwidth) for w in work)
+    )
 
 
 def of_file(content: bytes) -> tuple[Work, ...]:
@@ -243,17 +243,12 @@ def measured(
 ) -> Roof:
     """The rates that this processor reaches on files which do little else, all timed in turns.
 
-    Args:
-        arithmetic: {rate: .tflite file of one layer of that kind}, large enough to be worth its call, small enough
-            for a cache: {"float32 matrix": …, "int8 depthwise": …}.
-        memory: files of one dense layer: with a batch of one each weight is read once.  One for each size of interest.
-        rounds, seed: as of `timing.latency`.
-
-    Returns:
-        A Roof of medians.
-
-    Raises:
-        ValueError: a file whose operators are not computed at the rate that it is meant for.
+    arithmetic: {rate: .tflite file of one layer of that kind}, large enough to be worth its call, small enough
+        for a cache: {"float32 matrix": …, "int8 depthwise": …}.
+    memory: files of one dense layer: with a batch of one each weight is read once.  One for each size of interest.
+    rounds, seed: as of `timing.latency`.
+    Returns a Roof of medians.
+    Raises ValueError: a file whose operators are not computed at the rate that it is meant for.
     """
     work = {rate: of_file(artifact.content) for rate, artifact in arithmetic.items()}
     for rate, parts in work.items():

@@ -16,17 +16,16 @@ from utils.artifact import Artifact
 from utils.measure import macs
 from utils.measure.statistics import Interval, accuracy
 
-__all__ = ["Scorecard", "Stored", "scorecard", "stored"]
+__all__ = ["ParameterCounts", "Scorecard", "scorecard", "stored"]
 
 
 @dataclass(frozen=True)
-class Stored:
+class ParameterCounts:
     """What the parameters are like.
 
-    Attributes:
-        parameters: stored numbers.
-        nonzero: share that is not 0, in [0, 1]; a quantized number is 0 at its zero point.
-        distinct: the largest number of different values in one weight tensor (of two axes or more).
+    parameters: stored numbers.
+    nonzero: share that is not 0, in [0, 1]; a quantized number is 0 at its zero point.
+    distinct: the largest number of different values in one weight tensor (of two axes or more).
     """
 
     parameters: int
@@ -38,11 +37,10 @@ class Stored:
 class Scorecard:
     """One row of the course's table: sizes, parameters and accuracy of one artifact.
 
-    Attributes:
-        bytes, gzip_bytes: of the file as it is and after gzip -9; compare only equal formats.
-        parameters, nonzero, distinct: see `Stored`; None if the format cannot tell.
-        macs: multiply-accumulates for one example, of the Keras model; None without one.
-        examples, accuracy: measured with the artifact; the accuracy with its Wilson interval.
+    bytes, gzip_bytes: of the file as it is and after gzip -9; compare only equal formats.
+    parameters, nonzero, distinct: see `ParameterCounts`; None if the format cannot tell.
+    macs: multiply-accumulates for one example, of the Keras model; None without one.
+    examples, accuracy: measured with the artifact; the accuracy with its Wilson interval.
     """
 
     name: str
@@ -78,18 +76,15 @@ def scorecard(
 ) -> Scorecard:
     """Measure an artifact on labelled examples.
 
-    Args:
-        artifact: what is shipped; its own predictions are scored, not the model's.
-        x: examples (n, …) as the model takes them.
-        y: labels, whole numbers (n,).
-        model: the tf_keras model it was made from: gives the multiply-accumulates, and the parameters where
-            the format cannot tell them.
-        name: of the row; the format's name by default.
-
-    Raises:
-        ValueError, TypeError: empty, NaN or mismatched data, several outputs, labels that are not classes, labels of a
-            single class (a constant answer would score 100 %).
-        ArtifactError: if the artifact cannot be run.
+    artifact: what is shipped; its own predictions are scored, not the model's.
+    x: examples (n, …) as the model takes them.
+    y: labels, whole numbers (n,).
+    model: the tf_keras model it was made from: gives the multiply-accumulates, and the parameters where
+        the format cannot tell them.
+    name: of the row; the format's name by default.
+    Raises ValueError, TypeError: empty, NaN or mismatched data, several outputs, labels that are not classes, labels of
+        a single class (a constant answer would score 100 %).
+    Raises ArtifactError: if the artifact cannot be run.
     """
     if not isinstance(artifact, Artifact):
         raise TypeError(f"scorecard takes an Artifact, not {type(artifact).__name__}; see artifact.from_keras")
@@ -125,7 +120,7 @@ def _check_labels(x: Any, y: Any) -> None:
         )
 
 
-def stored(source: Any) -> Stored | None:
+def stored(source: Any) -> ParameterCounts | None:
     """Numbers on the parameters of an artifact or a tf_keras model; None if the format cannot tell.
 
     In a .tflite file batch normalization is folded into convolutions, so it may hold fewer than its model.
@@ -139,11 +134,11 @@ def stored(source: Any) -> Stored | None:
     return _stored_in({str(number): weight.numpy() for number, weight in enumerate(weights)})
 
 
-def _stored_in(constants: Mapping[str, np.ndarray]) -> Stored:
+def _stored_in(constants: Mapping[str, np.ndarray]) -> ParameterCounts:
     arrays = list(constants.values())
     total = sum(array.size for array in arrays)
     if not total:
-        return Stored(0, 0.0, 0)
+        return ParameterCounts(0, 0.0, 0)
     nonzero = sum(int(np.count_nonzero(array)) for array in arrays)
     distinct = max((len(np.unique(array)) for array in arrays if array.ndim >= 2), default=0)
-    return Stored(total, nonzero / total, distinct)
+    return ParameterCounts(total, nonzero / total, distinct)

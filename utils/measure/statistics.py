@@ -55,13 +55,10 @@ def wilson(correct: int, n: int, confidence: float = 0.95) -> Interval:
     Unlike value ± 1.96·standard error it stays within [0, 1] and does not shrink to nothing at 0 or n
     (Wilson 1927, J. Am. Stat. Assoc. 22, 209; computed by scipy.stats.binomtest).
 
-    Args:
-        correct: right answers, 0 … n.
-        n: examples, at least 1.
-        confidence: in (0, 1).
-
-    Raises:
-        ValueError, TypeError: if the counts are not whole numbers with 0 <= correct <= n, n >= 1.
+    correct: right answers, 0 … n.
+    n: examples, at least 1.
+    confidence: in (0, 1).
+    Raises ValueError, TypeError: if the counts are not whole numbers with 0 <= correct <= n, n >= 1.
     """
     from scipy.stats import binomtest
 
@@ -78,8 +75,7 @@ def correct(outputs: Any, y: Any) -> np.ndarray:
 
     A single output column (n, 1) or (n,) of probabilities means two classes, divided at 0.5.
 
-    Raises:
-        ValueError: if something is empty, NaN, or does not match; TypeError for labels that are not whole numbers.
+    Raises ValueError: if something is empty, NaN, or does not match; TypeError for labels that are not whole numbers.
     """
     return predicted(outputs) == _labels(y, outputs)
 
@@ -99,8 +95,7 @@ def accuracy(outputs: Any, y: Any, confidence: float = 0.95) -> Interval:
 def per_class_accuracy(outputs: Any, y: Any, confidence: float = 0.95) -> dict[int, Interval]:
     """For each class that occurs in `y`: the share of its examples that were recognized (recall).
 
-    Raises:
-        ValueError: if `y` has one class only: then it is the accuracy.
+    Raises ValueError: if `y` has one class only: then it is the accuracy.
     """
     hits, labels = correct(outputs, y), np.asarray(y).reshape(-1)
     classes = _several_classes(labels)
@@ -132,10 +127,9 @@ def reliability(outputs: Any, y: Any, bins: int = 15) -> list[Bin]:
 
     Guo et al. 2017, arXiv 1706.04599, section 2: in each bin, mean confidence against accuracy.
 
-    Args:
-        outputs: (n, classes), probabilities or logits.
-        y: labels (n,).
-        bins: at least 1; 15 is the paper's.
+    outputs: (n, classes), probabilities or logits.
+    y: labels (n,).
+    bins: at least 1; 15 is the paper's.
     """
     bins = _whole(bins, "bins")
     if bins < 1:
@@ -171,8 +165,7 @@ def mcnemar(a_correct: Any, b_correct: Any) -> McNemar:
     two-sided binomial test with probability 1/2 (McNemar 1947, Psychometrika 12, 153; scipy.stats.binomtest).
     No such example at all gives p = 1.
 
-    Args:
-        a_correct, b_correct: bool (n,), as `correct` returns them, in the same order of examples.
+    a_correct, b_correct: bool (n,), as `correct` returns them, in the same order of examples.
     """
     from scipy.stats import binomtest
 
@@ -196,14 +189,11 @@ def paired_bootstrap(
     Resamples the pairs with replacement and takes percentiles (Efron, Tibshirani 1993, chapter 13).  Values
     that belong together stay together, so what makes an example hard for both sides cancels out.
 
-    Args:
-        a, b: arrays (n,) of numbers or bools, n >= 2, in the same order.
-        statistic: `statistic(a, b, axis=-1)` -> numbers; by default mean(a) − mean(b).
-        rounds: resamplings.
-        seed: of the resampling.
-
-    Raises:
-        ValueError, TypeError: sides that do not fit, too few rounds, or a statistic that is NaN in a draw.
+    a, b: arrays (n,) of numbers or bools, n >= 2, in the same order.
+    statistic: `statistic(a, b, axis=-1)` -> numbers; by default mean(a) − mean(b).
+    rounds: resamplings.
+    seed: of the resampling.
+    Raises ValueError, TypeError: sides that do not fit, too few rounds, or a statistic that is NaN in a draw.
     """
     a, b = _pair(a, b)
     _check_confidence(confidence)
@@ -231,14 +221,11 @@ def crossed_bootstrap(
     Resamples both, seeds and examples, with replacement, the same ones on every side, and takes percentiles (Owen 2007,
     "The pigeonhole bootstrap", arXiv 0712.1111).  With few seeds it is rough.
 
-    Args:
-        sides: arrays (seeds, n) of numbers or bools, such as which examples are right; one of shape (n,), a single
-            teacher's, stands beside every seed.
-        statistic: of the sides' means, one array of `rounds` numbers each; by default the first minus the second.
-        rounds: resamplings.  seed: of the resampling.
-
-    Raises:
-        ValueError: sides that do not fit, too few rounds, or a statistic that is NaN in a draw.
+    sides: arrays (seeds, n) of numbers or bools, such as which examples are right; one of shape (n,), a single
+        teacher's, stands beside every seed.
+    statistic: of the sides' means, one array of `rounds` numbers each; by default the first minus the second.
+    rounds: resamplings.  seed: of the resampling.
+    Raises ValueError: sides that do not fit, too few rounds, or a statistic that is NaN in a draw.
     """
     _check_confidence(confidence)
     rounds = _whole(rounds, "rounds")

@@ -25,11 +25,10 @@ Side = Callable[[], Any] | tuple[Artifact, Any]
 class Timing:
     """Times of one side, in seconds.
 
-    Attributes:
-        seconds: of each round's call, in the order of the rounds.
-        examples: in one call.
-        load: opening the artifact (libraries are already imported); None for a plain function.
-        first: the first call, which may compile, allocate and pack weights.
+    seconds: of each round's call, in the order of the rounds.
+    examples: in one call.
+    load: opening the artifact (libraries are already imported); None for a plain function.
+    first: the first call, which may compile, allocate and pack weights.
     """
 
     name: str
@@ -99,17 +98,14 @@ def _median_ratio(a: np.ndarray, b: np.ndarray, axis: int = -1) -> np.ndarray:
 def latency(sides: Mapping[str, Side], *, rounds: int = 100, warmup: int = 10, seed: int | None = None) -> Timings:
     """Time several sides in turns.
 
-    Args:
-        sides: name -> a function without arguments, or (artifact, x): one call predicts the whole batch x.
-            An artifact is opened anew; its inputs are set before the clock starts, so the time is the
-            interpreter's and not that of copying and checking arrays in Python.  TensorFlow and the interpreter
-            use `utils.THREADS` threads.
-        rounds: timed calls of each side, at least 2; p99 means little below 100.
-        warmup: calls of each side that are not counted, beside the first.
-        seed: of the order within the rounds; `utils.SEED` by default.
-
-    Returns:
-        Timings, by name, in seconds.
+    sides: name -> a function without arguments, or (artifact, x): one call predicts the whole batch x.
+        An artifact is opened anew; its inputs are set before the clock starts, so the time is the
+        interpreter's and not that of copying and checking arrays in Python.  TensorFlow and the interpreter
+        use `utils.THREADS` threads.
+    rounds: timed calls of each side, at least 2; p99 means little below 100.
+    warmup: calls of each side that are not counted, beside the first.
+    seed: of the order within the rounds; `utils.SEED` by default.
+    Returns Timings, by name, in seconds.
     """
     _check_plan(sides, rounds, warmup)
     prepared = {name: _prepare(name, side) for name, side in sides.items()}
@@ -189,9 +185,8 @@ def throughput(
 ) -> dict[int, float]:
     """Examples a second for each batch size, the sizes timed in turns.
 
-    Args:
-        artifact: what is run.
-        x: array (n, …), or `{name: array}`, with at least as many examples as the largest batch.
+    artifact: what is run.
+    x: array (n, …), or `{name: array}`, with at least as many examples as the largest batch.
     """
     sizes = tuple(batch_sizes)
     if not sizes or any(not isinstance(size, int) or size < 1 for size in sizes):

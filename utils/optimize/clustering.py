@@ -110,16 +110,13 @@ def kmeans(
     (Lloyd 1982, doi 10.1109/TIT.1982.1056489).  A centroid that has no values stays where it is.  Where there are no
     more distinct values than clusters, they are the code book.
 
-    Args:
-        values: float array of any shape.
-        clusters: at most so many distinct values afterwards, at least 2.
-        start: "quantiles" (as many values between two), "linear" (equal distances from the least to the largest
-            value), or the first centroids, (clusters,).
-        rounds: at most so many.
-        keep_zeros: values that are exactly 0 stay 0 and no other becomes 0; 0 is then one of the clusters.
-
-    Raises:
-        ValueError: too few clusters or no values, values that are not finite, an unknown start.
+    values: float array of any shape.
+    clusters: at most so many distinct values afterwards, at least 2.
+    start: "quantiles" (as many values between two), "linear" (equal distances from the least to the largest
+        value), or the first centroids, (clusters,).
+    rounds: at most so many.
+    keep_zeros: values that are exactly 0 stay 0 and no other becomes 0; 0 is then one of the clusters.
+    Raises ValueError: too few clusters or no values, values that are not finite, an unknown start.
     """
     values = _finite(values)
     clusters = _clusters(clusters)
@@ -160,17 +157,15 @@ def cluster_once(
 ) -> Clustered:
     """A copy of `model` whose kernels have at most `clusters` distinct values each; nothing is trained.
 
-    Args:
-        model: a built Sequential or functional tf_keras model.
-        clusters: distinct values of each array, or of each of its output channels.  start, keep_zeros: as in `kmeans`.
-        only: names of the layers to cluster; None for all.
-        per_channel: a code book for each output channel.
+    model: a built Sequential or functional tf_keras model.
+    clusters: distinct values of each array, or of each of its output channels.  start, keep_zeros: as in `kmeans`.
+    only: names of the layers to cluster; None for all.
+    per_channel: a code book for each output channel.
 
     Arrays (channels) with no more weights than clusters stay as they are, and are named in `left_out` as in `distinct`.
 
-    Raises:
-        TypeError: `model` is no tf_keras model.
-        ValueError: fewer than two clusters, no such layer, nothing to cluster, weights that are not finite.
+    Raises TypeError: `model` is no tf_keras model.
+    Raises ValueError: fewer than two clusters, no such layer, nothing to cluster, weights that are not finite.
     """
     checks.check_model(model, graph=True)
     checks.check_finite(model)
@@ -202,21 +197,18 @@ def cluster_while_training(
 ) -> Clustered:
     """A copy of a classifier whose kernels the Toolkit clustered and trained; without wrappers, and `model` stays.
 
-    Args:
-        model: a built Sequential or functional tf_keras classifier; models inside are opened.
-        dataset, epochs, batch_size, learning_rate, decay, seed: as in `training.fit`.
-        clusters: distinct values of each kernel, at least 2; with `keep_zeros` at least 3.
-        start: a key of `STARTS`.  only: names of the layers to cluster; None for all that have kernels.
-        per_channel: a code book for each filter of a Conv2D; other layers keep one, as in the Toolkit.
-        keep_zeros: the Toolkit's preserve_sparsity: a pruned model's zeros stay.
-        average: a centroid's gradient is the mean over its weights, not the sum.
-
-    Raises:
-        TypeError, ValueError: no such model, data, start or layer; too few clusters; a layer for which the Toolkit
-            has no rule; nothing to cluster.
-        FloatingPointError: training diverged.
-        ClusteringFailed: there are more distinct values than asked for, zeros are gone, or stripping changed the
-            outputs.
+    model: a built Sequential or functional tf_keras classifier; models inside are opened.
+    dataset, epochs, batch_size, learning_rate, decay, seed: as in `training.fit`.
+    clusters: distinct values of each kernel, at least 2; with `keep_zeros` at least 3.
+    start: a key of `STARTS`.  only: names of the layers to cluster; None for all that have kernels.
+    per_channel: a code book for each filter of a Conv2D; other layers keep one, as in the Toolkit.
+    keep_zeros: the Toolkit's preserve_sparsity: a pruned model's zeros stay.
+    average: a centroid's gradient is the mean over its weights, not the sum.
+    Raises TypeError, ValueError: no such model, data, start or layer; too few clusters; a layer for which the Toolkit
+        has no rule; nothing to cluster.
+    Raises FloatingPointError: training diverged.
+    Raises ClusteringFailed: there are more distinct values than asked for, zeros are gone, or stripping changed the
+        outputs.
     """
     checks.check_model(model, graph=True)
     checks.check_finite(model)
@@ -277,7 +269,7 @@ def distinct_in_file(content: bytes) -> dict[str, int]:
     """
     content = tflite_file.as_bytes(content)
     constants = [(tensor.name, values) for tensor, values in tflite_file.File(content).constants()]
-    constants += [(weight.name, weight.dense) for weight in stored.weights(content)]
+    constants += [(weight.name, weight.dense) for weight in stored.sparse_weights(content)]
     return {name: len(np.unique(values)) for name, values in constants if values.ndim > 1 and values.size > 1}
 
 

@@ -105,17 +105,14 @@ def quantize_while_training(
     before anything is handed back: each weight that was 0 is the integer 0, in training and in the file, and no kernel
     has more different integers, in a channel, than it had values.
 
-    Args:
-        model: a built Sequential or functional tf_keras classifier of Conv2D, DepthwiseConv2D, Dense, batch
-            normalization behind a convolution, and layers without weights; models inside are opened.
-        dataset, epochs, batch_size, learning_rate, decay, seed: as in `training.fit`.
-        keep: a key of `KEEP`.  Zeros and values of depthwise kernels are not kept by any of them.
-
-    Raises:
-        TypeError, ValueError: no such model or data, an unknown `keep`, nothing to keep, or a layer that the scheme
-            does not know.
-        FloatingPointError: training diverged.
-        KeepingFailed: what was to be kept is gone.
+    model: a built Sequential or functional tf_keras classifier of Conv2D, DepthwiseConv2D, Dense, batch
+        normalization behind a convolution, and layers without weights; models inside are opened.
+    dataset, epochs, batch_size, learning_rate, decay, seed: as in `training.fit`.
+    keep: a key of `KEEP`.  Zeros and values of depthwise kernels are not kept by any of them.
+    Raises TypeError, ValueError: no such model or data, an unknown `keep`, nothing to keep, or a layer that the scheme
+        does not know.
+    Raises FloatingPointError: training diverged.
+    Raises KeepingFailed: what was to be kept is gone.
     """
     checks.check_choice("keep", keep, KEEP)
     if aware_ranges.is_quantized(model):
@@ -152,7 +149,7 @@ def kernels_in_file(content: bytes) -> list[Kernel]:
     for operator, tensor in _kernels(file):
         if tensor.buffer not in found:
             if tensor.sparse and not dense:
-                dense = {weight.name: weight.dense for weight in sparse.weights(content)}
+                dense = {weight.name: weight.dense for weight in sparse.sparse_weights(content)}
             values = dense[tensor.name] if tensor.sparse else _centred(file, tensor)
             rows = np.moveaxis(values, _CHANNEL_AXIS[operator], 0).reshape(tensor.shape[_CHANNEL_AXIS[operator]], -1)
             most = max(len(np.unique(row)) for row in rows)

@@ -137,20 +137,18 @@ def train(
 ) -> tf_keras.Model:
     """A copy of `model` with at most `plan.kept` weights that are not zero, each a multiple of its kernel's step.
 
-    Args:
-        model: a chain of Dense and convolutional layers, and of layers without weights, that gives logits; it stays as
-            it is, and is the start: random weights will do.  Fold batch normalization first.
-        batches: without end, pairs of inputs and of probabilities of the classes (`soft_targets`).
-        seed: of the choice which weights are rounded when.
-        report: called as report(steps done, training) after each `every` steps, and at the end.
+    model: a chain of Dense and convolutional layers, and of layers without weights, that gives logits; it stays as
+        it is, and is the start: random weights will do.  Fold batch normalization first.
+    batches: without end, pairs of inputs and of probabilities of the classes (`soft_targets`).
+    seed: of the choice which weights are rounded when.
+    report: called as report(steps done, training) after each `every` steps, and at the end.
 
     Returns a model of the same layers and shapes, not compiled.  A unit that was dropped on the way is there, with
     zeros, so the model has each parameter of `model`.
 
-    Raises:
-        TypeError, ValueError: no such model, more weights to keep than there are, batches that do not fit; or nothing
-            is left of a layer.
-        FloatingPointError: training diverged.
+    Raises TypeError, ValueError: no such model, more weights to keep than there are, batches that do not fit; or
+        nothing is left of a layer.
+    Raises FloatingPointError: training diverged.
     """
     _check_chain(model)
     _check_logits(model)

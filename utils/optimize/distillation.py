@@ -42,9 +42,8 @@ _LARGEST_INPUT = 10.0
 def soften(logits: Any, temperature: float = 1.0) -> np.ndarray:
     """softmax(logits / temperature) along the last axis, in the logits' own type; of whole numbers in float64.
 
-    Args:
-        logits: (…, classes), finite; no probabilities.  Of float16 pass logits.astype(float), for three digits are few.
-        temperature: above 0; 1 is the plain softmax, a large one makes all classes equally probable.
+    logits: (…, classes), finite; no probabilities.  Of float16 pass logits.astype(float), for three digits are few.
+    temperature: above 0; 1 is the plain softmax, a large one makes all classes equally probable.
     """
     _check_settings(temperature)
     values = _finite(logits, "logits")
@@ -60,8 +59,7 @@ def averaged(outputs: Sequence[Any]) -> np.ndarray:
     Logits must not be averaged in their place: each network has a scale of its own, and the one with the largest logits
     would outvote the others.
 
-    Args:
-        outputs: for each network (n, classes), logits or probabilities; all for the same examples, in one order.
+    outputs: for each network (n, classes), logits or probabilities; all for the same examples, in one order.
     """
     if isinstance(outputs, (str, Mapping)) or not isinstance(outputs, (Sequence, np.ndarray)) or len(outputs) < 1:
         raise ValueError(
@@ -85,13 +83,10 @@ def logits(model: tf_keras.Model, x: Any, *, outputs: str = "detect", batch_size
     From probabilities p it takes log p, which softens in the same way, for a softmax forgets only a number that all
     logits of an example share.
 
-    Args:
-        model: tf_keras model with one output.
-        x: its inputs, arrays.
-        outputs: what the model gives, one of `OUTPUTS`.
-
-    Raises:
-        ValueError: outputs that are not finite, or not what is said.
+    model: tf_keras model with one output.
+    x: its inputs, arrays.
+    outputs: what the model gives, one of `OUTPUTS`.
+    Raises ValueError: outputs that are not finite, or not what is said.
     """
     checks.check_keras(model, what="teacher")
     checks.check_choice("outputs", outputs, OUTPUTS)
@@ -112,8 +107,7 @@ def logit_to_add(logits: Any, column: int, share: float) -> float:
 
     Hinton et al. 2015, section 3, who choose it by the test set; here nothing but the class's frequency is used.
 
-    Args:
-        logits: (n, classes).  column: the class.  share: its frequency, between 0 and 1.
+    logits: (n, classes).  column: the class.  share: its frequency, between 0 and 1.
     """
     values = _finite(logits, "logits").astype(np.float64)
     if not _is_number(share) or not 0 < share < 1:
@@ -178,23 +172,18 @@ def distil(
 ) -> dict[str, list[float]]:
     """Train a classifier in place, with Adam, from a teacher's outputs and the labels.
 
-    Args:
-        student: tf_keras model (batch, classes), of logits or probabilities; a model prepared by the Toolkit too.
-        dataset: (x, y) or a `data.Dataset`, of which the training part is used; (x, None) without labels.
-        teacher: a tf_keras model, which is asked once and not changed, or its logits for x, (n, classes).
-        temperature: divides the logits on both sides; above 0.
-        soft_share: weight of the teacher's part, 0 to 1; without labels it must be 1.
-        outputs: what student and teacher give, one of `OUTPUTS`.
-        epochs, batch_size, learning_rate, seed, callbacks: as in `training.fit`.
-        decay: let the learning rate fall to 0 along a half cosine.
-
-    Returns:
-        {"loss": one value for each epoch}.
-
-    Raises:
-        TypeError, ValueError: what does not fit, such as a teacher of other classes or that knows clearly less than the
-            student (swapped?).
-        FloatingPointError: the loss is no longer finite.
+    student: tf_keras model (batch, classes), of logits or probabilities; a model prepared by the Toolkit too.
+    dataset: (x, y) or a `data.Dataset`, of which the training part is used; (x, None) without labels.
+    teacher: a tf_keras model, which is asked once and not changed, or its logits for x, (n, classes).
+    temperature: divides the logits on both sides; above 0.
+    soft_share: weight of the teacher's part, 0 to 1; without labels it must be 1.
+    outputs: what student and teacher give, one of `OUTPUTS`.
+    epochs, batch_size, learning_rate, seed, callbacks: as in `training.fit`.
+    decay: let the learning rate fall to 0 along a half cosine.
+    Returns {"loss": one value for each epoch}.
+    Raises TypeError, ValueError: what does not fit, such as a teacher of other classes or that knows clearly less than
+        the student (swapped?).
+    Raises FloatingPointError: the loss is no longer finite.
     """
     checks.check_keras(student, what="student")
     training.check_settings(epochs, batch_size, learning_rate, seed)
@@ -270,20 +259,18 @@ class Distiller(tf_keras.Model):
     are shown to it once, before the first epoch; batches of a pipeline are shown to it as they come.  Precomputed
     logits go in as labels: fit(x, {"labels": y, "teacher": logits}); then `teacher` may be None.
 
-    Args:
-        teacher: tf_keras model with the same inputs and outputs as the student, or None.
-        student: tf_keras model of (batch, …, classes), one output.
-        temperature, soft_share: as in `distil`.
-        features: {student's layer: teacher's layer}: beside the loss, the mean squared distance of their activations;
-            where channels differ, a Dense layer on the student's side learns to translate (FitNets, arXiv 1412.6550).
-        attention: {student's layer: teacher's layer}: the mean squared distance of their `attention_map`.
-        match_weight: factor of both.
-        teacher_outputs, student_outputs: one of `OUTPUTS`.
+    teacher: tf_keras model with the same inputs and outputs as the student, or None.
+    student: tf_keras model of (batch, …, classes), one output.
+    temperature, soft_share: as in `distil`.
+    features: {student's layer: teacher's layer}: beside the loss, the mean squared distance of their activations;
+        where channels differ, a Dense layer on the student's side learns to translate (FitNets, arXiv 1412.6550).
+    attention: {student's layer: teacher's layer}: the mean squared distance of their `attention_map`.
+    match_weight: factor of both.
+    teacher_outputs, student_outputs: one of `OUTPUTS`.
 
     Metrics: loss, and its parts hard, soft and (with features or attention) match, beside those of `compile`.
 
-    Raises:
-        TypeError, ValueError: models that do not fit; a sentence says what to pass.
+    Raises TypeError, ValueError: models that do not fit; a sentence says what to pass.
     """
 
     def __init__(

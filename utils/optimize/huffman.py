@@ -25,8 +25,7 @@ def code_lengths(counts: Mapping[int, int]) -> dict[int, int]:
     The two rarest become one, until one is left; each time, the symbols in them get one bit more.  A single symbol gets
     one bit.
 
-    Raises:
-        ValueError: no symbols, or one that does not occur.
+    Raises ValueError: no symbols, or one that does not occur.
     """
     if not isinstance(counts, Mapping) or not counts or not all(map(_is_count, counts.values())):
         raise ValueError(
@@ -49,8 +48,7 @@ def code_lengths(counts: Mapping[int, int]) -> dict[int, int]:
 def canonical(lengths: Mapping[int, int]) -> dict[int, str]:
     """{symbol: its bits, as text}: counted upwards, shortest first: the lengths are all a reader has to know.
 
-    Raises:
-        ValueError: no lengths, or more short ones than a code can have (Kraft: the sum of 2^-length is at most 1).
+    Raises ValueError: no lengths, or more short ones than a code can have (Kraft: the sum of 2^-length is at most 1).
     """
     if not isinstance(lengths, Mapping) or not lengths or not all(map(_is_count, lengths.values())):
         raise ValueError(f"lengths is {lengths!r:.80}; pass {{symbol: its bits, 1 or more}}, as code_lengths makes it")
@@ -68,8 +66,7 @@ def canonical(lengths: Mapping[int, int]) -> dict[int, str]:
 def encode(symbols: Sequence[int], code: Mapping[int, str]) -> bytes:
     """The bits of all symbols, filled up with zeros to whole bytes.
 
-    Raises:
-        ValueError: a symbol that has no code, symbols that are no list of them, or bits that are no code.
+    Raises ValueError: a symbol that has no code, symbols that are no list of them, or bits that are no code.
     """
     _check_code(code)
     symbols = _in_a_row(symbols)
@@ -84,8 +81,7 @@ def encode(symbols: Sequence[int], code: Mapping[int, str]) -> bytes:
 def decode(content: bytes, count: int, code: Mapping[int, str]) -> list[int]:
     """The `count` symbols that were encoded.
 
-    Raises:
-        ValueError: the bytes end before that, or have bits that are no symbol.
+    Raises ValueError: the bytes end before that, or have bits that are no symbol.
     """
     _check_code(code)
     if not _is_count(count) and count != 0:

@@ -14,16 +14,11 @@ import utils  # noqa: F401  (settles Keras 2 before TensorFlow is imported)
 def keras_2(model) -> tf_keras.Model:
     """The same network in Keras 2, which the Toolkit accepts, from a Keras 3 model.
 
-    Args:
-        model: a built Keras 3 `Sequential` or functional model of layers that both versions have.
-
-    Returns:
-        A tf_keras model with the same layer names and weights, sharing nothing with `model`.
-
-    Raises:
-        TypeError: `model` is no Keras 3 model.
-        ValueError: it is subclassed or not built, or holds a layer, operation or setting that Keras 2 lacks, or an
-            activation that is another function there.
+    model: a built Keras 3 `Sequential` or functional model of layers that both versions have.
+    Returns a tf_keras model with the same layer names and weights, sharing nothing with `model`.
+    Raises TypeError: `model` is no Keras 3 model.
+    Raises ValueError: it is subclassed or not built, or holds a layer, operation or setting that Keras 2 lacks, or an
+        activation that is another function there.
     """
     import keras
 

@@ -36,18 +36,17 @@ def recover(
 ) -> dict[str, list[float]]:
     """Fine-tune an optimized classifier (quantized, pruned, …) in place, to win back what optimizing cost.
 
-    Args:
-        model: tf_keras classifier that returns logits.
-        dataset: (pictures, labels) or a `data.Dataset`, of which the training part is used.
-        epochs, learning_rate, batch_size, seed: as in `training.fit`.  decay: let the rate fall to 0 (half cosine).
-        teacher: the model before it was optimized, which returns logits of the same shape; its soft targets are
-            learnt beside the labels (Hinton et al. 2015, arXiv 1503.02531).
-        temperature: divides the logits on both sides; above 0.  soft_share: weight of the soft targets, 0 to 1.
-        freeze_statistics: batch normalization keeps its moving mean and variance and uses them in training too; Keras
-            ties that to its factor and shift, which stay as well.
-        keep_zeros: kernels' weights that are 0 at the start stay 0, so that a pruned model stays pruned, with fake
-            quantization too.  In a layer of one's own these are its trained arrays of two axes or more that are
-            partly 0.
+    model: tf_keras classifier that returns logits.
+    dataset: (pictures, labels) or a `data.Dataset`, of which the training part is used.
+    epochs, learning_rate, batch_size, seed: as in `training.fit`.  decay: let the rate fall to 0 (half cosine).
+    teacher: the model before it was optimized, which returns logits of the same shape; its soft targets are
+        learnt beside the labels (Hinton et al. 2015, arXiv 1503.02531).
+    temperature: divides the logits on both sides; above 0.  soft_share: weight of the soft targets, 0 to 1.
+    freeze_statistics: batch normalization keeps its moving mean and variance and uses them in training too; Keras
+        ties that to its factor and shift, which stay as well.
+    keep_zeros: kernels' weights that are 0 at the start stay 0, so that a pruned model stays pruned, with fake
+        quantization too.  In a layer of one's own these are its trained arrays of two axes or more that are
+        partly 0.
 
     Returns the history: one list for each metric, one value for each epoch.
     Raises ValueError or TypeError for what does not fit, such as a teacher that gives probabilities or knows less than

@@ -63,14 +63,11 @@ MIDDLE, SPREAD = 127.0, 128.0
 def efficientnet_lite0(size: int = 224, *, weights: str | None = "imagenet", top: bool = False) -> tf_keras.Model:
     """EfficientNet-Lite0 for pictures of shape (size, size, 3), as `prepared` makes them.
 
-    Args:
-        size: at least 32; ImageNet's training used 224.  The five strides of 2 leave a map of size / 32.
-        weights: "imagenet", or None for random ones, drawn from the global seed.
-        top: False ends in 1,280 features, the mean over the last map; True adds ImageNet's layer of 1,000 logits.
-
-    Raises:
-        ValueError: an argument out of range, or a file of weights that is not the one that ships.
-        FileNotFoundError: the file of weights is missing.
+    size: at least 32; ImageNet's training used 224.  The five strides of 2 leave a map of size / 32.
+    weights: "imagenet", or None for random ones, drawn from the global seed.
+    top: False ends in 1,280 features, the mean over the last map; True adds ImageNet's layer of 1,000 logits.
+    Raises ValueError: an argument out of range, or a file of weights that is not the one that ships.
+    Raises FileNotFoundError: the file of weights is missing.
     """
     _check_size(size, 32)
     if weights not in ("imagenet", None):
@@ -149,11 +146,10 @@ def application(
 ) -> tuple[tf_keras.Model, Callable[[np.ndarray], np.ndarray]]:
     """A backbone of `tf_keras.applications`, ending in the mean over its last map, and its own preprocessing.
 
-    Args:
-        name: such as "MobileNetV2" or "ResNet50".
-        size: side of the pictures in pixels.
-        weights: "imagenet", fetched by Keras on first use, or None for random ones, which needs no network.
-        options: further ones of that function, such as alpha=0.35; not those that are settled here.
+    name: such as "MobileNetV2" or "ResNet50".
+    size: side of the pictures in pixels.
+    weights: "imagenet", fetched by Keras on first use, or None for random ones, which needs no network.
+    options: further ones of that function, such as alpha=0.35; not those that are settled here.
 
     Returns (backbone, preprocess): preprocess takes pixels from 0 to 255, (n, size, size, 3), and changes no argument.
     Raises ValueError for a name that is not there, or a model whose preprocessing was taken out; ConnectionError if
@@ -193,14 +189,11 @@ def application(
 def prepared(pictures: np.ndarray, size: int) -> np.ndarray:
     """Pictures as the backbone expects them: (n, size, size, 3) float32, (pixel - 127) / 128.
 
-    Args:
-        pictures: (n, height, width), or with 1 or 3 channels; uint8 from 0 to 255, or floats from 0 to 1.  Grey
-            ones get three equal channels.
-        size: side in pixels after bilinear resizing.
-
-    Raises:
-        ValueError: a size below 1, another shape, values that are not finite, or a range that fits neither kind.
-            Floats from 0 to 255 are refused, since dividing them or not is for you to say.
+    pictures: (n, height, width), or with 1 or 3 channels; uint8 from 0 to 255, or floats from 0 to 1.  Grey
+        ones get three equal channels.
+    size: side in pixels after bilinear resizing.
+    Raises ValueError: a size below 1, another shape, values that are not finite, or a range that fits neither kind.
+        Floats from 0 to 255 are refused, since dividing them or not is for you to say.
     """
     _check_size(size, 1)
     size = int(size)
@@ -267,11 +260,10 @@ def train_head(
 ) -> tf_keras.Model:
     """One dense layer of logits on features, trained on cached ones: a Sequential of standardization and Dense.
 
-    Args:
-        x, y: features (n, width), and labels (n,) from 0 to num_classes - 1.
-        num_classes: at least 2; each class needs at least 2 examples.
-        epochs, learning_rate, batch_size, seed: as in `training.fit`; the rate falls to 0.
-        weight_decay: factor of the L2 penalty on the kernel.
+    x, y: features (n, width), and labels (n,) from 0 to num_classes - 1.
+    num_classes: at least 2; each class needs at least 2 examples.
+    epochs, learning_rate, batch_size, seed: as in `training.fit`; the rate falls to 0.
+    weight_decay: factor of the L2 penalty on the kernel.
 
     Returns a model whose standardization (minus mean, over standard deviation, of x, or a tenth of the root mean square
     of all deviations where that is more) is folded into the dense layer, so that it is a single Dense layer for any
@@ -398,13 +390,12 @@ def fine_tune(
 ) -> dict[str, list[float]]:
     """Train the end of a model in place, from a layer on, at a small rate that falls to 0.
 
-    Args:
-        model: pictures -> logits, flat, as `with_head` makes it; a quantization-aware or pruned one too.
-        dataset: (pictures, labels) or a `data.Dataset`.
-        from_layer: the first layer that learns, by its name or the beginning of it ("block11"); None: all of them.
-        freeze_statistics: batch normalization uses its stored mean and variance in training too, and keeps all four of
-            its arrays; False lets it take those of each batch and move the stored ones.
-        epochs, learning_rate, batch_size, teacher, seed: as in `recovery.recover`.
+    model: pictures -> logits, flat, as `with_head` makes it; a quantization-aware or pruned one too.
+    dataset: (pictures, labels) or a `data.Dataset`.
+    from_layer: the first layer that learns, by its name or the beginning of it ("block11"); None: all of them.
+    freeze_statistics: batch normalization uses its stored mean and variance in training too, and keeps all four of
+        its arrays; False lets it take those of each batch and move the stored ones.
+    epochs, learning_rate, batch_size, teacher, seed: as in `recovery.recover`.
 
     What was trainable before is so again afterwards.  Returns the history.
     """

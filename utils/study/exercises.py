@@ -114,13 +114,13 @@ def find(id: str) -> Exercise:
     chapter = re.fullmatch(r"(\d\d[a-z]?)-\d+", str(id))
     if not chapter:
         raise ValueError(f"an exercise's id is 'NN-k', such as '03-1'; got {id!r}")
-    of_chapter = of(chapter[1])
+    of_chapter = exercises_of(chapter[1])
     if id not in of_chapter:
         raise ValueError(f"chapter {chapter[1]} has the exercises {list(of_chapter)}; got {id!r}")
     return of_chapter[id]
 
 
-def of(chapter: str) -> dict[str, Exercise]:
+def exercises_of(chapter: str) -> dict[str, Exercise]:
     """All exercises of chapter "NN", or of a second notebook "NNb", by id, in order."""
     if not re.fullmatch(r"\d\d[a-z]?", str(chapter)):
         raise ValueError(f"a chapter is two digits, such as '03', or '04b'; got {chapter!r}")

@@ -39,7 +39,8 @@ def show(chapter: str) -> None:
     """Show the quiz of chapter "NN": click an answer and read why it is right or wrong."""
     import jupyterquiz
 
-    questions = [{key: question[key] for key in question if key != "computed"} for question in load(chapter)]
+    ours = ("computed", "worked")  # for tests/course/quiz_rules.py
+    questions = [{key: question[key] for key in question if key not in ours} for question in load(chapter)]
     with _fixed_names(chapter):
         jupyterquiz.display_quiz(
             questions,

@@ -42,11 +42,10 @@ def ledger(path: Path = LEDGER) -> dict[str, str]:
     return {entry["id"]: entry["figure"] for entry in json.loads(path.read_text(encoding="utf-8"))}
 
 
-def figure(quote: str, figures: Mapping[str, str], records: Path | None = None) -> str:
+def quoted_figure(quote: str, figures: Mapping[str, str], records: Path | None = None) -> str:
     """What a page shows for a quote: the claim's figure in `figures`, or the cell of a record in the folder `records`.
 
-    Raises:
-        KeyError: there is no such claim, record, row or column; the sentence says what there is.
+    Raises KeyError: there is no such claim, record, row or column; the sentence says what there is.
     """
     if ": " in quote:
         return _cell(quote, records)
@@ -56,11 +55,11 @@ def figure(quote: str, figures: Mapping[str, str], records: Path | None = None) 
 
 
 def refresh(text: str, figures: Mapping[str, str], records: Path | None = None) -> str:
-    """`text` with every quote filled by `figure`; KeyError names what cannot be."""
+    """`text` with every quote filled by `quoted_figure`; KeyError names what cannot be."""
 
     def fill(match: re.Match) -> str:
         quote = match["new"] or match["old"]
-        return f"<!--{quote}-->{figure(quote, figures, records)}<!--/-->"
+        return f"<!--{quote}-->{quoted_figure(quote, figures, records)}<!--/-->"
 
     return _QUOTE.sub(fill, text)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from commands.parts.carry_over import CHANGED, REMOVED, carry_over, count_notes, count_own, digest, remembered
+from commands.parts.carry_over import CHANGED, REMOVED, carry_over, cell_digest, count_notes, count_own, remembered
 from commands.parts.normalize import cell_id
 
 STUB = 'def my_scale(x): ...\n\n\ncheck("03-1", my_scale)'
@@ -141,8 +141,8 @@ def edited(cells: list[dict], edits: list[tuple[str, int]]) -> list[dict]:
 
 def written(cells: list[dict], base: list[dict]) -> list[str]:
     """The sources of a reader's cells that are not the course's, in order."""
-    course = {digest(cell) for cell in base}
-    return [cell["source"] for cell in cells if digest(cell) not in course]
+    course = {cell_digest(cell) for cell in base}
+    return [cell["source"] for cell in cells if cell_digest(cell) not in course]
 
 
 @settings(max_examples=250)
@@ -164,8 +164,8 @@ def test_nothing_is_lost_doubled_or_out_of_order(base, edits, new):
     assert [id for id in ids if id in {c["id"] for c in new}] == [c["id"] for c in new], "the course's cells, in order"
     for cell in new:
         stands = by_id[cell["id"]]
-        mine_now = digest(cell) in {digest(c) for c in base} and stands["source"] in written(before, base)
-        assert mine_now or digest(stands) == digest(cell), "each as it is now, or the reader's edit of it"
+        mine_now = cell_digest(cell) in {cell_digest(c) for c in base} and stands["source"] in written(before, base)
+        assert mine_now or cell_digest(stands) == cell_digest(cell), "each as it is now, or the reader's edit of it"
 
     assert carry_over(after, remembered(new), new) == after, "updating twice is updating once"
 

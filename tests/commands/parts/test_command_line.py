@@ -12,7 +12,7 @@ import pytest
 
 from commands import test
 from commands.parts import command_line
-from commands.parts.errors import Problem, explain_os_error, nearest, unknown
+from commands.parts.errors import Problem, closest_name, explain_os_error, unknown
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -77,8 +77,8 @@ def test_errors_of_the_system_say_what_to_do(number, word):
 
 
 def test_nearest_is_none_when_nothing_is_close():
-    assert nearest("Quantisation", ["pruning", "quantization"]) == "quantization"
-    assert nearest("zzz", ["pruning"]) is None
+    assert closest_name("Quantisation", ["pruning", "quantization"]) == "quantization"
+    assert closest_name("zzz", ["pruning"]) is None
     assert "Known: a b" in str(unknown("letter", "q", ["a", "b"]))
 
 

@@ -24,7 +24,7 @@ def test_the_lock_holds_every_chosen_package_in_a_fitting_version():
         locked.setdefault(entry.name, []).append(entry.version)
     for line in lockfile.requirements((lockfile.REQUIREMENTS / "core.in").read_text("utf-8")):
         chosen = Requirement(line)
-        versions = locked.get(lockfile.canonical(chosen.name), [])
+        versions = locked.get(lockfile.canonical_name(chosen.name), [])
         fitting = [v for v in versions if chosen.specifier.contains(v, prereleases=True)]
         assert fitting, f"{line} is not in core.txt; run:  python course.py renew"
 
@@ -68,7 +68,7 @@ def test_installed_versions_are_compared_with_the_lock():
 
 def test_conda_and_binder_name_nothing_that_the_lock_names():
     conda = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))
-    names = {lockfile.canonical(line.partition("=")[0]) for line in conda["dependencies"]}
+    names = {lockfile.canonical_name(line.partition("=")[0]) for line in conda["dependencies"]}
     locked = {entry.name for entry in lockfile.entries(environment.lock_path().read_text("utf-8"))}
     assert names == {"python", "pip", "nodejs"} and not names & locked
     version = next(line for line in conda["dependencies"] if line.startswith("python=")).partition("=")[2]

@@ -18,7 +18,7 @@ from commands.parts import chapters, environment, own_copy
 from commands.parts.carry_over import CHANGED
 from commands.parts.errors import Problem
 from commands.parts.normalize import cell_id
-from commands.parts.own_copy import parse, refresh
+from commands.parts.own_copy import parse, update_copies
 from commands.parts.process_lock import Lock
 from tests.course import link_rules
 from tests.harness.needs import find
@@ -69,7 +69,7 @@ def sources(path: Path) -> list[str]:
 
 
 def test_a_copy_is_the_chapter_without_outputs_and_jupyter_can_read_it(root, capsys):
-    assert refresh() == FIRST
+    assert update_copies() == FIRST
     assert "Copied to my/, without outputs: chapters 00 01." in capsys.readouterr().out
     content = nbformat.read(root / FIRST, as_version=4)
     nbformat.validate(content)
@@ -78,13 +78,13 @@ def test_a_copy_is_the_chapter_without_outputs_and_jupyter_can_read_it(root, cap
 
 
 def test_an_update_carries_answers_and_notes_and_keeps_the_former_copy(root, capsys):
-    refresh()
+    update_copies()
     answer(root / FIRST)
     before, other = (root / FIRST).read_bytes(), (root / "my/01_next.ipynb").read_bytes()
     update_course(root)
     course = (root / "notebooks/00_start.ipynb").read_bytes()
     capsys.readouterr()
-    refresh()
+    update_copies()
     said = capsys.readouterr().out
     assert sources(root / FIRST) == ["# Start again", ANSWER, "a = 2", "my note"]
     assert "my/00_start.ipynb is up to date" in said and "Cells of yours in it: 2." in said
@@ -94,44 +94,44 @@ def test_an_update_carries_answers_and_notes_and_keeps_the_former_copy(root, cap
     assert (root / "notebooks/00_start.ipynb").read_bytes() == course
     assert (root / "my/01_next.ipynb").read_bytes() == other
     files = {path: path.stat().st_mtime_ns for path in (root / "my").rglob("*.ipynb")}
-    refresh()
+    update_copies()
     assert capsys.readouterr().out == "" and files == {p: p.stat().st_mtime_ns for p in files}, "twice is once"
 
 
 def test_both_changed_the_same_cell(root, capsys):
-    refresh()
+    update_copies()
     answer(root / FIRST)
     new = STUB.replace("f(x)", "f(x, bits)")
     (root / "notebooks/00_start.ipynb").write_bytes(notebook("# Start", new, "a = 1"))
-    refresh()
+    update_copies()
     assert sources(root / FIRST) == ["# Start", CHANGED, new, ANSWER, "a = 1", "my note"]
     assert "The course changed 1 of these too" in capsys.readouterr().out
 
 
 def test_an_untouched_copy_leaves_no_former_one(root):
-    refresh()
+    update_copies()
     update_course(root)
-    refresh()
+    update_copies()
     assert sources(root / FIRST)[0] == "# Start again" and not (root / "my/former").exists()
 
 
 def test_a_chapter_under_a_new_name_takes_its_copy_along(root, capsys):
-    refresh()
+    update_copies()
     answer(root / FIRST)
     (root / "notebooks/00_start.ipynb").rename(root / "notebooks/00_begin.ipynb")
-    assert refresh() == "my/00_begin.ipynb"
+    assert update_copies() == "my/00_begin.ipynb"
     assert sources(root / "my/00_begin.ipynb") == ["# Start", ANSWER, "a = 1", "my note"]
     assert not (root / FIRST).exists() and "is called 00_begin.ipynb now" in capsys.readouterr().out
 
 
 def test_other_files_of_the_reader_are_left_alone(root):
-    refresh()
+    update_copies()
     mine = {name: f"mine {name}".encode() for name in ("01_ideas.ipynb", "notes.md", "00_start-Copy1.ipynb")}
     for name, content in mine.items():
         (root / "my" / name).write_bytes(content)
     (root / "notebooks/01_next.ipynb").rename(root / "notebooks/01_after.ipynb")
     update_course(root)
-    refresh()
+    update_copies()
     assert {name: (root / "my" / name).read_bytes() for name in mine} == mine
 
 
@@ -153,10 +153,10 @@ def test_other_files_of_the_reader_are_left_alone(root):
     ids=range(11),
 )
 def test_what_is_no_notebook_any_more_is_kept_aside(root, capsys, damaged):
-    refresh()
+    update_copies()
     (root / FIRST).write_bytes(damaged)
     capsys.readouterr()
-    refresh()
+    update_copies()
     said = capsys.readouterr().out
     (kept,) = (root / "my/former").iterdir()
     assert kept.read_bytes() == damaged and kept.name in said and "no notebook any more" in said
@@ -165,12 +165,12 @@ def test_what_is_no_notebook_any_more_is_kept_aside(root, capsys, damaged):
 
 @pytest.mark.parametrize("record", [None, 5, {}, {"cells": 5}, {"cells": [5]}, {"cells": [["a"]]}, {"cells": [[1, 2]]}])
 def test_a_copy_that_forgot_what_it_was_made_from_is_still_updated(root, record):
-    refresh()
+    update_copies()
     answer(root / FIRST)
     content = parse((root / FIRST).read_bytes())
     content["metadata"][own_copy.RECORD] = record
     (root / FIRST).write_bytes(own_copy.written(content))
-    refresh()
+    update_copies()
     assert sources(root / FIRST) == ["# Start", ANSWER, "a = 1", "my note"]
 
 
@@ -181,36 +181,36 @@ def test_a_chapter_whose_cells_have_no_ids_is_copied_and_updated_too(root):
         return own_copy.written(content | {"cells": cells, "nbformat_minor": 4})
 
     (root / "notebooks/00_start.ipynb").write_bytes(without_ids("# Start", STUB, "a = 1", "a = 1"))
-    refresh()
+    update_copies()
     nbformat.validate(nbformat.read(root / FIRST, as_version=4))
     answer(root / FIRST)
     (root / "notebooks/00_start.ipynb").write_bytes(without_ids("# Start again", STUB, "a = 1", "a = 1"))
-    refresh()
+    update_copies()
     assert sources(root / FIRST) == ["# Start again", ANSWER, "a = 1", "a = 1", "my note"]
 
 
 def test_half_a_surrogate_pair_and_marks_of_byte_order_survive(root):
-    refresh()
+    update_copies()
     content = parse((root / FIRST).read_bytes())
     content["cells"][0]["source"] = "\ud83d half a smiley"
     (root / FIRST).write_bytes(b"\xef\xbb\xbf" + own_copy.written(content))
     update_course(root)
-    refresh()
+    update_copies()
     assert "\ud83d half a smiley" in sources(root / FIRST)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
 def test_a_copy_that_an_editor_saved_in_another_encoding_can_be_opened_again(root, capsys, encoding):
-    refresh()
+    update_copies()
     answer(root / FIRST)
     (root / FIRST).write_text((root / FIRST).read_text("utf-8"), encoding=encoding)
     saved = (root / FIRST).read_bytes()
-    refresh()  # although the course has nothing new
+    update_copies()  # although the course has nothing new
     nbformat.validate(nbformat.read(root / FIRST, as_version=4))
     assert sources(root / FIRST) == ["# Start", ANSWER, "a = 1", "my note"]
     assert [path.read_bytes() for path in (root / "my/former").iterdir()] == [saved]
     capsys.readouterr()
-    refresh()
+    update_copies()
     assert capsys.readouterr().out == ""
 
 
@@ -218,10 +218,10 @@ def test_a_copy_that_an_editor_saved_in_another_encoding_can_be_opened_again(roo
 
 
 def test_a_file_in_the_place_of_what_is_kept_is_named(root, capsys):
-    refresh()
+    update_copies()
     (root / FIRST).write_bytes(b"no notebook")
     (root / "my/former").write_text("mine", encoding="utf-8")
-    refresh()
+    update_copies()
     assert re.search(r"✘ .*former is a file\..*rename or remove it", capsys.readouterr().out)
     assert (root / FIRST).read_bytes() == b"no notebook" and (root / "my/01_next.ipynb").is_file()
 
@@ -229,17 +229,17 @@ def test_a_file_in_the_place_of_what_is_kept_is_named(root, capsys):
 def test_my_may_be_a_link_to_another_folder(root, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (root / "my").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
-    assert refresh() == FIRST and (tmp_path / "elsewhere/00_start.ipynb").is_file()
+    assert update_copies() == FIRST and (tmp_path / "elsewhere/00_start.ipynb").is_file()
 
 
 def test_a_copy_may_be_a_link_to_a_file_elsewhere_and_stays_one(root, tmp_path):
-    refresh()
+    update_copies()
     answer(root / FIRST)
     elsewhere = tmp_path / "synchronized.ipynb"
     (root / FIRST).rename(elsewhere)
     (root / FIRST).symlink_to(elsewhere)
     update_course(root)
-    refresh()
+    update_copies()
     assert (root / FIRST).is_symlink() and sources(elsewhere)[0] == "# Start again"
     assert len(list((root / "my/former").iterdir())) == 1
 
@@ -253,7 +253,7 @@ def test_a_my_that_is_no_folder_of_its_own_is_named_and_left_alone(root, kind):
         my.symlink_to({"dangling": root / "nowhere", "into the course": root / "notebooks", "the course": root}[kind])
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
     with pytest.raises(Problem, match=r"my is a (file|link)"):
-        refresh()
+        update_copies()
     assert before == {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
@@ -265,7 +265,7 @@ def test_a_copy_that_is_no_file_is_named_and_stops_no_other(root, capsys, kind):
         (root / FIRST).mkdir()
     else:
         (root / FIRST).symlink_to(root / ("nowhere" if kind == "dangling" else "notebooks/00_start.ipynb"))
-    refresh()
+    update_copies()
     assert re.search(r"✘ .*00_start.ipynb is (no file|a link into the course)", capsys.readouterr().out)
     assert (root / "my/01_next.ipynb").is_file()
     assert (root / "notebooks/00_start.ipynb").read_bytes() == course
@@ -273,7 +273,7 @@ def test_a_copy_that_is_no_file_is_named_and_stops_no_other(root, capsys, kind):
 
 def test_a_broken_chapter_is_named_and_stops_no_other(root, capsys):
     (root / "notebooks/00_start.ipynb").write_text("<<<<<<< HEAD", encoding="utf-8")
-    refresh()
+    update_copies()
     advice = "Restore it:  git checkout notebooks/00_start.ipynb\n"  # the course's folder may have a space in its name
     assert advice in capsys.readouterr().out and (root / "my/01_next.ipynb").is_file()
 
@@ -296,16 +296,16 @@ def disk(folder: Path, options: str):
 
 def test_another_disk_is_as_good(root):
     with disk(root / "my", "size=1m"):
-        refresh()
+        update_copies()
         answer(root / FIRST)
         update_course(root)
-        assert refresh() == FIRST
+        assert update_copies() == FIRST
         assert sources(root / FIRST) == ["# Start again", ANSWER, "a = 2", "my note"]
 
 
 def test_a_full_disk_leaves_the_copy_as_it_was(root, capsys):
     with disk(root / "my", "size=100k"):
-        refresh()
+        update_copies()
         answer(root / FIRST)
         before = (root / FIRST).read_bytes()
         with contextlib.suppress(OSError), (root / "my/filler").open("wb", buffering=0) as filler:
@@ -313,22 +313,22 @@ def test_a_full_disk_leaves_the_copy_as_it_was(root, capsys):
                 pass
         update_course(root)
         (root / "notebooks/01_next.ipynb").write_bytes(notebook("# Next", "b = 2"))
-        assert refresh() == FIRST
+        assert update_copies() == FIRST
         assert capsys.readouterr().out.count("The disk is full") == 1, "said once, not for each chapter"
         assert (root / FIRST).read_bytes() == before
         assert [path.name for path in (root / "my").rglob("*.new")] == []
         (root / "my/filler").unlink()
-        refresh()
+        update_copies()
         assert sources(root / FIRST)[0] == "# Start again"
 
 
 def test_a_read_only_disk_is_said_once_and_the_copy_still_opened(root, capsys):
     with disk(root / "my", "size=1m"):
-        refresh()
+        update_copies()
         subprocess.run(["mount", "-o", "remount,ro", str(root / "my")], check=True)
         update_course(root)
         capsys.readouterr()
-        assert refresh() == FIRST
+        assert update_copies() == FIRST
         said = capsys.readouterr().out
         assert said.count("read-only") == 1 and "cannot be saved" in said
 
@@ -341,7 +341,7 @@ def test_without_any_copy_the_chapter_itself_is_opened(root, capsys, monkeypatch
         raise OSError(number, "no", str(path))
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    assert refresh() == "notebooks/00_start.ipynb"
+    assert update_copies() == "notebooks/00_start.ipynb"
     assert word in capsys.readouterr().out
 
 
@@ -349,7 +349,7 @@ def test_without_any_copy_the_chapter_itself_is_opened(root, capsys, monkeypatch
 
 
 def test_what_is_saved_while_lab_updates_is_updated_too(root, monkeypatch):
-    refresh()
+    update_copies()
     answer(root / FIRST)
     update_course(root)
     kept = own_copy._keep
@@ -363,16 +363,16 @@ def test_what_is_saved_while_lab_updates_is_updated_too(root, monkeypatch):
         return shown
 
     monkeypatch.setattr(own_copy, "_keep", keep_and_be_overtaken)
-    refresh()
+    update_copies()
     assert sources(root / FIRST) == ["# Start again", ANSWER, "a = 2", "my note", "late = 1"]
 
 
 def test_a_file_that_never_rests_is_given_up_with_a_sentence(root, monkeypatch, capsys):
-    refresh()
+    update_copies()
     update_course(root)
     counts = iter(range(10**6))
     monkeypatch.setattr(own_copy, "_stamp", lambda path: (next(counts), 0, 0))
-    refresh()
+    update_copies()
     assert "changes again and again" in capsys.readouterr().out and sources(root / FIRST)[0] == "# Start"
 
 
@@ -398,7 +398,7 @@ def counted(method):
 for name in ("write_bytes",) if {half} else ("write_bytes", "replace", "unlink", "mkdir"):
     setattr(Path, name, counted(getattr(Path, name)))
 environment.ROOT = Path({root!r})
-print(own_copy.refresh())
+print(own_copy.update_copies())
 """
 
 
@@ -409,7 +409,7 @@ def child(root: Path, steps: int = 0, half: bool = False) -> subprocess.Popen:
 
 @pytest.mark.parametrize(("half", "steps"), [(False, 9), (True, 3)], ids=["between two steps", "while writing"])
 def test_killed_at_any_step_nothing_is_lost_and_the_next_one_finishes(root, monkeypatch, half, steps):
-    refresh()
+    update_copies()
     answer(root / FIRST)
     update_course(root)
     reader = (root / FIRST).read_bytes()
@@ -423,7 +423,7 @@ def test_killed_at_any_step_nothing_is_lost_and_the_next_one_finishes(root, monk
         assert {ANSWER, "my note"} <= set(sources(place / FIRST))
         assert all(parse(path.read_bytes()) for path in (place / "my").rglob("*.ipynb")), "each whole"
         monkeypatch.setattr(environment, "ROOT", place)
-        refresh()
+        update_copies()
         assert sources(place / FIRST) == ["# Start again", ANSWER, "a = 2", "my note"]
         assert [path.read_bytes() for path in (place / "my/former").glob("*.ipynb")] == [reader], "kept, and kept once"
         assert list((place / "my").rglob("*.new")) == [] and (place / "my/01_next.ipynb").is_file()
@@ -433,7 +433,7 @@ def test_killed_at_any_step_nothing_is_lost_and_the_next_one_finishes(root, monk
 
 
 def test_several_at_once_make_what_one_makes(root):
-    refresh()
+    update_copies()
     answer(root / FIRST)
     update_course(root)
     together = [child(root) for _ in range(3)]

@@ -91,7 +91,7 @@ def test_layers_with_weights_are_told_by_their_names(monkeypatch):
     assert [profiler._has_weights(name) for name in [*names, "CONV_2D"]] == [False, True, True, False, True]
     monkeypatch.setattr(profiler, "missing", lambda: "")
     monkeypatch.setattr(
-        profiler, "profile", lambda source, runs, other_work: [profiler.Step(name, True, 3.0) for name in names]
+        profiler, "profile", lambda source, runs, other_work: [profiler.OperatorTime(name, True, 3.0) for name in names]
     )
     assert profiler.weighted(b"") == [3.0, 3.0]
     monkeypatch.setattr(profiler, "missing", lambda: "none here")
@@ -130,7 +130,7 @@ def test_the_child_is_told_all_that_was_asked(monkeypatch):
     monkeypatch.setattr(profiler, "missing", lambda: "")
     monkeypatch.setattr(profiler.child, "run", run)
     steps = profiler.profile(converted("float"), runs=3, threads=2, other_work=5, timeout=7)
-    assert steps == (profiler.Step("A", True, 2.5), profiler.Step("B", False, 1.0))
+    assert steps == (profiler.OperatorTime("A", True, 2.5), profiler.OperatorTime("B", False, 1.0))
     profiler.profile(converted("float"))
     assert asked == [
         ({"runs": 3, "threads": 2, "other_work": 5}, 7),

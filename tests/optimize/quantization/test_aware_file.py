@@ -73,10 +73,10 @@ def test_margins_say_how_far_the_models_winner_was_ahead(aware, small, file):
 
 
 def test_a_clear_winner_who_loses_is_no_near_tie():
-    found = aware_file.Agreement(0.99, np.arange(5), np.array([0.0, 1.00001, 2.0, 2.5, 9.0]), 3.0, 0.1)
+    found = aware_file.ClassAgreement(0.99, np.arange(5), np.array([0.0, 1.00001, 2.0, 2.5, 9.0]), 3.0, 0.1)
     assert found.near_ties == 0.6
     assert [row["disagreements"] for row in found.by_margin()] == [2, 1, 2]
-    assert aware_file.Agreement(1.0, np.array([]), np.array([]), 0.0, 0.1).near_ties == 1.0
+    assert aware_file.ClassAgreement(1.0, np.array([]), np.array([]), 0.0, 0.1).near_ties == 1.0
 
 
 def test_four_bit_weights_are_stored_in_four_bits(small, file):
@@ -267,8 +267,8 @@ def test_a_float_operator_is_listed_under_its_layer(monkeypatch):
 
 def test_a_near_tie_is_up_to_two_steps_and_their_rounding():
     for margin, near in ((2.0, 1.0), (2 + 1e-4, 1.0), (2.001, 0.0)):
-        assert aware_file.Agreement(0.9, np.arange(1), np.array([margin]), 3.0, 0.1).near_ties == near
-    steps = [row["winner ahead by"] for row in aware_file.Agreement(1.0, [], np.array([]), 0.0, 0.1).by_margin()]
+        assert aware_file.ClassAgreement(0.9, np.arange(1), np.array([margin]), 3.0, 0.1).near_ties == near
+    steps = [row["winner ahead by"] for row in aware_file.ClassAgreement(1.0, [], np.array([]), 0.0, 0.1).by_margin()]
     assert steps == ["up to 1 step", "up to 2 steps", "more"]
 
 

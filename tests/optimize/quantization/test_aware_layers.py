@@ -230,14 +230,14 @@ def test_activation_layers_that_the_toolkit_does_not_know(known, activation):
     ],
 )
 def test_each_refused_kind_has_its_way_out(kind, way_out):
-    found = aware_layers.refusal(layer_of(kind), "why")
+    found = aware_layers.left_float(layer_of(kind), "why")
     assert (found.layer, found.kind, found.reason, found.float_in_file) == ("it", kind, "why", None)
     assert re.search(way_out, found.way_out)
 
 
 def test_recurrent_layers_have_another_way_out_than_others():
-    assert "recurrent cells" in aware_layers.refusal(L.GRU(2), "why").way_out
-    assert "recurrent cells" not in aware_layers.refusal(L.Dense(2), "why").way_out
+    assert "recurrent cells" in aware_layers.left_float(L.GRU(2), "why").way_out
+    assert "recurrent cells" not in aware_layers.left_float(L.Dense(2), "why").way_out
 
 
 @pytest.mark.parametrize(
@@ -273,6 +273,6 @@ def test_what_was_asked_for_by_name_is_said_to_be_trained_with_rounding():
 
 def test_only_what_computes_in_integers_in_the_file_is_said_to():
     for in_file in (None, True, False):
-        found = aware_layers.Refusal("a", "Dense", "why", "Do that", in_file)
+        found = aware_layers.LeftFloat("a", "Dense", "why", "Do that", in_file)
         integers = "; in the file it computes in integers, which training has not seen" if in_file is False else ""
         assert str(found) == f"a (Dense): why{integers}. Do that"

@@ -136,7 +136,7 @@ def test_a_file_far_from_its_model_is_warned_of_or_refused_with_the_figure(monke
     monkeypatch.setattr(guard, "agreements", lambda *_: {"good": Agreement(0, 0), "sum": Agreement(share, lost)})
     monkeypatch.setattr(guard, "_floats", lambda *_: [])
     monkeypatch.setattr(guard, "_not_run", lambda *_: [])
-    seen = guard.Seen({"serving_default": {"x": np.arange(4.0)}})
+    seen = guard.CalibrationRun({"serving_default": {"x": np.arange(4.0)}})
     if kind == "refuse":
         with pytest.raises(ValueError, match=r"int8 file is off by up to 0\.11 .*60% .*'sum'.*scale them alike"):
             guard.complaints(None, seen, None, "int8")
@@ -249,17 +249,21 @@ def test_layers_that_are_written_out_are_no_loops():
 
 def test_thirty_two_examples_are_compared_spread_evenly_in_whole_batches():
     x = {"x": np.arange(1000)}
-    assert len(guard.rows(x)) == len(set(guard.rows(x))) == 32 and guard.rows(x)[0] == 0 and guard.rows(x)[-1] == 999
-    assert len(guard.rows(x, 4)) == 8 and not any(row % 4 for row in guard.rows(x, 4))
-    assert len(guard.rows(x, 50)) == 1
-    assert guard.rows({"x": np.arange(5)}) == [0, 1, 2, 3, 4]
+    assert (
+        len(guard.first_rows(x)) == len(set(guard.first_rows(x))) == 32
+        and guard.first_rows(x)[0] == 0
+        and guard.first_rows(x)[-1] == 999
+    )
+    assert len(guard.first_rows(x, 4)) == 8 and not any(row % 4 for row in guard.first_rows(x, 4))
+    assert len(guard.first_rows(x, 50)) == 1
+    assert guard.first_rows({"x": np.arange(5)}) == [0, 1, 2, 3, 4]
 
 
 def test_the_last_example_is_repeated_where_a_batch_is_not_full():
     x = {"x": np.arange(5), "y": np.arange(5) * 10}
-    assert [v.tolist() for v in guard.part(x, 3, 4).values()] == [[3, 4, 4, 4], [30, 40, 40, 40]]
-    assert guard.part(x, 1)["x"].tolist() == [1]
-    assert guard.part(x, 0, 5)["x"].tolist() == [0, 1, 2, 3, 4]
+    assert [v.tolist() for v in guard.batch_at(x, 3, 4).values()] == [[3, 4, 4, 4], [30, 40, 40, 40]]
+    assert guard.batch_at(x, 1)["x"].tolist() == [1]
+    assert guard.batch_at(x, 0, 5)["x"].tolist() == [0, 1, 2, 3, 4]
 
 
 OPERATORS = [name for name in vars(schema.BuiltinOperator) if name.isupper()]
@@ -278,12 +282,12 @@ def test_every_example_is_looked_at_where_an_operator_has_no_value_for_some_inpu
     made = convert(Sequential([K.Input((2,)), K.Dense(1)]), "float32")
     (signature,), (x,) = made.runner.signatures, made.runner.inputs
     monkeypatch.setattr(guard, "EXAMPLES", 1)
-    part, looked_at = guard.part, []
-    monkeypatch.setattr(guard, "part", lambda *arguments: looked_at.append(1) or part(*arguments))
+    part, looked_at = guard.batch_at, []
+    monkeypatch.setattr(guard, "batch_at", lambda *arguments: looked_at.append(1) or part(*arguments))
     for name in OPERATORS:
         looked_at.clear()
         only_operator(monkeypatch, name)
-        seen = guard.Seen({signature: {x.name: np.ones((3, 2), np.float32)}}, float_file=made.content)
+        seen = guard.CalibrationRun({signature: {x.name: np.ones((3, 2), np.float32)}}, float_file=made.content)
         (outputs,) = guard._float_outputs(seen, None)[signature].values()
         assert (len(looked_at), len(outputs)) == (3 if name in partial else 1, 1), name
 
@@ -343,7 +347,7 @@ def test_operators_that_only_move_values_may_be_float_and_no_other(monkeypatch):
 
 def test_one_number_or_whole_numbers_that_are_all_alike_are_not_called_constant():
     def said(*arrays):
-        return guard._constant(guard.Seen({"run": {f"x{i}": x for i, x in enumerate(arrays)}}))
+        return guard._constant(guard.CalibrationRun({"run": {f"x{i}": x for i, x in enumerate(arrays)}}))
 
     assert said(np.ones((1, 1)), np.ones((4, 2), np.int32), np.array([[1.0], [2.0]])) == []
     assert [text[:45] for text in said(np.zeros(3), np.arange(3.0), np.full(2, 0.25))] == [
@@ -355,7 +359,7 @@ def test_a_hopeless_file_may_be_warned_of_instead(monkeypatch):
     monkeypatch.setattr(guard, "agreements", lambda *_: {"sum": Agreement(0.2, 0.9)})
     monkeypatch.setattr(guard, "_floats", lambda *_: [])
     monkeypatch.setattr(guard, "_not_run", lambda *_: [])
-    seen = guard.Seen({"serving_default": {"x": np.arange(4.0)}})
+    seen = guard.CalibrationRun({"serving_default": {"x": np.arange(4.0)}})
     (said,) = guard.complaints(None, seen, None, "int16x8", refuse=False)
     assert "off by up to 0.2" in said and "or take mode 'int8', 'dynamic' or 'float16'" in said
     with pytest.raises(ValueError, match="or take mode 'int16x8', 'dynamic' or 'float16'"):
@@ -431,7 +435,7 @@ def doubling(factor):
 def test_an_overflow_is_found_in_any_example_although_kernels_clamp_it(mode, factor, low, said):
     x = np.random.default_rng(0).normal(size=(200, 2)).astype(np.float32)
     x[3], x[5] = 1e30, low  # none of the 32 that are compared
-    assert not {3, 5} & {*guard.rows({"x": x})}
+    assert not {3, 5} & {*guard.first_rows({"x": x})}
     with pytest.raises(ValueError, match=f"output of layer 'last' .* {said}"):
         convert(doubling(factor), mode, x)
 
@@ -442,7 +446,7 @@ def test_one_example_far_beyond_the_others_is_said(mode, row):
     x = np.random.default_rng(0).normal(size=(200, 2)).astype(np.float32)
     assert not warned(lambda: convert(doubling(2), mode, x))
     x[row] = 1e3 if mode != "int16x8" else 1e5
-    assert (row in guard.rows({"x": x})) == (row == 199)  # compared or not
+    assert (row in guard.first_rows({"x": x})) == (row == 199)  # compared or not
     (said,) = warned(lambda: convert(doubling(2), mode, x))
     assert "of output 'last'" in said and "others reach far beyond them" in said
 

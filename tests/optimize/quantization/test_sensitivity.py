@@ -105,7 +105,7 @@ def test_no_other_choice_is_better(table, part):
     rows = rows_of(table)
     least, most = (sum(pick(size for size, _ in options) for options in table) for pick in (min, max))
     budget = least + part * (most - least)
-    found = sensitivity.choose(rows, budget)
+    found = sensitivity.choose_bits(rows, budget)
 
     def of(chosen):
         picked = [options[(2, 4, 8).index(chosen[f"k{i}"])] for i, options in enumerate(table)]
@@ -119,8 +119,8 @@ def test_no_other_choice_is_better(table, part):
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda: sensitivity.choose([], 10), "rows is empty"),
-        (lambda: sensitivity.choose(rows_of([((10, 1), (20, 0), (30, 0))]), 9), "need 10 bytes"),
+        (lambda: sensitivity.choose_bits([], 10), "rows is empty"),
+        (lambda: sensitivity.choose_bits(rows_of([((10, 1), (20, 0), (30, 0))]), 9), "need 10 bytes"),
         (lambda: sensitivity.rounded(convolutions(), {"nothing": 4}), "no kernels .*depthwise"),
         (lambda: sensitivity.measure(convolutions(), np.zeros((4, 8, 8, 2), "float32")), "the same for all of x"),
     ],
@@ -132,11 +132,11 @@ def test_bad_input_is_answered(call, message):
 
 def test_the_budget_may_be_used_up_and_equal_losses_take_the_fewest_bytes():
     rows = rows_of([((10, 3), (20, 1), (30, 1)), ((5, 4), (6, 2), (7, 0))])
-    assert sensitivity.choose(rows, 15) == {"k0": 2, "k1": 2}
-    assert sensitivity.choose(rows, 27) == {"k0": 4, "k1": 8}
-    assert sensitivity.choose(rows, 1000) == {"k0": 4, "k1": 8}
+    assert sensitivity.choose_bits(rows, 15) == {"k0": 2, "k1": 2}
+    assert sensitivity.choose_bits(rows, 27) == {"k0": 4, "k1": 8}
+    assert sensitivity.choose_bits(rows, 1000) == {"k0": 4, "k1": 8}
     with pytest.raises(ValueError, match="the fewest bits need 15 bytes; the budget is 14"):
-        sensitivity.choose(rows, 14)
+        sensitivity.choose_bits(rows, 14)
 
 
 def test_kernels_that_are_not_there_are_listed_in_order():
@@ -184,4 +184,4 @@ def test_two_kernels_of_one_name_are_refused_with_a_way_out_that_works():
 @pytest.mark.parametrize("loss, budget", [(np.nan, 9), (np.inf, 9), (1.0, np.nan)])
 def test_what_is_no_number_is_no_choice(loss, budget):
     with pytest.raises(ValueError, match="pass finite losses and a budget in bytes"):
-        sensitivity.choose([{"kernel": "a", "bits": 4, "bytes": 3, "loss": loss}], budget)
+        sensitivity.choose_bits([{"kernel": "a", "bits": 4, "bytes": 3, "loss": loss}], budget)

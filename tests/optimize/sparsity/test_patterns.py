@@ -46,13 +46,13 @@ def test_groups_are_those_of_the_toolkit(shape, zeros, size):
     theirs = pruning_utils.m_by_n_sparsity_mask_prepare(
         pruning_utils.generate_m_by_n_mask(rows, (zeros, size)), tf.TensorShape(shape)
     )
-    ours = patterns.groups(kernel, zeros, size)
+    ours = patterns.mask_of_groups(kernel, zeros, size)
     assert np.array_equal(ours, theirs.numpy() != 0)
     assert patterns.holds(np.where(ours, kernel, 0), zeros, size)
 
 
 def test_three_channels_lose_one():
-    keep = patterns.groups(values(3, 3, 3, 8))
+    keep = patterns.mask_of_groups(values(3, 3, 3, 8))
     assert (~keep).mean() == pytest.approx(1 / 3)
 
 
@@ -60,13 +60,13 @@ def test_three_channels_lose_one():
 def test_the_least_integer_is_the_largest_magnitude(kind):
     """|-128| is -128 in 8 bits."""
     column = np.array([[np.iinfo(kind).min or np.iinfo(kind).max], [1], [2], [3]], kind)
-    assert patterns.groups(column).ravel().tolist() == [True, False, False, True]
+    assert patterns.mask_of_groups(column).ravel().tolist() == [True, False, False, True]
     assert patterns.single(column, 0.5).ravel().tolist() == [True, False, False, True]
     assert patterns.blocks(column, 0.5, (2, 1)).ravel().tolist() == [True, True, False, False]
 
 
 def test_holds_sees_one_weight_too_many_and_the_wrong_axis():
-    kernel = np.where(patterns.groups(values(8, 8)), 1.0, 0.0)
+    kernel = np.where(patterns.mask_of_groups(values(8, 8)), 1.0, 0.0)
     assert patterns.holds(kernel) and patterns.holds(kernel.T, axis=-1)
     kernel[0] = 1
     assert not patterns.holds(kernel)
@@ -139,8 +139,8 @@ def test_single_zeros_are_the_smallest_magnitudes_and_the_first_of_equal_ones():
 def test_groups_along_another_axis_are_those_of_the_turned_array():
     kernel = values(3, 8, 2)
     for axis in (-3, -1, 0, 1, 2):
-        turned = patterns.groups(np.moveaxis(kernel, axis, -2), 1, 3)
-        assert np.array_equal(patterns.groups(kernel, 1, 3, axis), np.moveaxis(turned, -2, axis))
+        turned = patterns.mask_of_groups(np.moveaxis(kernel, axis, -2), 1, 3)
+        assert np.array_equal(patterns.mask_of_groups(kernel, 1, 3, axis), np.moveaxis(turned, -2, axis))
         assert patterns.holds(np.where(turned, np.moveaxis(kernel, axis, -2), 0), 1, 3)
 
 
@@ -169,22 +169,22 @@ def test_only_the_layers_named():
         (lambda: patterns.blocks(values(4, 4), 0.5, (1, 0)), "side of a block is 0"),
         (lambda: patterns.blocks(values(4, 4), 0.5, 4), r"size is 4; pass rows and columns"),
         (lambda: patterns.blocks(values(4, 4), 0.5, (4, 1, 1)), r"size is \(4, 1, 1\); pass rows and columns"),
-        (lambda: patterns.groups(values(4, 4), 0, 4), "number of zeros is 0"),
-        (lambda: patterns.groups(values(4, 4), 1, 1), "size of a group is 1"),
-        (lambda: patterns.groups(values(4, 4), True, 4), "number of zeros is True"),
+        (lambda: patterns.mask_of_groups(values(4, 4), 0, 4), "number of zeros is 0"),
+        (lambda: patterns.mask_of_groups(values(4, 4), 1, 1), "size of a group is 1"),
+        (lambda: patterns.mask_of_groups(values(4, 4), True, 4), "number of zeros is True"),
         (lambda: patterns.holds(values(4, 4), 4, 4), "leave no weight"),
-        (lambda: patterns.groups(values(4, 4), axis=2), "axis is 2"),
-        (lambda: patterns.groups(values(4, 4), axis=-3), "axis is -3"),
-        (lambda: patterns.groups(values(4, 4), axis=True), "axis is True"),
+        (lambda: patterns.mask_of_groups(values(4, 4), axis=2), "axis is 2"),
+        (lambda: patterns.mask_of_groups(values(4, 4), axis=-3), "axis is -3"),
+        (lambda: patterns.mask_of_groups(values(4, 4), axis=True), "axis is True"),
         (lambda: patterns.prune(models()["sequential"], lambda array, axis: np.ones(3, bool)), "boolean mask"),
         (lambda: patterns.prune(models()["nested"], lambda array, axis: array > 0, only=[]), "no kernel"),
         (lambda: patterns.blocks(values(2, 2, 2), 0.5), "matrix"),
         (lambda: patterns.blocks(values(4, 4), 0.5, (0, 1)), "side of a block"),
-        (lambda: patterns.groups(values(4, 4), 4, 4), "leave no weight"),
-        (lambda: patterns.groups(values(4, 4), 2.0, 4), "whole number"),
-        (lambda: patterns.groups(values(4)), "axis is -2 of an array of shape"),
+        (lambda: patterns.mask_of_groups(values(4, 4), 4, 4), "leave no weight"),
+        (lambda: patterns.mask_of_groups(values(4, 4), 2.0, 4), "whole number"),
+        (lambda: patterns.mask_of_groups(values(4)), "axis is -2 of an array of shape"),
         (lambda: patterns.holds(values(4)), "axis is -2 of an array of shape"),
-        (lambda: patterns.groups(values(4, 4), axis=0.5), "axis is 0.5"),
+        (lambda: patterns.mask_of_groups(values(4, 4), axis=0.5), "axis is 0.5"),
         (lambda: patterns.holds(values(4, 4), axis=5), "axis is 5"),
         (lambda: patterns.holds(np.full((4, 4), np.nan)), "finite"),
         (lambda: patterns.prune(models()["sequential"], lambda array, axis: array), "boolean mask"),

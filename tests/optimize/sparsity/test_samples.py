@@ -107,8 +107,8 @@ def test_each_variant_is_a_model_that_computes(name):
 @pytest.mark.parametrize("calibrated", [True, False])
 def test_a_file_stores_zeros_or_not_and_computes_in_integers_where_it_was_calibrated(sparse, calibrated):
     calibration = np.random.default_rng(0).random((4, 16)).astype(np.float32) if calibrated else None
-    content = samples.convert(samples.layer(1, 0.8, (4, 1), 16), sparse=sparse, calibration=calibration)
-    assert bool(stored.weights(content)) == sparse
+    content = samples.as_file(samples.layer(1, 0.8, (4, 1), 16), sparse=sparse, calibration=calibration)
+    assert bool(stored.sparse_weights(content)) == sparse
     operators = tflite_file.File(content).operators()
     dense = next(operator for operator in operators if operator.name == "FULLY_CONNECTED")
     assert dense.outputs[0].dtype == ("int8" if calibrated else "float32")

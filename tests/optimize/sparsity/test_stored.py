@@ -46,7 +46,7 @@ def dense(share: float, size: tuple[int, int] | None = None, units: int = 12, in
 )
 def test_the_weights_come_back_and_only_blocks_along_the_inputs_are_computed_as_stored(share, size, block):
     model = dense(share, size)
-    (weight,) = stored.weights(converted(model))
+    (weight,) = stored.sparse_weights(converted(model))
     assert np.array_equal(weight.dense, model.layers[-1].kernel.numpy().T)
     assert weight.block == block and weight.unpacked == (block == 1)
     assert weight.share == pytest.approx(np.mean(weight.dense == 0))
@@ -54,14 +54,14 @@ def test_the_weights_come_back_and_only_blocks_along_the_inputs_are_computed_as_
 
 
 def test_few_zeros_stay_dense():
-    assert stored.weights(converted(dense(0.25))) == []
+    assert stored.sparse_weights(converted(dense(0.25))) == []
 
 
 def test_convolutions_are_unpacked():
     tf_keras.utils.set_random_seed(0)
     model = tf_keras.Sequential([tf_keras.Input((8, 8, 8), 1), layers.Conv2D(8, 3), layers.Conv2D(8, 1)])
-    pruned = patterns.prune(model, lambda values, axis: patterns.groups(values, axis=axis))
-    found = stored.weights(converted(pruned))
+    pruned = patterns.prune(model, lambda values, axis: patterns.mask_of_groups(values, axis=axis))
+    found = stored.sparse_weights(converted(pruned))
     assert len(found) == 2 and all(weight.unpacked for weight in found)
     for weight, layer in zip(found, pruned.layers[-2:], strict=True):
         assert np.array_equal(weight.dense, layer.kernel.numpy().transpose(3, 0, 1, 2))
@@ -69,8 +69,8 @@ def test_convolutions_are_unpacked():
 
 
 def test_an_index_takes_what_the_matrix_needs():
-    wide = stored.weights(converted(dense(0.8, inputs=300)))[0]
-    narrow = stored.weights(converted(dense(0.8)))[0]
+    wide = stored.sparse_weights(converted(dense(0.8, inputs=300)))[0]
+    narrow = stored.sparse_weights(converted(dense(0.8)))[0]
     count = round(0.2 * 300 * 12)
     assert wide.indices == 2 * count + 2 * 13  # columns up to 299 and starts up to 720: two bytes each
     assert narrow.indices == round(0.2 * 32 * 12) + 13
@@ -82,7 +82,7 @@ def test_a_file_without_densify_computes_the_same_from_its_lists(delegates):
     lists = stored.without_densify(content)
     assert [o.name for o in tflite_file.File(content).operators()] == ["DENSIFY", "FULLY_CONNECTED"]
     assert [o.name for o in tflite_file.File(lists).operators()] == ["FULLY_CONNECTED"]
-    assert not stored.weights(lists)[0].unpacked
+    assert not stored.sparse_weights(lists)[0].unpacked
     x = np.random.default_rng(0).random((1, 32), np.float32)
     assert np.allclose(run(lists, x, delegates), run(content, x, delegates), atol=1e-5)
 
@@ -152,11 +152,11 @@ def starts(change):
 )
 def test_lists_that_are_no_matrix_are_refused(change, sentence):
     with pytest.raises(ArtifactError, match=sentence):
-        stored.weights(altered(change))
+        stored.sparse_weights(altered(change))
 
 
 def test_positions_may_be_of_32_bits():
-    (narrow,), (wide,) = stored.weights(single_values()), stored.weights(altered(positions(list)))
+    (narrow,), (wide,) = stored.sparse_weights(single_values()), stored.sparse_weights(altered(positions(list)))
     assert np.array_equal(narrow.dense, wide.dense) and (narrow.dtype, narrow.shape) == ("float32", (12, 32))
     count = round(0.2 * 32 * 12)
     assert wide.indices == 4 * count + 13 and wide.values == 4 * count
@@ -174,7 +174,7 @@ def test_dense_layers_get_the_version_of_sparse_weights_unless_theirs_is_newer(b
 
 
 @pytest.mark.parametrize("content", [b"", b"no model at all", b"\0\0\0\0TFL3"])
-@pytest.mark.parametrize("function", [stored.weights, stored.without_densify])
+@pytest.mark.parametrize("function", [stored.sparse_weights, stored.without_densify])
 def test_what_is_no_file_is_refused(function, content):
     with pytest.raises(ArtifactError):
         function(content)
@@ -193,7 +193,7 @@ def test_a_damaged_file_is_refused_or_read():
         broken = bytearray(content)
         broken[generator.integers(8, len(content))] ^= 1 << int(generator.integers(8))
         try:
-            stored.weights(bytes(broken))
+            stored.sparse_weights(bytes(broken))
         except ArtifactError:
             refused += 1
     assert 0 < refused < 200
@@ -202,4 +202,4 @@ def test_a_damaged_file_is_refused_or_read():
 @pytest.mark.parametrize("content", ["model.tflite", [1, 2], 5, None])
 def test_what_is_no_bytes_is_refused(content):
     with pytest.raises(TypeError, match=r"pass the bytes of a \.tflite file"):
-        stored.weights(content)
+        stored.sparse_weights(content)

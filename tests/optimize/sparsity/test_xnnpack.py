@@ -12,7 +12,7 @@ from tf_keras import layers
 from utils import tflite_file
 from utils.formats import ArtifactError
 from utils.optimize.sparsity import patterns, xnnpack
-from utils.optimize.sparsity.samples import VARIANTS, convert, network
+from utils.optimize.sparsity.samples import VARIANTS, as_file, network
 from utils.quiet import quiet
 
 #: Of the variants: which condition each breaks, by its number in the report; none for those that run sparse.
@@ -175,7 +175,7 @@ def test_convolutions_compute_in_float32_or_float16(kind, met):
 
 def test_a_file_in_integers_does_not_compute_in_floats():
     calibration = np.random.default_rng(0).random((2, 16, 16, 3), np.float32)
-    row = xnnpack.report(convert(network(size=16, width=8), sparse=True, calibration=calibration))[1]
+    row = xnnpack.report(as_file(network(size=16, width=8), sparse=True, calibration=calibration))[1]
     assert not row["met"] and row["where"].endswith("CONV_2D")
 
 

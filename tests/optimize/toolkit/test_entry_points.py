@@ -5,7 +5,7 @@ import pytest
 import tf_keras
 
 import utils
-from utils.optimize.toolkit import changes, entry_points
+from utils.optimize.toolkit import entry_points, wrapping
 
 # The Toolkit compares versions with a class that setuptools has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:distutils Version classes are deprecated:DeprecationWarning")
@@ -21,8 +21,8 @@ def test_every_api_wraps_every_layer():
     tf_keras.utils.set_random_seed(1)
     wrapped = entry_points.wrapped_by_each(entry_points.small_cnn)
     for name, wrapper in (("prune_low_magnitude", "PruneLowMagnitude"), ("cluster_weights", "ClusterWeights")):
-        assert set(changes.what_it_added(entry_points.small_cnn(), wrapped[name]).wrappers.values()) == {wrapper}
-    found = changes.what_it_added(entry_points.small_cnn(), wrapped["quantize_model"])
+        assert set(wrapping.what_it_added(entry_points.small_cnn(), wrapped[name]).wrappers.values()) == {wrapper}
+    found = wrapping.what_it_added(entry_points.small_cnn(), wrapped["quantize_model"])
     assert found.wrappers["logits"].startswith("QuantizeWrapper") and "QuantizeLayer" in found.wrappers.values()
 
 

@@ -39,16 +39,14 @@ def missing() -> str:
 def predict(source: bytes | str | os.PathLike[str], x: np.ndarray, timeout: float = 60.0) -> np.ndarray:
     """Outputs of the C program, which reads the examples one after the other.
 
-    Args:
-        source: bytes or path of a .tflite file with one input and one output of fixed shape, the batch too.
-        x: (n, …) of exactly the file's dtype; n a multiple of its batch.
-        timeout: seconds for compiling, and again for running.
+    source: bytes or path of a .tflite file with one input and one output of fixed shape, the batch too.
+    x: (n, …) of exactly the file's dtype; n a multiple of its batch.
+    timeout: seconds for compiling, and again for running.
 
     Returns (n, …) in the file's own type.
 
-    Raises:
-        CProgramError: where there is no compiler, or the program fails.
-        ValueError: if the file or x does not fit.
+    Raises CProgramError: where there is no compiler, or the program fails.
+    Raises ValueError: if the file or x does not fit.
     """
     if reason := missing():
         raise CProgramError(reason)

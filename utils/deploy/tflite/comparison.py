@@ -13,14 +13,13 @@ import numpy as np
 class Comparison:
     """Outputs of two models for the same inputs.
 
-    Attributes:
-        shape: of both outputs.
-        largest: largest absolute difference of real values.
-        mean: mean absolute difference.
-        steps: the largest difference in steps of the output's scale; None unless both outputs are quantized with
-            the same scale.
-        agree: share of examples with the same argmax; None unless the outputs have two axes and two classes.
-        differ: the indices of the examples whose argmax differs; empty if none does.
+    shape: of both outputs.
+    largest: largest absolute difference of real values.
+    mean: mean absolute difference.
+    steps: the largest difference in steps of the output's scale; None unless both outputs are quantized with
+        the same scale.
+    agree: share of examples with the same argmax; None unless the outputs have two axes and two classes.
+    differ: the indices of the examples whose argmax differs; empty if none does.
     """
 
     shape: tuple[int, ...]

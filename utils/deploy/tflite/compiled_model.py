@@ -21,15 +21,13 @@ from utils.deploy.tflite.verification import verify
 def predict(source: bytes | str | os.PathLike[str], x: np.ndarray) -> np.ndarray:
     """Outputs of a file with one input and one output, by LiteRT's CompiledModel on the processor.
 
-    Args:
-        source: bytes or path of a .tflite file.
-        x: (n, …) of the file's own dtype; where the file's batch is fixed, n is that.
+    source: bytes or path of a .tflite file.
+    x: (n, …) of the file's own dtype; where the file's batch is fixed, n is that.
 
     Returns (n, …) in the file's own type.
 
-    Raises:
-        ArtifactError: if the file cannot be run.
-        ValueError, TypeError: if it has several inputs or outputs, or x has another shape or dtype.
+    Raises ArtifactError: if the file cannot be run.
+    Raises ValueError, TypeError: if it has several inputs or outputs, or x has another shape or dtype.
     """
     content = content_of(source)
     verdict = verify(content)

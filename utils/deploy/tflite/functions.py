@@ -29,15 +29,12 @@ def convert_functions(
 ) -> Artifact:
     """Functions as the signatures of one .tflite file; variables that several of them use are stored once.
 
-    Args:
-        functions: {signature: (function, {argument: tf.TensorSpec})}.  A function takes its arguments by name and
-            returns a tensor or {name: tensor}.
-        owner: a tf.Module or Keras model that has their variables.
-        select_tf_ops: also allow TensorFlow's own operators, which need the Flex delegate to run.
-
-    Raises:
-        ConversionError: if an operation has no counterpart in TensorFlow Lite.
-        ValueError: if there is no function.
+    functions: {signature: (function, {argument: tf.TensorSpec})}.  A function takes its arguments by name and
+        returns a tensor or {name: tensor}.
+    owner: a tf.Module or Keras model that has their variables.
+    select_tf_ops: also allow TensorFlow's own operators, which need the Flex delegate to run.
+    Raises ConversionError: if an operation has no counterpart in TensorFlow Lite.
+    Raises ValueError: if there is no function.
     """
     import tensorflow as tf
 

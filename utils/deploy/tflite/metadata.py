@@ -119,12 +119,11 @@ def with_labels(
 ) -> bytes:
     """The file with the names of its classes, as Android's and MediaPipe's readers of metadata find them.
 
-    Args:
-        content: a .tflite file.
-        names: one for each class, in the order of the output's last axis; a line break at the end, which `readlines`
-            leaves there, is taken off.
-        output: the number of the output, where the file has several.
-        name, description, version, author, license: of the model, in words.
+    content: a .tflite file.
+    names: one for each class, in the order of the output's last axis; a line break at the end, which `readlines`
+        leaves there, is taken off.
+    output: the number of the output, where the file has several.
+    name, description, version, author, license: of the model, in words.
 
     Returns the new file's bytes; the model computes what it did.
     Raises TypeError if the model's name, version, … is no text.

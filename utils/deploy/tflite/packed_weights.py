@@ -60,9 +60,8 @@ def resident_bytes(source: bytes | str | os.PathLike[str], kernels: str = "defau
     The file is opened by its path, so LiteRT maps it: pages of it count when they have been read.  Besides weights
     the figure has the interpreter's code and the activations, a few megabytes; compare two kernels.
 
-    Args:
-        source: bytes or path of a .tflite file.
-        kernels: "default", "builtin" or "reference".
+    source: bytes or path of a .tflite file.
+    kernels: "default", "builtin" or "reference".
 
     Raises ArtifactError if the file cannot be run.
     """

@@ -30,11 +30,10 @@ def parts(
 ) -> tuple[Part, ...]:
     """What runs, in order.
 
-    Args:
-        source: bytes or path of a .tflite file; its main graph, as declared.
-        kernels: "default" asks XNNPACK; with "builtin" and "reference" no delegate is asked.
-        fuse: False makes a part of its own of each operator that the delegate takes.
-        trusted: True skips the trial in a child process; only for files that this program has made.
+    source: bytes or path of a .tflite file; its main graph, as declared.
+    kernels: "default" asks XNNPACK; with "builtin" and "reference" no delegate is asked.
+    fuse: False makes a part of its own of each operator that the delegate takes.
+    trusted: True skips the trial in a child process; only for files that this program has made.
 
     Raises ArtifactError if the file cannot be run.
     """
@@ -42,12 +41,12 @@ def parts(
     check_kernels(kernels)
     if not trusted and not (verdict := verify(content, kernels)).ok:
         raise ArtifactError(f"this .tflite file cannot be run with kernels={kernels!r}: {verdict.reason}")
-    interpreter = opened(content, kernels, fuse=fuse)
+    interpreter = open_interpreter(content, kernels, fuse=fuse)
     nodes = interpreter._get_ops_details()
     return tuple(_order(nodes, [detail["index"] for detail in interpreter.get_output_details()]))
 
 
-def opened(content: bytes, kernels: str = "default", *, fuse: bool = True) -> Any:
+def open_interpreter(content: bytes, kernels: str = "default", *, fuse: bool = True) -> Any:
     """LiteRT's own Interpreter, allocated, for a file that is known to run."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 

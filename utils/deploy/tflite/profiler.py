@@ -37,7 +37,7 @@ class ProfilerError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Step:
+class OperatorTime:
     """One operator: the kernel's name, whether a delegate ran it, and its median time in microseconds."""
 
     kernel: str
@@ -59,17 +59,16 @@ def profile(
     threads: int = 1,
     other_work: int = 0,
     timeout: float = 60.0,
-) -> tuple[Step, ...]:
+) -> tuple[OperatorTime, ...]:
     """The median time of each operator over `runs` predictions of zeros, in the order of execution.
 
     source: bytes or path of a .tflite file; its first signature, each open axis of length 1.
     other_work: bytes of other memory that are written before each run, as an app's other work does; 0 is a tight loop.
     The profiler counts whole microseconds, so the share of operators of one or two of them is known badly.
 
-    Raises:
-        ProfilerError: where there is no library, or the file cannot be run.
-        ArtifactError: for bytes that are no .tflite file.
-        ValueError: for threads or runs below 1, or other_work below 0.
+    Raises ProfilerError: where there is no library, or the file cannot be run.
+    Raises ArtifactError: for bytes that are no .tflite file.
+    Raises ValueError: for threads or runs below 1, or other_work below 0.
     """
     content = content_of(source)
     check_threads(threads)
@@ -83,7 +82,7 @@ def profile(
         found = child.run("utils.deploy.tflite.profiler:_measured", content, options=options, timeout=timeout)
     except child.ChildError as error:
         raise ProfilerError(f"LiteRT's profiler failed: {error}") from None
-    return tuple(Step(*entry) for entry in found)
+    return tuple(OperatorTime(*entry) for entry in found)
 
 
 def weighted(source: bytes | str | os.PathLike[str], *, runs: int = 100, other_work: int = 0) -> list[float]:

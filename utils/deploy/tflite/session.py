@@ -30,15 +30,12 @@ _stderr_lock = threading.Lock()
 class Session:
     """One graph, allocated as soon as the shapes of its inputs are known.
 
-    Args:
-        content: the file's bytes, which must be known to be good (`verification.verify`).
-        kernels: a key of `KERNELS`.
-        threads: threads an operator may use.
-        signature: name of a signature; None is the main graph, subgraph 0.
-
-    Raises:
-        ArtifactError: if the interpreter refuses the file.
-        ValueError: if there is no such signature.
+    content: the file's bytes, which must be known to be good (`verification.verify`).
+    kernels: a key of `KERNELS`.
+    threads: threads an operator may use.
+    signature: name of a signature; None is the main graph, subgraph 0.
+    Raises ArtifactError: if the interpreter refuses the file.
+    Raises ValueError: if there is no such signature.
     """
 
     def __init__(self, content: bytes, kernels: str, threads: int, signature: str | None = None) -> None:

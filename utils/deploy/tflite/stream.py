@@ -15,10 +15,9 @@ class Stream:
 
     Made by `TFLiteModel.stream`, with an interpreter of its own.  A file without variables gives what `run` gives.
 
-    Args:
-        session: where the state lives.
-        stored: the model's way from real values to stored ones, by name of the input.
-        real: the way back.
+    session: where the state lives.
+    stored: the model's way from real values to stored ones, by name of the input.
+    real: the way back.
     """
 
     def __init__(

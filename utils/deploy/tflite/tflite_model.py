@@ -30,9 +30,9 @@ from utils.deploy.tflite.comparison import Comparison
 from utils.deploy.tflite.io_tensors import IOTensor
 from utils.deploy.tflite.session import KERNELS, Session, check_kernels, check_threads, content_of
 from utils.deploy.tflite.stream import Stream
-from utils.deploy.tflite.verification import Verdict, verify
+from utils.deploy.tflite.verification import TrialResult, verify
 
-__all__ = ["KERNELS", "Comparison", "IOTensor", "Stream", "TFLiteModel", "Verdict", "verify"]
+__all__ = ["KERNELS", "Comparison", "IOTensor", "Stream", "TFLiteModel", "TrialResult", "verify"]
 
 _CHUNK_BYTES = 4 * 2**20  # of input in one call: large enough that calls cost nothing, small in memory
 _CHUNK = 256
@@ -42,19 +42,16 @@ _LENGTHS = (1, 8, 64, 224)  # tried where a file leaves an axis open: a word wil
 class TFLiteModel:
     """A .tflite file, opened.
 
-    Args:
-        source: the bytes or a path.
-        kernels: "default" (XNNPACK where it can), "builtin" (optimized kernels without XNNPACK) or
-            "reference" (the plain kernels whose arithmetic the others imitate).
-        threads: threads an operator may use.
-        signature: the graph of this signature; None is the main graph.
-        trusted: True skips the trial in a child process; only for files that this program has made
-            and run before.
-
-    Raises:
-        FileNotFoundError: if the path leads nowhere.
-        ArtifactError: if the file is empty, foreign, damaged, or its run ends the process.
-        ValueError: for an unknown signature, unknown kernels or threads below 1.
+    source: the bytes or a path.
+    kernels: "default" (XNNPACK where it can), "builtin" (optimized kernels without XNNPACK) or
+        "reference" (the plain kernels whose arithmetic the others imitate).
+    threads: threads an operator may use.
+    signature: the graph of this signature; None is the main graph.
+    trusted: True skips the trial in a child process; only for files that this program has made
+        and run before.
+    Raises FileNotFoundError: if the path leads nowhere.
+    Raises ArtifactError: if the file is empty, foreign, damaged, or its run ends the process.
+    Raises ValueError: for an unknown signature, unknown kernels or threads below 1.
     """
 
     def __init__(
@@ -88,27 +85,21 @@ class TFLiteModel:
     def run(self, x: Any) -> Any:
         """Predict a batch of any size, in real values; each example as if it were the first.
 
-        Args:
-            x: float array (n, …) with the file's shape after the first axis; quantized here if the
-                file's input is.  Whole numbers only where the file takes unquantized integers (tokens).
-                Several inputs: `{name: array}`.
-
-        Returns:
-            float32 (n, …), dequantized if need be; `{name: array}` for several outputs.
-
-        Raises:
-            ValueError: wrong shape, empty, NaN, or values outside the quantized input's range.
-            TypeError: wrong dtype.
-            ArtifactError: if the interpreter fails.
+        x: float array (n, …) with the file's shape after the first axis; quantized here if the
+            file's input is.  Whole numbers only where the file takes unquantized integers (tokens).
+            Several inputs: `{name: array}`.
+        Returns float32 (n, …), dequantized if need be; `{name: array}` for several outputs.
+        Raises ValueError: wrong shape, empty, NaN, or values outside the quantized input's range.
+        Raises TypeError: wrong dtype.
+        Raises ArtifactError: if the interpreter fails.
         """
         return self._real(self._run_checked(self._stored(x)))
 
     def run_raw(self, x: Any) -> Any:
         """Predict a batch in the file's own types: integers go in and come out as they are stored.
 
-        Raises:
-            TypeError: if the dtype is not exactly the file's.
-            ValueError, ArtifactError: as for `run`.
+        Raises TypeError: if the dtype is not exactly the file's.
+        Raises ValueError, ArtifactError: as for `run`.
         """
         batch = self._by_name(x)
         for tensor in self.inputs:
@@ -143,15 +134,10 @@ class TFLiteModel:
     def compare(self, other: Any, x: Any) -> Comparison | dict[str, Comparison]:
         """How far this model's outputs for the batch x are from those of another model.
 
-        Args:
-            other: a TFLiteModel, an Artifact, the bytes or path of a .tflite file, or a tf_keras model.
-            x: as for `run`; both models get it.
-
-        Returns:
-            a Comparison; for several outputs, which must have the same names, `{name: Comparison}`.
-
-        Raises:
-            ValueError: if shapes or names of the outputs differ.  TypeError: if `other` is something else.
+        other: a TFLiteModel, an Artifact, the bytes or path of a .tflite file, or a tf_keras model.
+        x: as for `run`; both models get it.
+        Returns a Comparison; for several outputs, which must have the same names, `{name: Comparison}`.
+        Raises ValueError: if shapes or names of the outputs differ.  TypeError: if `other` is something else.
         """
         theirs, model = _outputs_of(other, x)
         scales = {tensor.name: _shared_scale(tensor, model) for tensor in self.outputs}
@@ -357,7 +343,7 @@ class TFLiteModel:
         """True if a delegate (XNNPACK) has taken over at least one operator."""
         return self._session.delegated()
 
-    def verify(self, timeout: float = 60.0) -> Verdict:
+    def verify(self, timeout: float = 60.0) -> TrialResult:
         """Try this file with these kernels in a child process; see `verify`."""
         return verify(self.content, self.kernels, self.threads, timeout)
 

@@ -12,7 +12,7 @@ from utils.deploy.tflite.session import check_kernels, content_of
 
 
 @dataclass(frozen=True)
-class Verdict:
+class TrialResult:
     """What the child process found: whether the file runs, else why not, and how long that took."""
 
     ok: bool
@@ -20,20 +20,19 @@ class Verdict:
     seconds: float
 
 
-_verdicts: dict[tuple[bytes, str, int, float], Verdict] = {}
+_verdicts: dict[tuple[bytes, str, int, float], TrialResult] = {}
 
 
 def verify(
     source: bytes | str | os.PathLike[str], kernels: str = "default", threads: int = 1, timeout: float = 60.0
-) -> Verdict:
+) -> TrialResult:
     """Try a .tflite file in a limited child process: open, allocate, run zeros and random batches.
 
     The caller lives whatever the file does.  A file is tried once in a process; the verdict is kept.
 
-    Args:
-        source: the bytes or a path.
-        kernels: "default", "builtin" or "reference"; a file may run with one and not with another.
-        timeout: seconds, after which the child is killed and the verdict is "did not end".
+    source: the bytes or a path.
+    kernels: "default", "builtin" or "reference"; a file may run with one and not with another.
+    timeout: seconds, after which the child is killed and the verdict is "did not end".
     """
     content = content_of(source)
     check_kernels(kernels)
@@ -41,7 +40,7 @@ def verify(
     if key not in _verdicts:
         start = time.perf_counter()
         reason = _try_in_child(content, kernels, threads, timeout)
-        _verdicts[key] = Verdict(not reason, reason, time.perf_counter() - start)
+        _verdicts[key] = TrialResult(not reason, reason, time.perf_counter() - start)
     return _verdicts[key]
 
 

@@ -49,9 +49,8 @@ _STREAMS: dict[str, Callable] = {"gzip": lambda: zlib.decompressobj(31), "xz": l
 def pack(content: bytes, method: str = "gzip") -> bytes:
     """`content` in fewer bytes, if it has any regularity; equal content gives equal bytes.
 
-    Raises:
-        TypeError: content is not bytes.
-        ValueError: an unknown method.
+    Raises TypeError: content is not bytes.
+    Raises ValueError: an unknown method.
     """
     return _method(method)[0](_bytes(content))
 
@@ -59,8 +58,7 @@ def pack(content: bytes, method: str = "gzip") -> bytes:
 def unpack(content: bytes, method: str = "gzip") -> bytes:
     """What was given to `pack`, bit for bit.
 
-    Raises:
-        ValueError: an unknown method, or bytes that this method did not make or not to their end.
+    Raises ValueError: an unknown method, or bytes that this method did not make or not to their end.
     """
     try:
         return _whole(_bytes(content), method)
@@ -78,8 +76,7 @@ def entropy(values: np.ndarray) -> float:
     No code that looks at one value at a time, and knows only how often each occurs, needs fewer bits on
     average.  A coder that sees order between neighbours may.
 
-    Raises:
-        ValueError: no values, or NaN among floats.
+    Raises ValueError: no values, or NaN among floats.
     """
     array = np.asarray(values)
     if array.size == 0:

@@ -48,8 +48,7 @@ def sort_units(model: tf_keras.Model) -> tf_keras.Model:
 
     The shapes stay, so that a file of it still has each of the network's parameters.
 
-    Raises:
-        TypeError, ValueError: see `checks.check_model`; it must be Sequential or functional.
+    Raises TypeError, ValueError: see `checks.check_model`; it must be Sequential or functional.
     """
     checks.check_model(model, graph=True)
     copy = rebuild(model)

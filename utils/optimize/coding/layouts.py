@@ -23,7 +23,7 @@ _MOST_STEPS_BACK = 100
 
 
 @dataclass(frozen=True)
-class Seen:
+class ArrayInLayout:
     """One array of a network.
 
     layout, and the array's axes in its order: array.transpose(axes) is (space…, channels…, units…).
@@ -60,7 +60,7 @@ def ordered(layers: Sequence[Any]) -> list[tuple[Any, Weight]]:
     return found
 
 
-def seen(layers: Sequence[Any]) -> list[Seen]:
+def seen(layers: Sequence[Any]) -> list[ArrayInLayout]:
     """How the arrays of these layers are seen, in the same order; sources stand before those they feed."""
     found = []
     kernels: dict[int, Any] = {}  # by the layer that has it, the first kernel
@@ -70,7 +70,7 @@ def seen(layers: Sequence[Any]) -> list[Seen]:
             kernels.setdefault(id(layer), weight.variable)
         else:
             space, source = (), kernels.get(id(layer), _kernel_before(layer, kernels))
-        found.append(Seen(weight, *_layout(weight, space), source))
+        found.append(ArrayInLayout(weight, *_layout(weight, space), source))
     return found
 
 

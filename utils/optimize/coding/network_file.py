@@ -24,7 +24,7 @@ import tf_keras
 from utils import checks
 from utils.optimize.coding import layouts, structure
 from utils.optimize.coding.fields import Fields
-from utils.optimize.coding.layouts import Seen
+from utils.optimize.coding.layouts import ArrayInLayout
 from utils.optimize.coding.range_coder import Damaged, Reader, Writer
 from utils.optimize.coding.values import Arrays
 from utils.optimize.keras_weights import Weight
@@ -38,7 +38,7 @@ _PRODUCERS = (1, 2, 3, 4, 6, 10, 16, 26, 41, 65, 104)
 
 
 @dataclass(frozen=True)
-class Part:
+class ArrayBits:
     """Bits that one kind of information of one array takes; array "" is the file itself."""
 
     array: str
@@ -52,7 +52,7 @@ class Inspection:
 
     size: int
     parameters: int
-    parts: tuple[Part, ...]
+    parts: tuple[ArrayBits, ...]
 
     @property
     def ratio(self) -> float:
@@ -80,13 +80,11 @@ def compress(model: tf_keras.Model, names: bool = True) -> bytes:
     What makes it small is in the weights: zeros (pruning), and few values (multiples of a step, or a list).  Float
     weights are kept exactly too, with little gain.
 
-    Args:
-        model: built, Sequential or functional, of the layers in `structure.LAYERS`; weights of any number type.
-        names: keep the names of layers; without them layers get Keras' own, which saves some bytes.
-
-    Raises:
-        TypeError: it is no tf_keras model.
-        ValueError: another layer; no weights; NaN or infinite weights; weights that the structure does not bring back.
+    model: built, Sequential or functional, of the layers in `structure.LAYERS`; weights of any number type.
+    names: keep the names of layers; without them layers get Keras' own, which saves some bytes.
+    Raises TypeError: it is no tf_keras model.
+    Raises ValueError: another layer; no weights; NaN or infinite weights; weights that the structure does not bring
+        back.
     """
     text, layers = structure.described(model, names)
     layouts.check_arrays(model)
@@ -108,13 +106,10 @@ def decompress(content: bytes, max_parameters: int = 100_000_000) -> tf_keras.Mo
 
     Nothing in a file is executed, and nothing large is made before it is clear that it may be.
 
-    Args:
-        content: what `compress` returned.
-        max_parameters: the most weights that the model may have.
-
-    Raises:
-        TypeError: no bytes.
-        ValueError: no such file, a damaged one, one of a newer version, or too many parameters.
+    content: what `compress` returned.
+    max_parameters: the most weights that the model may have.
+    Raises TypeError: no bytes.
+    Raises ValueError: no such file, a damaged one, one of a newer version, or too many parameters.
     """
     return _read(content, max_parameters, counts=False)[0]
 
@@ -122,9 +117,9 @@ def decompress(content: bytes, max_parameters: int = 100_000_000) -> tf_keras.Mo
 def inspect(content: bytes, max_parameters: int = 100_000_000) -> Inspection:
     """Where the bits of a compressed file are.  Arguments and errors as in `decompress`."""
     model, parts = _read(content, max_parameters, counts=True)
-    parts.append(Part("", "head", 8.0 * HEAD))
+    parts.append(ArrayBits("", "head", 8.0 * HEAD))
     rest = 8.0 * len(content) - sum(part.bits for part in parts)
-    parts.append(Part("", "rounding", rest))
+    parts.append(ArrayBits("", "rounding", rest))
     return Inspection(len(content), int(sum(np.prod(w.shape) for w in model.weights)), tuple(parts))
 
 
@@ -132,7 +127,7 @@ def inspect(content: bytes, max_parameters: int = 100_000_000) -> Inspection:
 
 
 def _code(
-    coder: Any, arrays: Sequence[Seen], values: Sequence[np.ndarray] | None, report: Any = None
+    coder: Any, arrays: Sequence[ArrayInLayout], values: Sequence[np.ndarray] | None, report: Any = None
 ) -> list[np.ndarray]:
     """Write the `values` of all arrays, or read them if None; report: called with the array behind each."""
     coded = Arrays(coder)
@@ -162,7 +157,7 @@ def _alike(counts: np.ndarray | None, channels: int) -> np.ndarray:
     return 1 + np.searchsorted(_PRODUCERS, counts, side="right")
 
 
-def _built_again(model: tf_keras.Model, text: str, weights: Sequence[Weight]) -> list[Seen]:
+def _built_again(model: tf_keras.Model, text: str, weights: Sequence[Weight]) -> list[ArrayInLayout]:
     """What a reader will see: arrays of a network built from the text, which must be those of the model."""
     try:
         _, layers = structure.build(text, sum(int(np.prod(weight.variable.shape)) for weight in weights))
@@ -184,18 +179,18 @@ def _look(weight: Weight) -> tuple:
     return tuple(variable.shape), variable.dtype.name, type(weight.layer).__name__, weight.attribute
 
 
-def _read(content: bytes, max_parameters: int, counts: bool) -> tuple[tf_keras.Model, list[Part]]:
+def _read(content: bytes, max_parameters: int, counts: bool) -> tuple[tf_keras.Model, list[ArrayBits]]:
     if isinstance(max_parameters, bool) or not isinstance(max_parameters, numbers.Integral) or max_parameters < 1:
         raise ValueError(
             f"max_parameters is {max_parameters!r}; pass the most weights that a model may have, a whole number"
         )
     reader = _opened(content, counts)
-    parts: list[Part] = []
+    parts: list[ArrayBits] = []
 
-    def report(array: Seen | None) -> None:
+    def report(array: ArrayInLayout | None) -> None:
         if reader.spent is not None:
             name = "" if array is None else array.weight.name
-            parts.extend(Part(name, kind, bits) for kind, bits in reader.spent.items())
+            parts.extend(ArrayBits(name, kind, bits) for kind, bits in reader.spent.items())
             reader.spent.clear()
 
     try:

@@ -70,8 +70,7 @@ class Reader:
     def code(self, ones: np.ndarray, bits: np.ndarray | None = None, what: str = "") -> np.ndarray:
         """The next bits, as many as there are probabilities.
 
-        Raises:
-            Damaged: no bits with these probabilities give these bytes.
+        Raises Damaged: no bits with these probabilities give these bytes.
         """
         found = self._decoder.decode(ones)
         if self.spent is not None:

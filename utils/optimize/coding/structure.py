@@ -74,9 +74,8 @@ _NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 def describe(model: tf_keras.Model, names: bool = True) -> str:
     """The structure of a built Sequential or functional `model` as JSON; without `names`, layers get Keras' own.
 
-    Raises:
-        TypeError: it is no tf_keras model.
-        ValueError: it is not built, has no graph of layers, or a layer that is not in `LAYERS`.
+    Raises TypeError: it is no tf_keras model.
+    Raises ValueError: it is not built, has no graph of layers, or a layer that is not in `LAYERS`.
     """
     return described(model, names)[0]
 
@@ -336,9 +335,8 @@ class _Names:
 def build(text: str, most_parameters: int) -> tuple[tf_keras.Model, list[Any]]:
     """The network that a text describes, its weights zero; and its layers in the order of the text.
 
-    Raises:
-        Damaged: the text describes no network of these layers.
-        ValueError: it has more than `most_parameters` weights.
+    Raises Damaged: the text describes no network of these layers.
+    Raises ValueError: it has more than `most_parameters` weights.
     """
     try:
         description = json.loads(text, parse_constant=_refuse_constant)

@@ -48,8 +48,7 @@ def gradient_scores(model: tf_keras.Model, x: np.ndarray, y: np.ndarray, *, batc
     On an untrained model this is SNIP, Lee et al. 2019, arXiv 1810.02340 (up to a factor); on a trained one it is the
     first-order Taylor score of Molchanov et al. 2019, arXiv 1906.10771, of single weights.
 
-    Args:
-        model: a classifier of logits or probabilities.  x, y: its inputs (n, …) and labels (n,).
+    model: a classifier of logits or probabilities.  x, y: its inputs (n, …) and labels (n,).
     """
     total = [np.zeros(values.shape) for values in _arrays(model)]
     for gradients, count in _gradients(model, x, y, batch_size):
@@ -96,12 +95,9 @@ def prune_by(
 ) -> tf_keras.Model:
     """A copy of `model` in which the share `target` of the prunable weights is zero: those of the lowest scores.
 
-    Args:
-        scores: one array for each prunable array, of its shape; any finite numbers.
-        target, scope: as in `magnitude.prune_once`; exact to one weight, ties broken by position.
-
-    Raises:
-        TypeError, ValueError: as `magnitude.prune_once`; scores of another number or shape, or not finite.
+    scores: one array for each prunable array, of its shape; any finite numbers.
+    target, scope: as in `magnitude.prune_once`; exact to one weight, ties broken by position.
+    Raises TypeError, ValueError: as `magnitude.prune_once`; scores of another number or shape, or not finite.
     """
     check_target(target)
     checks.check_choice("scope", scope, ("layer", "model"))
@@ -124,8 +120,7 @@ def surgeon(weights: np.ndarray, inverse: np.ndarray, count: int) -> np.ndarray:
     the others move by δ = −w / [H⁻¹]pp · H⁻¹[:, p] (Hassibi and Stork 1993; one row at a time as in Frantar and
     Alistarh 2022, arXiv 2208.11580).
 
-    Args:
-        weights: (n,).  inverse: H⁻¹, (n, n), symmetric, positive definite.  count: how many go, 0 to n.
+    weights: (n,).  inverse: H⁻¹, (n, n), symmetric, positive definite.  count: how many go, 0 to n.
 
     Returns a new vector with at least `count` zeros.
 

@@ -46,15 +46,12 @@ def schedule(
     2017, arXiv 1710.01878.  Masks are renewed in begin, begin + frequency, …; where the last of these lies before
     `end`, the Toolkit never reaches the target, so `end` is moved onto it.
 
-    Args:
-        target: share of zeros at the end, from 0 to below 1.  initial: in the first step.
-        steps: training steps in all: epochs times batches.
-        begin: the first step with a mask; the Toolkit counts from 1.  end: the last one; by default three quarters
-            of the steps are past then, and the rest serve to adapt.
-        frequency: steps between two masks; by default there are about 20.  power: 1 is a straight line.
-
-    Raises:
-        ValueError: shares out of range, or a schedule that ends before it begins or after the training.
+    target: share of zeros at the end, from 0 to below 1.  initial: in the first step.
+    steps: training steps in all: epochs times batches.
+    begin: the first step with a mask; the Toolkit counts from 1.  end: the last one; by default three quarters
+        of the steps are past then, and the rest serve to adapt.
+    frequency: steps between two masks; by default there are about 20.  power: 1 is a straight line.
+    Raises ValueError: shares out of range, or a schedule that ends before it begins or after the training.
     """
     check_target(target)
     check_target(initial, "initial")
@@ -98,18 +95,15 @@ def prune_while_training(
 ) -> tf_keras.Model:
     """A copy of a classifier, pruned by the Toolkit while it is trained; without wrappers, and `model` stays.
 
-    Args:
-        model: a built Sequential or functional tf_keras classifier; models inside are opened.
-        dataset, epochs, batch_size, learning_rate, decay, seed, callbacks: as in `training.fit`.
-        target: share of zeros of each weight array, from 0 to below 1, reached by `schedule`; or a schedule of the
-            Toolkit, which must prune within these steps.
-        only: names of the layers to prune; None for all that have prunable weights (`magnitude.PRUNABLE`).
-
-    Raises:
-        TypeError, ValueError: no such model, data, target or layer; a schedule that never prunes; a layer with
-            prunable weights for which the Toolkit has no rule.
-        FloatingPointError: training diverged.
-        PruningFailed: the zeros are not there, or stripping changed the outputs.
+    model: a built Sequential or functional tf_keras classifier; models inside are opened.
+    dataset, epochs, batch_size, learning_rate, decay, seed, callbacks: as in `training.fit`.
+    target: share of zeros of each weight array, from 0 to below 1, reached by `schedule`; or a schedule of the
+        Toolkit, which must prune within these steps.
+    only: names of the layers to prune; None for all that have prunable weights (`magnitude.PRUNABLE`).
+    Raises TypeError, ValueError: no such model, data, target or layer; a schedule that never prunes; a layer with
+        prunable weights for which the Toolkit has no rule.
+    Raises FloatingPointError: training diverged.
+    Raises PruningFailed: the zeros are not there, or stripping changed the outputs.
     """
     checks.check_model(model, graph=True)
     check_plain(model)

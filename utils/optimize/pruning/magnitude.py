@@ -30,19 +30,16 @@ def prune_once(
 
     Nothing is trained, and `model` stays as it is.
 
-    Args:
-        model: a built Sequential or functional tf_keras model.
-        target: share of zeros, from 0 up to but not including 1; exact to the nearest whole number of weights, of each
-            array or of the model.
-        only: names of the layers to prune, such as the one that holds most weights; None for all.
-        scope: "layer" gives each weight array the share `target`, those of one layer too; "model" ranks all weights of
-            the model together, so that arrays with many small weights lose more (Han et al. 2015, arXiv 1506.02626,
-            prune by layer; Frankle and Carbin 2019, arXiv 1803.03635, compare both).
-
-    Raises:
-        TypeError: `model` is no tf_keras model.
-        ValueError: target or scope out of range, no such layer, nothing to prune, a subclassed model, or weights that
-            are not finite.
+    model: a built Sequential or functional tf_keras model.
+    target: share of zeros, from 0 up to but not including 1; exact to the nearest whole number of weights, of each
+        array or of the model.
+    only: names of the layers to prune, such as the one that holds most weights; None for all.
+    scope: "layer" gives each weight array the share `target`, those of one layer too; "model" ranks all weights of
+        the model together, so that arrays with many small weights lose more (Han et al. 2015, arXiv 1506.02626,
+        prune by layer; Frankle and Carbin 2019, arXiv 1803.03635, compare both).
+    Raises TypeError: `model` is no tf_keras model.
+    Raises ValueError: target or scope out of range, no such layer, nothing to prune, a subclassed model, or weights
+        that are not finite.
     """
     check_target(target)
     if scope not in ("layer", "model"):

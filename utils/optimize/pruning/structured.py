@@ -87,22 +87,17 @@ def remove_channels(
 ) -> tf_keras.Model:
     """A smaller copy of `model` without the weakest `share` of the channels of each group that can lose some.
 
-    Args:
-        model: a built Sequential or functional tf_keras model; branches, batch normalization, depthwise and shared
-            layers and models inside are followed, channels last.
-        share: of the channels, from 0 to below 1, to the nearest whole number; at least one channel stays.  Or
-            {layer: share}: the groups of these layers, and no others.
-        score: function(the weights that make one channel) → how strong it is; by default their mean magnitude (Li et
-            al. 2017, arXiv 1608.08710).  In a group of several layers the scores are added, each layer's divided by
-            its mean.  Or {layer: one score a channel}.
-
-    Returns:
-        A dense model that shares nothing with `model`.  Its outputs are those of `model` in which nobody reads the
-        removed channels; this is tested before it is handed back.
-
-    Raises:
-        TypeError, ValueError: no such model, share or layer; nothing can be removed; scores of another length.
-        StructuredError: the test failed.
+    model: a built Sequential or functional tf_keras model; branches, batch normalization, depthwise and shared
+        layers and models inside are followed, channels last.
+    share: of the channels, from 0 to below 1, to the nearest whole number; at least one channel stays.  Or
+        {layer: share}: the groups of these layers, and no others.
+    score: function(the weights that make one channel) → how strong it is; by default their mean magnitude (Li et
+        al. 2017, arXiv 1608.08710).  In a group of several layers the scores are added, each layer's divided by
+        its mean.  Or {layer: one score a channel}.
+    Returns a dense model that shares nothing with `model`.  Its outputs are those of `model` in which nobody reads the
+    removed channels; this is tested before it is handed back.
+    Raises TypeError, ValueError: no such model, share or layer; nothing can be removed; scores of another length.
+    Raises StructuredError: the test failed.
     """
     checks.check_model(model, graph=True)
     check_plain(model)

@@ -34,7 +34,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.experimental.d
 from utils import checks, files
 from utils.optimize.keras_graph import rebuild
 from utils.optimize.quantization.aware_file import float_layers, to_tflite
-from utils.optimize.quantization.aware_layers import Refusal, float_in_file, refusal, refused_at_sight
+from utils.optimize.quantization.aware_layers import LeftFloat, float_in_file, left_float, refused_at_sight
 from utils.optimize.quantization.aware_quantizers import CLASSES
 from utils.optimize.quantization.aware_ranges import calibrate, check_clip, is_quantized
 from utils.optimize.quantization.fake import check_bits
@@ -64,27 +64,24 @@ def quantize_aware(
     counts as refused, so what trains as integers is stored as integers.  (`aware_file.float_layers` lists what is float
     in a file.)  Fewer bits, and a `per_channel` of one's own, are a simulation: nothing is tried.
 
-    Args:
-        model: a built float32 Sequential or functional tf_keras model, without models inside it.
-        bits: 2 to 8, for weights and activations alike, or (bits of weights, bits of activations).  Only 8-bit
-            activations can be converted; fewer are a simulation (see `to_tflite`).
-        only: which layers: None for all that the Toolkit supports, a name, several names, or a function of the layer.
-            These are trained with rounding even if the file keeps them float, as a layer whose input has no range is.
-        per_channel: None as the Toolkit does it: convolutions have one scale for each output channel, dense layers
-            one in all; True gives dense layers one for each unit; False one for each weight array.  `to_tflite`
-            refuses what the converter cannot carry over: True with dense layers, False with batch normalization.
-        refused: what to do when a wanted layer is refused: "warn" leaves it float and says so in a warning,
-            "float" leaves it float, "raise" raises.  `refused_layers` lists them beforehand.  What comes out of a
-            refused layer gets a range where that is possible, so that the layer behind it can be an integer one.
-        configs: {layer name: QuantizeConfig} for layers that get their own; they are quantized even if not in `only`,
-            and even if the file keeps them float.
-        calibration, clip: inputs on which the ranges are measured, and how (see `aware_ranges.calibrate`).  Without
-            them the ranges start as the Toolkit's do, inputs at [0, 0], and the model is useless until it is trained.
-
-    Raises:
-        TypeError: no tf_keras model (a Keras 3 model, for example).
-        ValueError: bad bits; a model that is nested, subclassed, already quantized, not in float32, not finite or has
-            layers for text or tables; unknown layer; nothing to quantize; a refused layer with refused="raise".
+    model: a built float32 Sequential or functional tf_keras model, without models inside it.
+    bits: 2 to 8, for weights and activations alike, or (bits of weights, bits of activations).  Only 8-bit
+        activations can be converted; fewer are a simulation (see `to_tflite`).
+    only: which layers: None for all that the Toolkit supports, a name, several names, or a function of the layer.
+        These are trained with rounding even if the file keeps them float, as a layer whose input has no range is.
+    per_channel: None as the Toolkit does it: convolutions have one scale for each output channel, dense layers
+        one in all; True gives dense layers one for each unit; False one for each weight array.  `to_tflite`
+        refuses what the converter cannot carry over: True with dense layers, False with batch normalization.
+    refused: what to do when a wanted layer is refused: "warn" leaves it float and says so in a warning,
+        "float" leaves it float, "raise" raises.  `refused_layers` lists them beforehand.  What comes out of a
+        refused layer gets a range where that is possible, so that the layer behind it can be an integer one.
+    configs: {layer name: QuantizeConfig} for layers that get their own; they are quantized even if not in `only`,
+        and even if the file keeps them float.
+    calibration, clip: inputs on which the ranges are measured, and how (see `aware_ranges.calibrate`).  Without
+        them the ranges start as the Toolkit's do, inputs at [0, 0], and the model is useless until it is trained.
+    Raises TypeError: no tf_keras model (a Keras 3 model, for example).
+    Raises ValueError: bad bits; a model that is nested, subclassed, already quantized, not in float32, not finite or
+        has layers for text or tables; unknown layer; nothing to quantize; a refused layer with refused="raise".
     """
     weights, activations = _check_pair(bits)
     _check_model(model)
@@ -134,8 +131,8 @@ def _joined(made, calibration) -> str:
     )
 
 
-def refused_layers(model: tf_keras.Model, bits: int | tuple[int, int] = 8) -> dict[str, Refusal]:
-    """{name: Refusal} of the layers of `model` that `quantize_aware` leaves float, found by letting it try.
+def refused_layers(model: tf_keras.Model, bits: int | tuple[int, int] = 8) -> dict[str, LeftFloat]:
+    """{name: LeftFloat} of the layers of `model` that `quantize_aware` leaves float, found by letting it try.
 
     bits: as in `quantize_aware`.  The Toolkit's n-bit scheme is asked, which at 8 bits equals the default one but for
     Activation("gelu"); with 8-bit activations the converter too.
@@ -254,7 +251,7 @@ def _apply(model, chosen: set[str], configs: Mapping[str, object], scheme: _Sche
                 name = next((name for name in wanted if str(error).startswith(f"Layer {name}:")), None)
                 if name is None or name in configs:
                     raise
-                refusals[name] = refusal(model.get_layer(name), "the Toolkit has no rule for it in this place")
+                refusals[name] = left_float(model.get_layer(name), "the Toolkit has no rule for it in this place")
                 continue
             operators = _float_operators(made) if scheme.convertible else None
             if operators is None:
@@ -287,7 +284,7 @@ def _float_operators(made) -> dict[str, list[str]] | None:
         made.set_weights(before)
 
 
-def _left_in_float(model, operators: Mapping, wanted: set[str], kept: set[str]) -> dict[str, Refusal]:
+def _left_in_float(model, operators: Mapping, wanted: set[str], kept: set[str]) -> dict[str, LeftFloat]:
     """Those of the wanted layers that the converter leaves in float and that are to be refused, or named, next."""
     found = {
         name: float_in_file(model.get_layer(name), operators[name], name in kept) for name in wanted & set(operators)

@@ -19,7 +19,7 @@ from utils.artifact import Artifact
 from utils.optimize.quantization.aware_ranges import activation_quantizers, input_ranges, is_quantized
 from utils.optimize.quantization.converter import convert
 
-__all__ = ["Agreement", "agreement", "float_layers", "stored_as", "stored_kernel", "to_tflite"]
+__all__ = ["ClassAgreement", "agreement", "float_layers", "stored_as", "stored_kernel", "to_tflite"]
 
 #: Operators whose second input is a kernel.
 _KERNELS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
@@ -108,7 +108,7 @@ def _scope(tensor: str, scopes: Iterable[str]) -> str:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class ClassAgreement:
     """How far two models give the same answers.
 
     share: of examples with the same predicted class, 0 to 1.
@@ -136,7 +136,7 @@ class Agreement:
         return [{"winner ahead by": n, "disagreements": int(c)} for n, c in zip(names, counts, strict=True)]
 
 
-def agreement(model: tf_keras.Model, artifact: Artifact, x: np.ndarray) -> Agreement:
+def agreement(model: tf_keras.Model, artifact: Artifact, x: np.ndarray) -> ClassAgreement:
     """Compare a classifier with the file made of it, on inputs x.
 
     model: made by `quantize_aware`, one output of shape (n, classes).  artifact: its .tflite file.
@@ -155,7 +155,9 @@ def agreement(model: tf_keras.Model, artifact: Artifact, x: np.ndarray) -> Agree
     first, second = ours.argmax(axis=1), theirs.argmax(axis=1)
     apart = np.flatnonzero(first != second)
     margins = (ours[apart, first[apart]] - ours[apart, second[apart]]) / step
-    return Agreement(float(np.mean(first == second)), apart, margins, float(np.abs(ours - theirs).max() / step), step)
+    return ClassAgreement(
+        float(np.mean(first == second)), apart, margins, float(np.abs(ours - theirs).max() / step), step
+    )
 
 
 def stored_kernel(artifact: Artifact, number: int = 0) -> tuple[np.ndarray, np.ndarray]:

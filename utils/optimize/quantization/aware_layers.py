@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import tf_keras
 from tensorflow_model_optimization.python.core.quantization.keras import quantize_aware_activation
 
-__all__ = ["Refusal", "float_in_file", "refusal", "refused_at_sight"]
+__all__ = ["LeftFloat", "float_in_file", "left_float", "refused_at_sight"]
 
 _Aware = quantize_aware_activation.QuantizeAwareActivation
 _FUSED_ACTIVATIONS = _Aware._PRE_QUANT_ACTIVATIONS | _Aware._POST_QUANT_ACTIVATIONS
@@ -18,7 +18,7 @@ _ACTIVATION_LAYERS = {"relu", "relu6", "swish", "linear", "softmax", "sigmoid", 
 
 
 @dataclass(frozen=True)
-class Refusal:
+class LeftFloat:
     """Why a layer is trained in float, and what can be done about it.
 
     float_in_file: whether it computes in float in the file, too; None if no file was tried.  With a range on both sides
@@ -65,16 +65,16 @@ _FLOAT_WAY_OUT = "Leave it float, or quantize the model after training instead (
 _RECURRENT = "Leave it float and quantize it after training: the Toolkit has no ranges for recurrent cells"
 
 
-def refused_at_sight(layer, registry) -> Refusal | None:
+def refused_at_sight(layer, registry) -> LeftFloat | None:
     """What the registry alone can tell; normalization and separable convolutions depend on the layers around them."""
     if type(layer).__name__ in ("BatchNormalization", "SeparableConv1D", "SeparableConv2D"):
         return None
     if not registry.supports(layer):
-        return refusal(layer, "the Toolkit has no rule for this kind of layer")
+        return left_float(layer, "the Toolkit has no rule for this kind of layer")
     activation = _activation_name(layer)
     known = _ACTIVATION_LAYERS if isinstance(layer, tf_keras.layers.Activation) else _FUSED_ACTIVATIONS
     if activation is not None and activation not in known:
-        return Refusal(
+        return LeftFloat(
             layer.name,
             type(layer).__name__,
             f"the Toolkit has no rule for the activation {activation!r}",
@@ -89,13 +89,13 @@ def _activation_name(layer) -> str | None:
     return None if activation is None else getattr(activation, "__name__", type(activation).__name__)
 
 
-def refusal(layer, reason: str) -> Refusal:
+def left_float(layer, reason: str) -> LeftFloat:
     kind = type(layer).__name__
     recurrent = isinstance(layer, tf_keras.layers.RNN)
-    return Refusal(layer.name, kind, reason, _WAYS_OUT.get(kind, _RECURRENT if recurrent else _ANY_WAY_OUT))
+    return LeftFloat(layer.name, kind, reason, _WAYS_OUT.get(kind, _RECURRENT if recurrent else _ANY_WAY_OUT))
 
 
-def float_in_file(layer, operators: list[str], kept: bool = False) -> Refusal:
+def float_in_file(layer, operators: list[str], kept: bool = False) -> LeftFloat:
     """Of a layer that the Toolkit accepts and whose operators are float in the file; kept: trained with rounding."""
     kind, activation = type(layer).__name__, _activation_name(layer)
     own = layer.weights and activation not in (None, "linear")
@@ -104,4 +104,4 @@ def float_in_file(layer, operators: list[str], kept: bool = False) -> Refusal:
     if kept:
         reason += "; it is trained with rounding all the same, as it was asked for"
         way_out = f"Quantize what comes before it, too, so that its input has a range. Or: {way_out}"
-    return Refusal(layer.name, kind, reason, way_out)
+    return LeftFloat(layer.name, kind, reason, way_out)

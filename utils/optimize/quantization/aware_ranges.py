@@ -47,13 +47,12 @@ def calibrate(
 
     Each layer sees its input already quantized, from the first layer on.  Weights get the range of their values.
 
-    Args:
-        model: made by `quantize_aware`.
-        x: some 100 to 500 inputs, prepared as in training; one array, a list of one for each input, or {input: array}.
-        clip: "minmax" covers all activations; "mse" takes the part of that range with the least mean squared error,
-            which is better with few bits and no worse with many.
-        only: which kinds of `RANGES` to set; the others stay as they are, at their start in a new model.  So one cause
-            at a time can be changed: only=("inputs", "weights") leaves the activations at ±6.
+    model: made by `quantize_aware`.
+    x: some 100 to 500 inputs, prepared as in training; one array, a list of one for each input, or {input: array}.
+    clip: "minmax" covers all activations; "mse" takes the part of that range with the least mean squared error,
+        which is better with few bits and no worse with many.
+    only: which kinds of `RANGES` to set; the others stay as they are, at their start in a new model.  So one cause
+        at a time can be changed: only=("inputs", "weights") leaves the activations at ±6.
 
     Raises ValueError for a model without fake quantization, an unknown kind, and for x that is empty, not finite, of
     another shape, or so large that a range is wider than float32's largest number; the ranges stay as they were then.

@@ -389,7 +389,7 @@ _WAYS_OUT = {
 def refused(failure: Exception, model: Any, calibrated: bool) -> ValueError:
     """What the converter raised as one sentence; the guard's sentences as they are."""
     cause = failure
-    while cause is not None and not isinstance(cause, guard.Refused):
+    while cause is not None and not isinstance(cause, guard.NotConvertible):
         cause = cause.__cause__ or cause.__context__
     return ValueError(str(cause) if cause is not None else explained(str(failure), model, calibrated))
 
@@ -453,7 +453,7 @@ def _batches(samples: list[np.ndarray], model: Any) -> Iterator[Any]:
     """Calibration in the smallest batches; several inputs by name, because the converter may reorder them."""
     arrays, size = _named(samples, model)["serving_default"], _batch(model)
     for row in range(0, len(samples[0]), size):
-        one = guard.part(arrays, row, size)
+        one = guard.batch_at(arrays, row, size)
         yield list(one.values()) if len(one) == 1 else one
 
 

@@ -28,10 +28,9 @@ def fake_quantize(x, low, high, bits: int = 8, *, narrow: bool = False) -> tf.Te
     Equal to `tf.quantization.fake_quant_with_min_max_vars` in numbers and gradients, half-way between two steps and on
     the ends too: it computes in the order of the kernel, tensorflow/core/kernels/fake_quant_ops_functor.h.
 
-    Args:
-        x: float32, any shape.
-        low, high: range, two numbers; low ≤ 0 ≤ high and low < high.
-        bits: 2 to 16, so 2**bits grid points.  narrow: one point fewer, as for symmetric weights.
+    x: float32, any shape.
+    low, high: range, two numbers; low ≤ 0 ≤ high and low < high.
+    bits: 2 to 16, so 2**bits grid points.  narrow: one point fewer, as for symmetric weights.
     """
     check_bits(bits, top=16)
     lowest, highest = float(bool(narrow)), float(2**bits - 1)  # the integers, counted from 0 or 1

@@ -242,11 +242,10 @@ def with_quantized_weights(model: Any, bits: int, *, per_channel: bool = True) -
     Kernels are those of `keras_weights`: of convolutions, dense and recurrent layers and attention, and embeddings;
     frozen ones too.  All else stays bit for bit: biases, normalization, slopes.  The arithmetic stays float32.
 
-    Args:
-        model: built, Sequential or functional.
-        bits: 2 to 16.
-        per_channel: one scale for each output channel (for each head and key of attention, each column of an
-            embedding), or one for the whole kernel.
+    model: built, Sequential or functional.
+    bits: 2 to 16.
+    per_channel: one scale for each output channel (for each head and key of attention, each column of an
+        embedding), or one for the whole kernel.
 
     Raises TypeError or ValueError for a model that is not in float32, not finite or cannot be copied, and for one
     without kernels.  Warns of arrays in layers that are not known, which stay as they are.

@@ -42,7 +42,7 @@ _BETWEEN = MOVERS | {"QUANTIZE", "DEQUANTIZE", "CAST", "CONCATENATION"}
 Samples = dict[str, dict[str, np.ndarray]]
 
 
-class Refused(ValueError):
+class NotConvertible(ValueError):
     """The guard's own sentence, which passes through the converter's errors."""
 
 
@@ -51,7 +51,7 @@ class ConversionWarning(UserWarning):
 
 
 @dataclass
-class Seen:
+class CalibrationRun:
     """What passed the guard: the float file that was calibrated, and its outputs {signature: {name: array}}.
 
     size: examples in a batch, 1 or what the model is fixed to.
@@ -63,13 +63,13 @@ class Seen:
     outputs: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
 
 
-def guarded(converter: Any, model: Any, samples: Samples, size: int = 1) -> Seen:
+def guarded(converter: Any, model: Any, samples: Samples, size: int = 1) -> CalibrationRun:
     """Put the checks into a converter that has a representative data set; what they saw is filled in by `convert`.
 
     model: to name layers; None for a SavedModel.
     Within `convert` they raise ValueError that names the layer: a loop, an activation that is not finite.
     """
-    original, seen = converter._quantize, Seen(samples, size)
+    original, seen = converter._quantize, CalibrationRun(samples, size)
 
     def quantize(content: bytes, *arguments: Any) -> bytes:
         seen.float_file = bytes(content)
@@ -141,7 +141,9 @@ def _refuse_loops(content: bytes, model: Any) -> None:
     if not loops:
         return
     layers = looping(model) or named({t.name for o in loops for t in o.outputs}, model)
-    raise Refused(f"{listed(layers, model)} becomes a loop, which TensorFlow cannot calibrate. {way_out(layers)}")
+    raise NotConvertible(
+        f"{listed(layers, model)} becomes a loop, which TensorFlow cannot calibrate. {way_out(layers)}"
+    )
 
 
 def looping(model: Any) -> list[Any]:
@@ -173,7 +175,7 @@ def can_unroll(layer: Any) -> bool:
     return shape is None or tuple(shape)[1] is not None
 
 
-def _float_outputs(seen: Seen, model: Any) -> dict[str, dict[str, np.ndarray]]:
+def _float_outputs(seen: CalibrationRun, model: Any) -> dict[str, dict[str, np.ndarray]]:
     """Outputs of the float file on spread examples; on the way each tensor is looked at.
 
     By TensorFlow's interpreter without delegates: the kernels and the process that calibration uses anyway.
@@ -193,7 +195,7 @@ def _float_outputs(seen: Seen, model: Any) -> dict[str, dict[str, np.ndarray]]:
         )
     for signature, arrays in seen.samples.items():
         run = interpreter.get_signature_runner(signature)
-        spread = rows(arrays, seen.size)
+        spread = first_rows(arrays, seen.size)
         parts = []
         computed = [
             tensor
@@ -204,7 +206,7 @@ def _float_outputs(seen: Seen, model: Any) -> dict[str, dict[str, np.ndarray]]:
         for row in range(0, _count(arrays), seen.size) if every else spread:
             try:
                 with quiet(tell_on_error=False):
-                    outputs = run(**part(arrays, row, seen.size))
+                    outputs = run(**batch_at(arrays, row, seen.size))
             except (RuntimeError, ValueError):  # the calibrator, whose interpreter it is, has the last word
                 break
             for tensor in computed:
@@ -223,12 +225,12 @@ def _count(arrays: dict[str, np.ndarray]) -> int:
     return len(next(iter(arrays.values())))
 
 
-def rows(arrays: dict[str, np.ndarray], size: int = 1) -> list[int]:
+def first_rows(arrays: dict[str, np.ndarray], size: int = 1) -> list[int]:
     """First rows of some batches, spread evenly."""
-    return agreement.spread(np.arange(0, _count(arrays), size), max(EXAMPLES // size, 1)).tolist()
+    return agreement.evenly_chosen(np.arange(0, _count(arrays), size), max(EXAMPLES // size, 1)).tolist()
 
 
-def part(arrays: dict[str, np.ndarray], row: int, size: int = 1) -> dict[str, np.ndarray]:
+def batch_at(arrays: dict[str, np.ndarray], row: int, size: int = 1) -> dict[str, np.ndarray]:
     """`size` examples from `row` on; the last one is repeated where there are not enough."""
     return {name: x[np.minimum(np.arange(row, row + size), len(x) - 1)] for name, x in arrays.items()}
 
@@ -250,7 +252,7 @@ def _refuse_infinite(calibrated: bytearray, model: Any) -> None:
 def _nonfinite(tensor: str, value: float | str, model: Any) -> None:
     layers = named({tensor}, model)
     where = listed(layers, model) if layers else f"the tensor {tensor!r}"
-    raise Refused(
+    raise NotConvertible(
         f"the output of {where} is {value} for some of the calibration data, so it has no range. Keep its input away "
         "from there (log(x + 1e-3), a divisor above 0), or leave out the examples"
     )
@@ -312,7 +314,7 @@ def _is_dead(limits: tuple[np.ndarray, np.ndarray] | None) -> bool:
 # ---------------------------------------------------------------- the file that came out
 
 
-def complaints(made: Artifact, seen: Seen, model: Any, mode: str, refuse: bool = True) -> list[str]:
+def complaints(made: Artifact, seen: CalibrationRun, model: Any, mode: str, refuse: bool = True) -> list[str]:
     """What to warn of in a file that was calibrated: float operators that remain, outputs far from the float file's.
 
     A file that cannot be run is not compared; that is said, too.
@@ -353,7 +355,7 @@ _FIXED_STEPS = (1 / 256, 1 / 128, 1 / 32768)
 _STEPS = 8
 
 
-def _coarse(made: Artifact, seen: Seen, mode: str) -> list[str]:
+def _coarse(made: Artifact, seen: CalibrationRun, mode: str) -> list[str]:
     """A few examples that reach far beyond all others stretch the grid: `agreements` excuses a step of any size."""
     found = []
     for signature, outputs in seen.outputs.items():
@@ -372,7 +374,7 @@ def _coarse(made: Artifact, seen: Seen, mode: str) -> list[str]:
     return found
 
 
-def agreements(made: Artifact, seen: Seen) -> dict[str, Agreement]:
+def agreements(made: Artifact, seen: CalibrationRun) -> dict[str, Agreement]:
     """{output: how far a calibrated file is from the float file, beyond one step of the output}.
 
     {} for a file that cannot be run, or not on its calibration data (a range chosen far too narrow).
@@ -385,7 +387,7 @@ def agreements(made: Artifact, seen: Seen) -> dict[str, Agreement]:
         for signature, arrays in seen.samples.items():
             one = runner if len(seen.samples) == 1 else runner.signature(signature)
             wanted = seen.outputs.get(signature, {})
-            parts = [one.run(_fed(one, part(arrays, row, seen.size))) for row in rows(arrays, seen.size)]
+            parts = [one.run(_fed(one, batch_at(arrays, row, seen.size))) for row in first_rows(arrays, seen.size)]
             got = {name: np.concatenate([p[name] if isinstance(p, dict) else p for p in parts]) for name in wanted}
             for name, each in agreement.compare(wanted, got, output_steps(one, signature)).items():
                 found[name if len(seen.samples) == 1 else f"{signature}/{name}"] = each
@@ -417,7 +419,7 @@ def output_steps(runner: Any, signature: str) -> dict[str, float]:
     }
 
 
-def _constant(seen: Seen) -> list[str]:
+def _constant(seen: CalibrationRun) -> list[str]:
     """Calibration that is one value throughout gives ranges that say nothing about others."""
     return [
         f"calibration of input {name!r} is {x.flat[0]:g} throughout: pass inputs as they occur, some 100 to 500"

@@ -75,7 +75,7 @@ def layer_errors(
     """
     samples = _checked(model, calibration, input_range)
     with calibrated_converter(model, samples, per_channel) as converter:
-        return _measure(_debugger(model, converter), model, [agreement.spread(x, EXAMPLES) for x in samples])
+        return _measure(_debugger(model, converter), model, [agreement.evenly_chosen(x, EXAMPLES) for x in samples])
 
 
 def selective(
@@ -100,7 +100,7 @@ def selective(
     samples = _checked(model, calibration, input_range)
     with calibrated_converter(model, samples, per_channel) as converter:
         debugger = _debugger(model, converter)
-        found = _measure(debugger, model, [agreement.spread(x, EXAMPLES) for x in samples])
+        found = _measure(debugger, model, [agreement.evenly_chosen(x, EXAMPLES) for x in samples])
         names = _worst(found, worst) if keep_float is None else _named(found, keep_float)
         return _without(debugger, names)
 

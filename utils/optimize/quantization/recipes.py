@@ -426,7 +426,7 @@ def _check_outputs(before: Artifact, after: Artifact, name: str, calibration: An
     Made-up inputs show what kernels read wrongly (infinite outputs, outputs of another size), not what is lost.
     """
     if calibration is not None:
-        x = agreement.spread(calibration) if before.runner.batched else calibration
+        x = agreement.evenly_chosen(calibration) if before.runner.batched else calibration
         want, got = _renamed(before.runner.run(x), after.runner.run(x))
         steps = guard.output_steps(after.runner, after.runner.signatures[0]).values()
         found = agreement.compare(want, got, dict(zip(want, steps, strict=True)))

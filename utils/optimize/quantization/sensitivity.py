@@ -1,7 +1,7 @@
 """Which kernels need their bits?  The error that each causes by itself, and the best bits for a size.
 
     rows = sensitivity.measure(model, x)                  # each kernel alone on 4 bits, on 8 bits
-    bits = sensitivity.choose(rows, budget=60_000)        # {kernel: bits}, the least error in 60,000 bytes
+    bits = sensitivity.choose_bits(rows, budget=60_000)        # {kernel: bits}, the least error in 60,000 bytes
     mixed = sensitivity.rounded(model, bits)              # a copy to measure; the file is made by `recipes`
 
 Errors of kernels that are rounded apart are added up, as if they were independent: a guess, which the copy tests.
@@ -21,7 +21,7 @@ from utils.optimize import keras_weights
 from utils.optimize.keras_graph import rebuild
 from utils.optimize.quantization import grid
 
-__all__ = ["choose", "measure", "rounded"]
+__all__ = ["choose_bits", "measure", "rounded"]
 
 
 def _told_apart(function: Callable) -> Callable:
@@ -72,7 +72,7 @@ def measure(model: Any, x: Any, bits: Sequence[int] = (4, 8)) -> list[dict[str, 
     return rows
 
 
-def choose(rows: Sequence[Mapping[str, Any]], budget: float) -> dict[str, int]:
+def choose_bits(rows: Sequence[Mapping[str, Any]], budget: float) -> dict[str, int]:
     """{kernel: bits} with the least sum of losses in `budget` bytes: exact, whatever the order of the rows.
 
     Goes through the kernels and keeps, of all choices so far, those that no other beats in both bytes and loss.

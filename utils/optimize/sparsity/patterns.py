@@ -1,6 +1,6 @@
 """Which weights become zero: single ones, blocks, or a fixed number in each group along the input channels.
 
-    keep = patterns.groups(kernel, zeros=2, size=4)          # 2:4
+    keep = patterns.mask_of_groups(kernel, zeros=2, size=4)          # 2:4
     pruned = patterns.prune(model, patterns.two_of_four)
 
 A mask is True where a weight stays.  The axis that counts is that of the input channels: products along it are summed,
@@ -22,7 +22,7 @@ from utils.optimize.keras_graph import rebuild
 #: From an array of weights and the axis of its input channels to a mask of its shape, True where a weight stays.
 Pattern = Callable[[np.ndarray, int], np.ndarray]
 
-__all__ = ["Pattern", "blocks", "groups", "holds", "input_axis", "prune", "single", "two_of_four"]
+__all__ = ["Pattern", "blocks", "holds", "input_axis", "mask_of_groups", "prune", "single", "two_of_four"]
 
 
 def single(values: np.ndarray, share: float) -> np.ndarray:
@@ -39,11 +39,10 @@ def single(values: np.ndarray, share: float) -> np.ndarray:
 def blocks(values: np.ndarray, share: float, size: tuple[int, int] = (4, 1)) -> np.ndarray:
     """The mask without the blocks whose mean magnitude is smallest.
 
-    Args:
-        values: matrix (inputs, outputs), as a Dense layer has it.
-        share: of the blocks that go, from 0 to below 1.
-        size: rows and columns of a block.  (4, 1) are four inputs of one output: 1×4 in a .tflite file, whose weights
-            are (outputs, inputs).  At the edges blocks are smaller; the mean is over what is there.
+    values: matrix (inputs, outputs), as a Dense layer has it.
+    share: of the blocks that go, from 0 to below 1.
+    size: rows and columns of a block.  (4, 1) are four inputs of one output: 1×4 in a .tflite file, whose weights
+        are (outputs, inputs).  At the edges blocks are smaller; the mean is over what is there.
 
     The Toolkit's `block_size` with its pooling "AVG" takes the same blocks where the size divides the matrix.
     """
@@ -61,7 +60,7 @@ def blocks(values: np.ndarray, share: float, size: tuple[int, int] = (4, 1)) -> 
     return keep[: matrix.shape[0], : matrix.shape[1]]
 
 
-def groups(values: np.ndarray, zeros: int = 2, size: int = 4, axis: int = -2) -> np.ndarray:
+def mask_of_groups(values: np.ndarray, zeros: int = 2, size: int = 4, axis: int = -2) -> np.ndarray:
     """The mask without the `zeros` smallest magnitudes of each `size` neighbours along `axis`: 2:4 by default.
 
     axis: of the input channels, -2 for Dense and convolution kernels of Keras.  A last group that is not full is
@@ -93,7 +92,7 @@ def holds(values: np.ndarray, zeros: int = 2, size: int = 4, axis: int = -2) -> 
 
 def two_of_four(values: np.ndarray, axis: int) -> np.ndarray:
     """The 2:4 pattern, as `prune` takes it: of each four neighbours along `axis` the two smallest go."""
-    return groups(values, zeros=2, size=4, axis=axis)
+    return mask_of_groups(values, zeros=2, size=4, axis=axis)
 
 
 def input_axis(weight: keras_weights.Weight) -> int | None:
@@ -116,16 +115,13 @@ _LOCAL = (tf_keras.layers.LocallyConnected1D, tf_keras.layers.LocallyConnected2D
 def prune(model: tf_keras.Model, pattern: Pattern, *, only: Sequence[str] | None = None) -> tf_keras.Model:
     """A copy of `model` whose kernels have the zeros of `pattern`, at once and without training.
 
-    Args:
-        model: a built Sequential or functional tf_keras model, which stays as it is.
-        pattern: called with each kernel's values and the axis of its input channels; returns the mask, such as
-            `two_of_four`.
-        only: names of the layers; None for all that have input channels (see `input_axis`).
-
-    Raises:
-        TypeError: `model` is no tf_keras model.
-        ValueError: nothing to prune, no such layer, a subclassed model, weights that are not finite, or a mask that is
-            not boolean or of another shape than its kernel.
+    model: a built Sequential or functional tf_keras model, which stays as it is.
+    pattern: called with each kernel's values and the axis of its input channels; returns the mask, such as
+        `two_of_four`.
+    only: names of the layers; None for all that have input channels (see `input_axis`).
+    Raises TypeError: `model` is no tf_keras model.
+    Raises ValueError: nothing to prune, no such layer, a subclassed model, weights that are not finite, or a mask that
+        is not boolean or of another shape than its kernel.
     """
     checks.check_model(model, graph=True)
     if isinstance(only, str):

@@ -65,7 +65,7 @@ def network(
     return patterns.prune(model, lambda values, axis: patterns.single(values, share), only=points)
 
 
-def convert(model: tf_keras.Model, *, sparse: bool, calibration: np.ndarray | None = None) -> bytes:
+def as_file(model: tf_keras.Model, *, sparse: bool, calibration: np.ndarray | None = None) -> bytes:
     """A .tflite file, its zeros stored or left out; with calibration in int8, with float inputs and outputs."""
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY] if sparse else []

@@ -94,12 +94,11 @@ def index_bits(count: int) -> int:
 def bits(shape: tuple[int, int], nonzeros: int, *, value: int = 32, index: int | None = None, block: int = 1) -> int:
     """Bits of a matrix in CSR: each value, an index for each block, and where each row begins.
 
-    Args:
-        shape: (rows, columns).
-        nonzeros: stored values, those in stored blocks that are zero included.
-        value: bits of a value.
-        index: bits of a column's number; None for the fewest of 8, 16, 32.
-        block: values in a block along the row, which share one index.
+    shape: (rows, columns).
+    nonzeros: stored values, those in stored blocks that are zero included.
+    value: bits of a value.
+    index: bits of a column's number; None for the fewest of 8, 16, 32.
+    block: values in a block along the row, which share one index.
     """
     if not isinstance(shape, (tuple, list)) or len(shape) != 2:
         raise ValueError(f"shape is {shape!r}; pass (rows, columns)")

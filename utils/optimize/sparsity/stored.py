@@ -1,6 +1,6 @@
 """How a .tflite file holds its sparse weights, and whether its operators compute with them or unpack them first.
 
-    for weight in stored.weights(content):
+    for weight in stored.sparse_weights(content):
         print(weight.name, weight.share, weight.block, "unpacked" if weight.unpacked else "computed as stored")
 
 A sparse constant of a file has, for each axis in the order of storing, either its length (dense) or two lists: where
@@ -18,7 +18,7 @@ import numpy as np
 from utils import tflite_file
 from utils.formats import ArtifactError
 
-__all__ = ["Stored", "weights", "without_densify"]
+__all__ = ["SparseWeight", "sparse_weights", "without_densify"]
 
 #: The version of FULLY_CONNECTED with sparse weights.
 _SPARSE_DENSE_LAYER = 8
@@ -27,17 +27,16 @@ _LARGEST = 2**31
 
 
 @dataclass(frozen=True)
-class Stored:
+class SparseWeight:
     """One sparse weight of a file.
 
-    Attributes:
-        shape: of the whole weight, input channels last.
-        block: values along the last axis that share an index; 1 for single values.
-        values: bytes of the stored values.
-        indices: bytes of their positions and of where rows begin.
-        unpacked: True if a DENSIFY operator makes it dense when the file is opened: no kernel skips its zeros then,
-            except where XNNPACK packs 1×1 convolutions anew.
-        dense: the weight with its zeros, as stored (integers where it is quantized).
+    shape: of the whole weight, input channels last.
+    block: values along the last axis that share an index; 1 for single values.
+    values: bytes of the stored values.
+    indices: bytes of their positions and of where rows begin.
+    unpacked: True if a DENSIFY operator makes it dense when the file is opened: no kernel skips its zeros then,
+        except where XNNPACK packs 1×1 convolutions anew.
+    dense: the weight with its zeros, as stored (integers where it is quantized).
     """
 
     name: str
@@ -55,7 +54,7 @@ class Stored:
         return float(np.mean(self.dense == 0))
 
 
-def weights(content: bytes) -> list[Stored]:
+def sparse_weights(content: bytes) -> list[SparseWeight]:
     """The sparse weights of a .tflite file, in the order of its tensors; [] if it has none.
 
     Raises ArtifactError for bytes that are no .tflite file, a damaged one, or a way of storing that no converter uses;
@@ -99,7 +98,7 @@ def without_densify(content: bytes) -> bytes:
     return tflite_file.pack(model)
 
 
-def _stored(file: tflite_file.File, tensor: tflite_file.Tensor, raw: Any, unpacked: bool) -> Stored:
+def _stored(file: tflite_file.File, tensor: tflite_file.Tensor, raw: Any, unpacked: bool) -> SparseWeight:
     size = math.prod(tensor.shape)
     if not 0 < size <= _LARGEST:
         raise ArtifactError(f"tensor {tensor.name!r} announces {size:,} values")
@@ -117,7 +116,7 @@ def _stored(file: tflite_file.File, tensor: tflite_file.Tensor, raw: Any, unpack
     flat = file.values(tensor)
     dense = _unpacked(tensor, last, block, flat)
     item = tensor.numpy.itemsize
-    return Stored(
+    return SparseWeight(
         name=tensor.name,
         shape=tensor.shape,
         dtype=tensor.dtype,

@@ -45,7 +45,7 @@ def report(content: bytes) -> list[dict[str, Any]]:
     content = tflite_file.as_bytes(content)
     file = tflite_file.File(content)
     operators = [operator for operator in file.operators() if operator.subgraph == 0]
-    sparse = stored.weights(content)
+    sparse = stored.sparse_weights(content)
     dense = {weight.name: weight.dense for weight in sparse}
     with tflite_file.damage_explained():
         chain, end = _chain(file, operators)

@@ -38,22 +38,22 @@ def small_cnn() -> tf_keras.Model:
     )
 
 
-def prune(model: tf_keras.Model) -> tf_keras.Model:
+def wrap_to_prune(model: tf_keras.Model) -> tf_keras.Model:
     """`prune_low_magnitude` to one half."""
     return tfmot.sparsity.keras.prune_low_magnitude(model, pruning_schedule=HALF)
 
 
-def cluster(model: tf_keras.Model) -> tf_keras.Model:
+def wrap_to_cluster(model: tf_keras.Model) -> tf_keras.Model:
     """`cluster_weights` with 16 clusters, the first centroids at equal distances."""
     return tfmot.clustering.keras.cluster_weights(model, 16, tfmot.clustering.keras.CentroidInitialization.LINEAR)
 
 
-def quantize(model: tf_keras.Model) -> tf_keras.Model:
+def wrap_to_quantize(model: tf_keras.Model) -> tf_keras.Model:
     """`quantize_model`: all layers, 8 bits."""
     return tfmot.quantization.keras.quantize_model(model)
 
 
-def combine(model: tf_keras.Model) -> tf_keras.Model:
+def wrap_to_combine(model: tf_keras.Model) -> tf_keras.Model:
     """Quantize all layers with the scheme that keeps the zeros of pruning."""
     scheme = tfmot.experimental.combine.Default8BitPrunePreserveQuantizeScheme()
     annotated = tfmot.quantization.keras.quantize_annotate_model(model)
@@ -62,10 +62,10 @@ def combine(model: tf_keras.Model) -> tf_keras.Model:
 
 #: The Toolkit's name for each API → function(model) → wrapped model.
 APIS: dict[str, Callable[[tf_keras.Model], tf_keras.Model]] = {
-    "prune_low_magnitude": prune,
-    "cluster_weights": cluster,
-    "quantize_model": quantize,
-    "combine": combine,
+    "prune_low_magnitude": wrap_to_prune,
+    "cluster_weights": wrap_to_cluster,
+    "quantize_model": wrap_to_quantize,
+    "combine": wrap_to_combine,
 }
 
 

@@ -22,7 +22,7 @@ from utils import checks, tflite_file
 from utils.artifact import Artifact, ArtifactError
 from utils.optimize.keras_3 import keras_2
 from utils.optimize.keras_graph import example_input, flatten, nodes, unroll
-from utils.optimize.toolkit.changes import shortened
+from utils.optimize.toolkit.wrapping import shortened
 from utils.quiet import quiet
 
 #: What a cell of the table can say, and its mark in `as_table`.
@@ -33,7 +33,7 @@ MARKS = {"yes": "✔", "part": "◐", "no effect": "○", "nothing to do": "·",
 
 
 #: What trying a technique on a model gives: a key of MARKS, and what was seen.
-Seen = tuple[str, str]
+OutcomeSeen = tuple[str, str]
 
 _SPARSITY = 0.5
 _CLUSTERS = 4
@@ -52,7 +52,7 @@ def _matrices(model: tf_keras.Model) -> dict[str, np.ndarray]:
     return weights
 
 
-def _share(done: Mapping[str, str], total: int) -> Seen:
+def _share(done: Mapping[str, str], total: int) -> OutcomeSeen:
     """Outcome from the weights that a technique reached, {name: what was seen}, of `total`."""
     if total == 0:
         return "nothing to do", "no weight matrix"
@@ -62,7 +62,7 @@ def _share(done: Mapping[str, str], total: int) -> Seen:
     return ("yes" if len(done) == total else "part"), text + ("" if len(done) == total else f"; {len(done)} of {total}")
 
 
-def _quantize_aware(model: tf_keras.Model) -> Seen:
+def _quantize_aware(model: tf_keras.Model) -> OutcomeSeen:
     return _wrapped_ranges(_quantized(model))
 
 
@@ -70,17 +70,17 @@ def _quantized(model: tf_keras.Model) -> tf_keras.Model:
     return tfmot.quantization.keras.quantize_model(model)
 
 
-def _wrapped_ranges(quantized: tf_keras.Model) -> Seen:
+def _wrapped_ranges(quantized: tf_keras.Model) -> OutcomeSeen:
     names = {w.name.split("/")[-1].split(":")[0] for w in quantized.weights}
     ranges = sorted(n.removesuffix("_min") for n in names if n.endswith("_min") and not n.startswith("quantize_layer"))
     return "yes", "ranges: " + (", ".join(ranges) if ranges else "none")
 
 
-def _int8_file_after_training_aware(model: tf_keras.Model) -> Seen:
+def _int8_file_after_training_aware(model: tf_keras.Model) -> OutcomeSeen:
     return _integer_share(_convert(_quantized(model)))
 
 
-def _int8_file_after_training(model: tf_keras.Model) -> Seen:
+def _int8_file_after_training(model: tf_keras.Model) -> OutcomeSeen:
     return _integer_share(_convert(model, calibrate=True, integers_only=True))
 
 
@@ -123,7 +123,7 @@ def _refuse_loops(content: bytes) -> None:
         raise RuntimeError("the file has a WHILE loop, and calibrating one crashes TensorFlow")
 
 
-def _integer_share(content: bytes) -> Seen:
+def _integer_share(content: bytes) -> OutcomeSeen:
     """How much of a file's work is done in integers; conversions at the borders do not count as work."""
     operators = tflite_file.File(content).all_operators()
     work = [
@@ -147,8 +147,8 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(f"{n}×{c}" if c > 1 else n for n, c in Counter(names).items())
 
 
-def _pruner(**settings) -> Callable[[tf_keras.Model], Seen]:
-    def prune(model: tf_keras.Model) -> Seen:
+def _pruner(**settings) -> Callable[[tf_keras.Model], OutcomeSeen]:
+    def prune(model: tf_keras.Model) -> OutcomeSeen:
         before = _matrices(model)
         schedule = tfmot.sparsity.keras.ConstantSparsity(_SPARSITY, 0, frequency=1)
         wrapped = tfmot.sparsity.keras.prune_low_magnitude(model, pruning_schedule=schedule, **settings)
@@ -160,7 +160,7 @@ def _pruner(**settings) -> Callable[[tf_keras.Model], Seen]:
     return prune
 
 
-def _cluster(model: tf_keras.Model) -> Seen:
+def _cluster(model: tf_keras.Model) -> OutcomeSeen:
     total = len(_matrices(model))
     start = tfmot.clustering.keras.CentroidInitialization.LINEAR
     wrapped = tfmot.clustering.keras.cluster_weights(model, _CLUSTERS, start)  # takes `model` apart
@@ -180,7 +180,7 @@ def _one_step(model: tf_keras.Model, callbacks: Sequence[tf_keras.callbacks.Call
 
 
 #: The columns of the table: name → function(model) → (outcome, what was seen).  Refusal is an exception.
-TECHNIQUES: dict[str, Callable[[tf_keras.Model], Seen]] = {
+TECHNIQUES: dict[str, Callable[[tf_keras.Model], OutcomeSeen]] = {
     "QAT": _quantize_aware,
     "QAT int8 file": _int8_file_after_training_aware,
     "pruning": _pruner(),
@@ -249,15 +249,15 @@ def _subclassed(model: tf_keras.Model, base: type, **methods) -> tf_keras.Model:
     return changed
 
 
-def _float_allowed(model: tf_keras.Model) -> Seen:
+def _float_allowed(model: tf_keras.Model) -> OutcomeSeen:
     return _integer_share(_convert(model, calibrate=True))
 
 
-def _fixed_batch(model: tf_keras.Model) -> Seen:
+def _fixed_batch(model: tf_keras.Model) -> OutcomeSeen:
     return _integer_share(_convert(model, calibrate=True, integers_only=True, fixed_batch=True))
 
 
-def _on(prepare: Callable[[tf_keras.Model], tf_keras.Model], technique: str) -> Callable[[tf_keras.Model], Seen]:
+def _on(prepare: Callable[[tf_keras.Model], tf_keras.Model], technique: str) -> Callable[[tf_keras.Model], OutcomeSeen]:
     return lambda model: TECHNIQUES[technique](prepare(model))
 
 
@@ -273,7 +273,7 @@ _FOR_TRAINING_AWARE = {
 } | _WITHOUT_TRAINING
 
 #: What to try, in this order, when a technique refuses a layer or passes it by.
-_WAYS_OUT: dict[str, dict[str, Callable[[tf_keras.Model], Seen]]] = {
+_WAYS_OUT: dict[str, dict[str, Callable[[tf_keras.Model], OutcomeSeen]]] = {
     "QAT": _FOR_TRAINING_AWARE,
     "QAT int8 file": _FOR_TRAINING_AWARE,
     "pruning": {
@@ -329,18 +329,13 @@ def layer_support(
 ) -> list[Support]:
     """Try techniques on layers and report what became of each.
 
-    Args:
-        candidates: `{row name: function without arguments that returns a fresh model}`, or one built
-            tf_keras model, of which each layer is then tried alone (see `layers_of`).
-        techniques: keys of `TECHNIQUES`; all of them by default.
-
-    Returns:
-        One `Support` for each candidate and technique, in that order.  A refusal, or a technique that
-        leaves a weight as it was, is followed by the ways out, and `way_out` names the first that works.
-
-    Raises:
-        KeyError: an unknown technique.
-        TypeError: `candidates` is neither a tf_keras model nor a mapping to functions.
+    candidates: `{row name: function without arguments that returns a fresh model}`, or one built
+        tf_keras model, of which each layer is then tried alone (see `layers_of`).
+    techniques: keys of `TECHNIQUES`; all of them by default.
+    Returns one `Support` for each candidate and technique, in that order.  A refusal, or a technique that
+    leaves a weight as it was, is followed by the ways out, and `way_out` names the first that works.
+    Raises KeyError: an unknown technique.
+    Raises TypeError: `candidates` is neither a tf_keras model nor a mapping to functions.
     """
     techniques = [techniques] if isinstance(techniques, str) else techniques
     names = list(TECHNIQUES if techniques is None else techniques)
@@ -385,7 +380,7 @@ def as_table(cells: Iterable[Support]) -> list[dict[str, str]]:
     return list(rows.values())
 
 
-def _attempt(technique: Callable[[tf_keras.Model], Seen], build: Callable[[], tf_keras.Model]) -> Seen:
+def _attempt(technique: Callable[[tf_keras.Model], OutcomeSeen], build: Callable[[], tf_keras.Model]) -> OutcomeSeen:
     tf.random.set_seed(0)  # with deterministic kernels, random initial weights need a seed
     try:
         with quiet(tell_on_error=False):

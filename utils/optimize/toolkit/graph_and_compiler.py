@@ -38,17 +38,12 @@ def executed_graph(
     The variables are frozen to constants, as for serving, so that passes may compute with them.  The
     graph is read from the session that ran it, not from what was asked for.
 
-    Args:
-        model: a built tf_keras model with one input and one output.
-        x: inputs, (batch, …), float32.
-        grappler: False switches the graph optimizer off as a whole.
-        without: names of single passes to switch off, keys of `PASSES`.
-
-    Returns:
-        ({operation: how many}, the output).
-
-    Raises:
-        KeyError: an unknown pass.  ValueError: the model has several inputs or outputs.
+    model: a built tf_keras model with one input and one output.
+    x: inputs, (batch, …), float32.
+    grappler: False switches the graph optimizer off as a whole.
+    without: names of single passes to switch off, keys of `PASSES`.
+    Returns ({operation: how many}, the output).
+    Raises KeyError: an unknown pass.  ValueError: the model has several inputs or outputs.
     """
     without = [without] if isinstance(without, str) else without
     unknown = [name for name in without if name not in PASSES]
@@ -94,8 +89,7 @@ def with_policy(model: tf_keras.Model, policy: str = "mixed_bfloat16") -> tf_ker
     Setting the global policy does not reach a model that exists: each layer's configuration names its own, and those of
     layers inside (of wrappers, of nested models) theirs.
 
-    Raises:
-        ValueError: a policy that Keras does not know; a model without a graph of layers.
+    Raises ValueError: a policy that Keras does not know; a model without a graph of layers.
     """
     checks.check_built(model)
     if not isinstance(policy, str):

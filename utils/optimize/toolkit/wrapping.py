@@ -55,14 +55,11 @@ def what_it_added(model: tf_keras.Model, wrapped: tf_keras.Model) -> Difference:
     models share them.  Hand over a *fresh clone* as `model`: `cluster_weights` takes variables out of
     the model that it was given.
 
-    Args:
-        model: a built tf_keras model as it was before.
-        wrapped: the model returned by `quantize_model`, `prune_low_magnitude`, `cluster_weights`,
-            `strip_pruning`, …
-
-    Raises:
-        TypeError: one of the two is no tf_keras model.
-        ValueError: one of the two is not built, so it has no variables yet.
+    model: a built tf_keras model as it was before.
+    wrapped: the model returned by `quantize_model`, `prune_low_magnitude`, `cluster_weights`,
+        `strip_pruning`, …
+    Raises TypeError: one of the two is no tf_keras model.
+    Raises ValueError: one of the two is not built, so it has no variables yet.
     """
     checks.check_built(model)
     checks.check_built(wrapped, what="wrapped model")
