@@ -479,8 +479,8 @@ def test_of_a_cell_that_opts_out_only_an_error_is_compared():
         tags = {"tags": ["nbval-ignore-output"]}
         return new_notebook(cells=[new_code_cell("x", outputs=said + broken, metadata=tags)])
 
-    assert outputs.differences(notebook("1.3 ms"), notebook("1.7 ms")) == {}
-    assert outputs.differences(notebook("1.3 ms"), notebook("1.3 ms", ["ValueError"])) == {1: ["+ValueError: "]}
+    assert outputs.changed_cells(notebook("1.3 ms"), notebook("1.7 ms")) == {}
+    assert outputs.changed_cells(notebook("1.3 ms"), notebook("1.3 ms", ["ValueError"])) == {1: ["+ValueError: "]}
 
 
 @pytest.mark.parametrize(
