@@ -294,6 +294,8 @@ def test_a_neighbour_of_the_benchmark_counts_though_its_folder_is_no_package(roo
         ("if len(__file__):\n    B = clip\nelse:\n    B = 1\n\ndef measure():\n    return B", True),
         ("try:\n    import numpy\nexcept ImportError:\n    numpy = clip\n\ndef measure():\n    return numpy", True),
         ("X = {}\nX['a'] = clip\n\ndef measure():\n    return X", True),
+        ("X = [clip for clip in 'ab']\n\ndef measure():\n    return X", False),
+        ("X = {each: clip(each) for each in 'ab'}\n\ndef measure():\n    return X", True),
         ("X = 1\nX += clip(1)\n\ndef measure():\n    return X", True),
         ("def measure():\n    global X\n    X = clip", True),
         ("async def measure():\n    return await clip(1)", True),

@@ -51,6 +51,7 @@ TABLES = {
 #: What uses this reads data/weights/NETWORK-DATA.npz.
 READS_WEIGHTS = "utils.training:_load_shipped"
 
+_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _CODE_IN_TEXT = re.compile(rf"(?:{'|'.join(PACKAGES)})(?:\.\w+)+(?::\w+)?")
 
 
@@ -266,7 +267,18 @@ def _parsed(name: str, text: str) -> _Module:
 
 def _defined(statement: ast.stmt) -> set[str]:
     table = symtable.symtable(ast.unparse(statement), "?", "exec")
-    return {symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_namespace()}
+    bound = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_namespace()}
+    return bound - _loop_names(statement)
+
+
+def _loop_names(statement: ast.stmt) -> set[str]:
+    """Names that only comprehensions bind: from Python 3.12 on `symtable` lists them in the scope around."""
+    loops = [node for node in ast.walk(statement) if isinstance(node, _COMPREHENSIONS)]
+    inside = {id(node) for loop in loops for node in ast.walk(loop)}
+    targets = [part.target for loop in loops for part in loop.generators]
+    bound = {node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)}
+    outside = {node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and id(node) not in inside}
+    return bound - outside
 
 
 def _imports(tree: ast.AST, module: str) -> dict[str, _Place]:
@@ -408,8 +420,9 @@ def _is_text(statement: ast.stmt) -> bool:
 
 def _global_names(statement: ast.stmt) -> set[str]:
     """The names that a statement takes from its module, not from an argument or a variable of its own."""
-    tables = [symtable.symtable(ast.unparse(statement), "?", "exec")]
-    names = {symbol.get_name() for symbol in tables[0].get_symbols()}
+    module = symtable.symtable(ast.unparse(statement), "?", "exec")
+    names = {symbol.get_name() for symbol in module.get_symbols()} - _loop_names(statement)
+    tables = module.get_children()
     while tables:
         table = tables.pop()
         names |= {symbol.get_name() for symbol in table.get_symbols() if symbol.is_global()}
