@@ -2,8 +2,8 @@
 
     python course.py bench transfer_learning          # all of it, or some of these:
 
-labels       Fashion-MNIST at 48x48, 10, 50 and 200 labels a class: head alone, last blocks too; without ImageNet:
-             a head on raw pixels, a small network from scratch, random features
+labels       Fashion-MNIST, 10, 20, 50 and 200 labels a class: head alone, last blocks too, at 48x48 and 96x96;
+             without ImageNet: a head on raw pixels, a small network from scratch, random features
 fine_tuning  the last blocks at two rates, statistics of batch normalization frozen or moving; what is forgotten
 statistics   what makes moving ones worse: another momentum, estimated again after training, or first and then frozen
 order        quantized after transfer; pruned before and after; unpruned with as many steps
@@ -40,8 +40,9 @@ from utils.optimize.quantization.converter import convert
 COMMAND = "python course.py bench transfer_learning"
 SEEDS = (0, 1, 2, 3, 4)
 FEWER = SEEDS[:3]  # for what is trained longer
-LABELS = (10, 50, 200)
-SIZE, TESTED, VALIDATED = 48, 1000, 500
+LABELS = (10, 20, 50, 200)
+MIDDLE = 50  # labels a class at which rates are chosen and two more controls run
+SIZE, LARGER, TESTED, VALIDATED = 48, 96, 1000, 500
 STEPS = 60  # of fine-tuning, whatever the number of labels, so that all have the same budget
 SCRATCH = 240  # of the small network without ImageNet, which has all to learn
 BATCH = 32
@@ -64,6 +65,16 @@ class Kept:
             if self.path:
                 files.write_json(self.path, self.values)
         return self.values[key]
+
+
+class KeptApart:
+    """Values that are kept in another's file, under names that begin with the size of the pictures."""
+
+    def __init__(self, kept: Kept, size: int) -> None:
+        self.kept, self.size = kept, size
+
+    def __call__(self, key: str, run: Callable):
+        return self.kept(f"{self.size} {key}", run)
 
 
 class Material:
@@ -236,9 +247,9 @@ def chosen(material: Material) -> float:
 
 def tried(material: Material) -> list[dict]:
     """What `chosen` compares."""
-    recipe = "last blocks too, at {:g}: validation pictures"
+    recipe = "last blocks too, {0}x{0}, at {1:g}: validation pictures"
     return [
-        row({"recipe": recipe.format(rate), "labels a class": 50}, [right])
+        row({"recipe": recipe.format(material.size, rate), "labels a class": MIDDLE}, [right])
         for rate, right in validated(material).items()
     ]
 
@@ -299,17 +310,29 @@ def row(names: dict, values: Sequence[float], **more) -> dict:
     return {**names, "accuracy": with_interval(values), "seeds": [round(float(v), 2) for v in values], **more}
 
 
+BOTH_SIZES = ("head on frozen features", "last blocks too")
+
+
 def measure_labels(material: Material, labels: Sequence[int] = LABELS) -> list[dict]:
     """Each recipe at each number of labels; two controls only in the middle, and longer trainings for fewer draws."""
+    middle = (MIDDLE,)
     recipes: dict[str, tuple[Callable, Sequence[int], Sequence[int]]] = {
         "head on frozen features": (of_head, labels, SEEDS),
         "head on raw pixels": (of_pixels, labels, SEEDS),
         "last blocks too": (of_last_blocks, labels, FEWER),
         "small network from scratch": (from_scratch, labels, FEWER),
-        "head on random features": (random_features, labels[1:2], FEWER),
-        "head on frozen features, in training mode": (in_training_mode, labels[1:2], FEWER),
+        "head on random features": (random_features, middle, FEWER),
+        "head on frozen features, in training mode": (in_training_mode, middle, FEWER),
     }
-    rows = [
+    rows = of_recipes(material, recipes)
+    larger = Material(len(material.y_test), LARGER, material.steps, KeptApart(material.kept, LARGER))
+    both = {f"{name}, {LARGER}x{LARGER}": recipes[name] for name in BOTH_SIZES}
+    return rows + of_recipes(larger, both) + tried(material) + tried(larger)
+
+
+def of_recipes(material: Material, recipes: dict[str, tuple[Callable, Sequence[int], Sequence[int]]]) -> list[dict]:
+    """A row for each recipe and number of labels: recipe -> how it is measured, numbers of labels, seeds."""
+    return [
         row(
             {"recipe": recipe, "labels a class": count},
             [
@@ -320,7 +343,6 @@ def measure_labels(material: Material, labels: Sequence[int] = LABELS) -> list[d
         for recipe, (run, counts, seeds) in recipes.items()
         for count in counts
     ]
-    return rows + tried(material)
 
 
 ARMS = ((1e-4, FROZEN), (1e-3, FROZEN), (1e-4, MOVING), (1e-3, MOVING))
@@ -533,9 +555,9 @@ PARTS: dict[str, Callable] = {
     "order": measure_order,
 }
 NOTES = (
-    f"Fashion-MNIST at {SIZE}x{SIZE} and {STEPS} steps of {BATCH} pictures (the network was made for 224x224, and more "
-    f"steps may give more); accuracy: percent of the first {TESTED:,} test pictures; ±: 95 % interval of the mean over "
-    "three or five draws of the labelled pictures"
+    f"Fashion-MNIST at {SIZE}x{SIZE}, where no other size stands, and {STEPS} steps of {BATCH} pictures (the network "
+    "was made for 224x224, and more steps may give more); accuracy: percent of the first "
+    f"{TESTED:,} test pictures; ±: 95 % interval of the mean over three or five draws of the labelled pictures"
 )
 
 
