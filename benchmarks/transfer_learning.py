@@ -7,6 +7,7 @@ labels       Fashion-MNIST, 10, 20, 50 and 200 labels a class: head alone, last 
 fine_tuning  the last blocks at two rates, statistics of batch normalization frozen or moving; what is forgotten
 statistics   what makes moving ones worse: another momentum, estimated again after training, or first and then frozen
 order        quantized after transfer; pruned before and after; unpruned with as many steps
+without      the same network from random weights, with more steps: float, int8, half pruned
 
 Each seed draws other labelled pictures from the training part; accuracy is that of the first 1,000 test pictures.
 Rates are chosen on 500 validation pictures.  What comes before the last blocks never changes, so its outputs are
@@ -45,9 +46,11 @@ MIDDLE = 50  # labels a class at which rates are chosen and two more controls ru
 SIZE, LARGER, TESTED, VALIDATED = 48, 96, 1000, 500
 STEPS = 60  # of fine-tuning, whatever the number of labels, so that all have the same budget
 SCRATCH = 240  # of the small network without ImageNet, which has all to learn
+WHOLE = (240,)  # of the whole of EfficientNet-Lite0 without ImageNet: about 0.4 s each on one core
 BATCH = 32
 T_95 = {3: 4.303, 5: 2.776}  # by the number of seeds, one more than the degrees of freedom
 RATES = (1e-5, 1e-4, 1e-3)  # of fine-tuning, to choose from
+FIRST_RATES = (1e-3, 3e-3, 1e-2)  # from random weights
 FROZEN, MOVING = "frozen", "moving"  # statistics of batch normalization in training
 
 
@@ -547,18 +550,127 @@ ORDERS: dict[str, Callable] = {
 }
 
 
+class Without:
+    """The whole network from random weights, in all of its layers: one draw after the other, nothing of ImageNet.
+
+    Batch normalization takes the batch's numbers in training.  Of its first numbers, which are nobody's, a momentum of
+    0.99 would keep 9 % after 240 steps, and one of 0.9 keeps none.
+    """
+
+    def __init__(self, material: Material, per_class: int, momentum: float = 0.9) -> None:
+        self.material, self.per_class = material, per_class
+        model = transfer.with_head(self.random(0), any_head())
+        for norm in normalizations(model):
+            norm.momentum = momentum
+        self.trainer = Trainer(model, False)
+
+    def random(self, seed: int) -> tf_keras.Model:
+        tf_keras.utils.set_random_seed(seed)
+        return transfer.efficientnet_lite0(self.material.size, weights=None)
+
+    def labelled(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """The pictures of the same draw as with ImageNet, prepared, and their labels."""
+        small, y, _ = self.material.labelled(self.per_class, seed)
+        return self.material.prepared(small), y
+
+    @functools.lru_cache(maxsize=4)  # noqa: B019
+    def weights(self, steps: int, seed: int, rate: float) -> list[np.ndarray]:
+        self.trainer.start(self.random(seed), any_head())
+        self.trainer.fit(*self.labelled(seed), steps, rate, seed)
+        return self.trainer.model.get_weights()
+
+    def right(self, small: np.ndarray, y: np.ndarray) -> float:
+        return 100 * training.share_correct(self.trainer.model, self.material.prepared(small), y)
+
+    def validated(self, steps: int) -> dict[float, float]:
+        """Percent right of the validation pictures at each of `FIRST_RATES`, for the first draw."""
+
+        def right(rate: float) -> float:
+            self.trainer.model.set_weights(self.weights(steps, 0, rate))
+            return self.right(self.material.fashion.x_val[:VALIDATED], self.material.y_val)
+
+        return {
+            rate: self.material.kept(f"random {steps} {rate:g}", functools.partial(right, rate)) for rate in FIRST_RATES
+        }
+
+    def trained(self, steps: int, seed: int) -> tf_keras.Model:
+        found = self.validated(steps)
+        self.trainer.model.set_weights(self.weights(steps, seed, max(found, key=found.get)))
+        return self.trainer.model
+
+    def own(self, steps: int, seed: int) -> float:
+        """Percent right of the pictures that it learned from: whether more steps could teach it more of them."""
+        x, y = self.labelled(seed)
+        return 100 * training.share_correct(self.trained(steps, seed), x, y)
+
+    def as_float(self, steps: int, seed: int) -> tuple[float, int]:
+        self.trained(steps, seed)
+        return self.right(self.material.small_test, self.material.y_test), float_bytes(self.material)
+
+    def as_int8(self, steps: int, seed: int) -> tuple[float, int]:
+        """Calibrated as `_int8`."""
+        model = self.trained(steps, seed)
+        made = convert(model, "int8_float_io", self.labelled(seed)[0][:200], refuse=False)
+        return of_file(self.material, made, self.material.prepared(self.material.small_test))
+
+    def half_pruned(self, steps: int, seed: int) -> tuple[float, int]:
+        """The layers of `halved`, then as many steps more as with ImageNet."""
+        found = self.validated(steps)
+        names = [layer.name for layer in self.material.trainers[MOVING].model.layers if "conv" in layer.name]
+        self.trainer.start(magnitude.prune_once(self.trained(steps, seed), 0.5, only=names))
+        rate = max(found, key=found.get)
+        self.trainer.fit(*self.labelled(seed), self.material.steps, rate, seed, keep_zeros=True)
+        return self.right(self.material.small_test, self.material.y_test), float_bytes(self.material)
+
+
+def measure_without(
+    material: Material, seeds: Sequence[int] = FEWER, per_class: int = MIDDLE, lengths: Sequence[int] = WHOLE
+) -> list[dict]:
+    """What `measure_order` measures after transfer, without any; and the rates that were compared."""
+    without = Without(material, per_class)
+    rows, compared = [], []
+    for steps in lengths:
+        name = f"random weights, {steps} steps"
+        ways = {
+            name: without.as_float,
+            f"{name}, then int8": without.as_int8,
+            f"{name}, then half pruned, {material.steps} steps": without.half_pruned,
+        }
+        found: dict[str, list] = {order: [] for order in ways}
+        own = []
+        for seed in seeds:  # one training serves all rows
+            own.append(material.kept(f"own {steps} {seed}", functools.partial(without.own, steps, seed)))
+            for order, make in ways.items():
+                found[order].append(material.kept(f"{order} {seed}", functools.partial(make, steps, seed)))
+        rows += [
+            row({"order": order}, [right for right, _ in runs], bytes=max(size for _, size in runs))
+            for order, runs in found.items()
+        ]
+        compared.append(row({"order": f"{name}: the labelled pictures"}, own))
+        compared += [
+            row({"order": f"{name}, at {rate:g}: validation pictures"}, [right])
+            for rate, right in without.validated(steps).items()
+        ]
+    return rows + compared
+
+
 DEPENDS = {Material, training.WEIGHTS / transfer.WEIGHTS_FILE}
 PARTS: dict[str, Callable] = {
     "labels": measure_labels,
     "fine_tuning": measure_fine_tuning,
     "statistics": measure_statistics,
     "order": measure_order,
+    "without": measure_without,
 }
 NOTES = (
     f"Fashion-MNIST at {SIZE}x{SIZE}, where no other size stands, and {STEPS} steps of {BATCH} pictures (the network "
     "was made for 224x224, and more steps may give more); accuracy: percent of the first "
     f"{TESTED:,} test pictures; ±: 95 % interval of the mean over three or five draws of the labelled pictures"
 )
+MORE_NOTES = {
+    "without": "; all layers learn from random weights, others in each draw, batch normalization has a momentum of "
+    "0.9; the rate, for both trainings, is that with the most right validation pictures at that number of steps"
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -586,7 +698,7 @@ def main(argv: list[str] | None = None) -> int:
             command=f"{COMMAND} {part}",
             depends=DEPENDS | {PARTS[part]},
             seeds=list(SEEDS[: max(len(row["seeds"]) for row in rows)]),
-            notes=NOTES,
+            notes=NOTES + MORE_NOTES.get(part, ""),
         )
         print(*rows, sep="\n", flush=True)
     if options.confirm:

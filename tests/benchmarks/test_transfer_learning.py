@@ -84,6 +84,16 @@ def test_estimated_statistics_are_those_of_the_pictures_and_nothing_else_moves(f
     assert (norm.momentum, norm.trainable) == (0.99, not frozen)
 
 
+def test_without_transfer_all_layers_learn_from_weights_that_differ_in_each_draw():
+    material = bench.Material(tested=2, size=32, steps=1, weights=None)
+    without = bench.Without(material, 2)
+    assert {norm.momentum for norm in bench.normalizations(without.trainer.model)} == {0.9}
+    assert all(layer.trainable for layer in without.trainer.model.layers)
+    kernels = [without.random(seed).get_layer("stem_conv").get_weights()[0] for seed in (0, 0, 1)]
+    assert np.array_equal(kernels[0], kernels[1]) and not np.array_equal(kernels[0], kernels[2])
+    assert np.array_equal(without.labelled(1)[1], material.labelled(2, 1)[1])
+
+
 def test_what_was_measured_is_not_measured_again(tmp_path):
     for value in (1, 2):
         assert bench.Kept(tmp_path / "values.json")("key", lambda value=value: value) == 1
