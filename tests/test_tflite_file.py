@@ -153,6 +153,14 @@ def test_what_is_packed_is_what_was_unpacked():
     assert again.all_operators() == tflite_file.File(content).all_operators()
 
 
+def test_constants_begin_at_multiples_of_16_bytes():
+    packed = tflite_file.pack(schema.ModelT.InitFromPackedBuf(as_tflite().content))
+    model = schema.Model.GetRootAs(packed)
+    tables = [model.Buffers(i)._tab for i in range(model.BuffersLength())]
+    places = [table.Vector(table.Offset(4)) for table in tables if table.Offset(4)]
+    assert len(places) > 3 and not any(place % 16 for place in places)
+
+
 def test_any_flipped_bit_ends_in_a_sentence_or_in_a_reading_of_the_same_size():
     content = as_tflite().content
     refused = 0

@@ -193,6 +193,7 @@ BAD_DATA = {
     "NaN": ((with_value(np.nan), Y), "NaN or infinity"),
     "infinite": ((with_value(-np.inf), Y), "NaN or infinity"),
     "0..255 as floats": ((with_value(255), Y), "reach from 0 to 255; pass values in"),
+    "just beyond ten": ((with_value(10.01), Y), "reach from 0 to 10.01; pass values in"),
     "0..255 as bytes": ((X.astype(np.uint8), Y), "are uint8; pass floats"),
     "text": ((X.astype(str), Y), "text or objects .* prepare them before"),
     "no channel axis": ((X[..., 0], Y), r"have shape \(4, 8, 8\); mlp takes \(None, 8, 8, 1\)"),

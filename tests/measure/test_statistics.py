@@ -62,6 +62,10 @@ def test_one_output_column_means_two_classes():
             statistics.predicted(np.array([[0.5], [beyond]]))
 
 
+def test_of_two_logits_that_no_probability_tells_apart_the_larger_is_predicted():
+    assert statistics.predicted(np.array([[-1e-18, 0.0, -2e-18], [-3e-18, -2e-18, -1e-18]])).tolist() == [1, 2]
+
+
 OUTPUTS = np.eye(3)[[0, 1, 2, 1]]
 
 

@@ -186,6 +186,16 @@ def test_a_model_has_few_values_and_the_original_stays(build, per_channel):
     assert [w.name for w in keras_weights.weights(made.model)] == [w.name for w in keras_weights.weights(model)]
 
 
+@pytest.mark.parametrize("start", ["quantiles", "linear"])
+@pytest.mark.parametrize("keep_zeros", [False, True])
+def test_each_kernel_has_the_values_of_its_own_k_means(start, keep_zeros):
+    model = convolutional()
+    made = clustering.cluster_once(model, 4, only=["conv"], start=start, keep_zeros=keep_zeros).model
+    kernel, shared = (m.get_layer("conv").kernel.numpy() for m in (model, made))
+    wanted = clustering.kmeans(kernel.ravel(), 4, start=start, keep_zeros=keep_zeros).values
+    assert np.array_equal(shared.ravel(), wanted)
+
+
 def test_biases_normalization_and_depthwise_kernels_stay():
     model = convolutional()
     made = clustering.cluster_once(model, 4).model

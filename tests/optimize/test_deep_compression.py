@@ -276,6 +276,11 @@ def grouped():
     ("build", "message"),
     [
         (normalized, "fold"),
+        (lambda: tf_keras.Sequential([tf_keras.Input((12,)), K.LayerNormalization(), K.Dense(3)]), "a LayerNorm"),
+        (
+            lambda: tf_keras.Sequential([tf_keras.Input((12,)), K.Embedding(9, 4), K.Flatten(), K.Dense(3)]),
+            "an? Embedd",
+        ),
         (branched, "chain"),
         (sigmoid, "relu"),
         (activation_apart, "relu"),

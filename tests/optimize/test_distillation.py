@@ -300,6 +300,14 @@ def test_layers_are_matched_and_channels_translated(convolutional_teacher, how):
     assert len(distiller.trainable_weights) == len(student.trainable_weights) + (2 if how == "features" else 0)
 
 
+def test_where_a_layer_of_a_sequence_is_active_is_matched():
+    def of_steps(width):
+        layers = [tf_keras.Input((6, 2)), K.Conv1D(width, 3, activation="relu", name="conv"), K.Flatten(), K.Dense(3)]
+        return tf_keras.Sequential(layers)
+
+    assert Distiller(teacher=of_steps(8), student=of_steps(2), attention={"conv": "conv"})
+
+
 def test_evaluate_and_predict_are_the_students(teacher):
     x, y = problem()
     student = dense(1, 5)

@@ -86,6 +86,19 @@ def test_an_entry_is_replaced_in_its_buffer_unless_somebody_else_reads_that():
     assert {name: metadata.entries(twice)[name] for name in ("note", "twin")} == {"note": b"two", "twin": b"one"}
 
 
+def test_one_constant_behind_the_flatbuffer_is_enough_to_refuse(monkeypatch):
+    content, unpack = as_tflite().content, schema.ModelT.InitFromPackedBuf
+
+    def with_one_behind(packed):
+        model = unpack(packed)
+        model.buffers[-1].offset = 4096
+        return model
+
+    monkeypatch.setattr(schema.ModelT, "InitFromPackedBuf", with_one_behind)
+    with pytest.raises(ArtifactError, match="keeps its constants behind"):
+        metadata.with_entry(content, "note", b"one")
+
+
 def described_by(file: str, kind: int) -> bytes:
     """A file of somebody else's, whose metadata call `file` the labels of the second output."""
     builder = flatbuffers.Builder(64)

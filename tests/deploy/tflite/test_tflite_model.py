@@ -493,6 +493,14 @@ def test_signatures_run_by_name_with_any_batch(two_ways):
         model.signature("train")
 
 
+def test_there_is_a_graph_for_each_signature(two_ways):
+    model = TFLiteModel(two_ways)
+    wanted = [model.signature(name).inputs[0].shape for name in model.signatures]
+    assert len(wanted) == 2 and [graph.inputs[0].shape for graph in model.graphs()] == wanted
+    one = TFLiteModel(little.as_tflite().content)
+    assert one.graphs() == [one]
+
+
 def test_a_file_without_a_batch_axis_takes_its_input_whole():
     """One second of sound in, scores out: the first axis counts samples, not examples."""
     import tensorflow as tf

@@ -96,6 +96,24 @@ def test_a_file_of_version_1_is_read_as_it_was_written():
 GOLDEN = "R9XR^26-xGlgUVJ{D{@Ws<jD*{>nVE"
 
 
+def test_floats_that_no_model_predicts_stand_beside_the_coded_bits():
+    import tf_keras as k
+
+    model = k.Sequential([k.Input((64,)), k.layers.Dense(96)])
+    bits = np.random.default_rng(0).integers(0, 2**23, (64, 96), dtype=np.uint32) | np.float32(1).view(np.uint32)
+    model.set_weights([bits.view(np.float32), np.zeros(96, np.float32)])
+    content = coding.compress(model)
+    assert content[len(network_file.MAGIC)] == network_file.VERSION | 0x80  # the low 16 bits of each float as they are
+    assert 2 * 64 * 96 < len(content) < 3 * 64 * 96
+    _assert_same(model, coding.decompress(content))
+
+
+def test_inputs_are_alike_by_how_many_weights_make_them():
+    counts = np.array([0, 1, 2, 3, 4, 5, 6, 103, 104, 1000])
+    assert network_file._alike(counts, 10).tolist() == [1, 2, 3, 4, 5, 5, 6, 11, 12, 12]
+    assert not network_file._alike(counts, 9).any()
+
+
 def test_names_are_kept_unless_they_are_not_wanted():
     import tf_keras
 

@@ -174,8 +174,13 @@ def test_what_is_no_count_of_weights(count):
 
 @pytest.mark.parametrize(
     "inverse",
-    [[[1, 2, 0], [2, 1, 0], [0, 0, 1]], [[1, 0.5, 0], [0, 1, 0], [0, 0, 1]], np.ones((3, 3))],
-    ids=["saddle", "not symmetric", "singular"],
+    [
+        [[1, 2, 0], [2, 1, 0], [0, 0, 1]],
+        [[1, 0.5, 0], [0, 1, 0], [0, 0, 1]],
+        [[1, 0.5, 0], [0.5 * 1.0013, 1, 0], [0, 0, 1]],  # a thousandth is let pass
+        np.ones((3, 3)),
+    ],
+    ids=["saddle", "not symmetric", "hardly symmetric", "singular"],
 )
 def test_the_surgeon_refuses_what_is_no_inverse_of_a_hessian(inverse):
     with pytest.raises(ValueError, match=r"add .*damping to H"):

@@ -152,6 +152,13 @@ def test_layers_used_twice_and_groups_are_left_alone():
     assert eq.pairs(grouped) == []
 
 
+def test_a_convolution_in_groups_takes_the_normalization_behind_it():
+    model = scramble(tf_keras.Sequential([K.Input((5, 5, 4)), K.Conv2D(4, 3, groups=2), K.BatchNormalization()]), 1)
+    folded = eq.fold(model)
+    assert not any(isinstance(layer, K.BatchNormalization) for layer in folded.layers)
+    assert_same(model, folded)
+
+
 def test_a_dead_channel_stays_and_nothing_becomes_infinite():
     model = scramble(tf_keras.Sequential([K.Input((5,)), K.Dense(4, "relu"), K.Dense(3)]), 4)
     kernel, bias = model.layers[0].get_weights()

@@ -117,6 +117,13 @@ def test_inputs_that_are_always_zero_leave_each_weight_at_its_nearest_level(laye
     assert np.array_equal(rounding.gptq(kernel, rounding.second_moment(dead), 3), rounding.nearest(kernel, 3))
 
 
+def hardly_symmetric(size: int) -> np.ndarray:
+    """A moment of which one entry differs from its twin by 1.3 millionths of it: one is the most that is let pass."""
+    moment = np.eye(size) + 0.5
+    moment[0, 1] *= 1 + 1.3e-6
+    return moment
+
+
 @pytest.mark.parametrize(
     "call, message",
     [
@@ -128,6 +135,7 @@ def test_inputs_that_are_always_zero_leave_each_weight_at_its_nearest_level(laye
         (lambda k, x: rounding.nearest(np.where(k == k[0, 0], np.nan, k)), "1 of them NaN or infinite"),
         (lambda k, x: rounding.gptq(k, -rounding.second_moment(x)), "symmetric and not negative"),
         (lambda k, x: rounding.gptq(k, np.triu(rounding.second_moment(x))), r"pass second_moment\(x\)"),
+        (lambda k, x: rounding.gptq(k, hardly_symmetric(len(k))), "symmetric and not negative"),
         (lambda k, x: rounding.gptq(k, rounding.second_moment(x)[:5, :5]), "24 inputs"),
         (lambda k, x: rounding.gptq(k, rounding.second_moment(x), damp=0), "damp"),
         (lambda k, x: rounding.output_error(k, k[:3], rounding.second_moment(x)), "rounded has shape"),

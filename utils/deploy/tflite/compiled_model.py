@@ -66,12 +66,12 @@ def predict_by_tensorflow(source: bytes | str | os.PathLike[str], x: np.ndarray)
     with stderr_kept(), warnings.catch_warnings(record=True) as said, interpreter_errors("TensorFlow failed"):
         warnings.simplefilter("always")
         interpreter = tf.lite.Interpreter(model_content=content)
-        given, wanted = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
-        interpreter.resize_tensor_input(given, x.shape)
+        [given], [wanted] = interpreter.get_input_details(), interpreter.get_output_details()
+        interpreter.resize_tensor_input(given["index"], x.shape)
         interpreter.allocate_tensors()
-        interpreter.set_tensor(given, x)
+        interpreter.set_tensor(given["index"], x)
         interpreter.invoke()
-        result = interpreter.get_tensor(wanted)
+        result = interpreter.get_tensor(wanted["index"])
     return result, " ".join(" ".join(str(one.message).split()) for one in said)
 
 

@@ -64,7 +64,7 @@ def open_interpreter(content: bytes, kernels: str = "default", *, fuse: bool = T
 def row(name: str, found: Iterable[Part]) -> dict[str, object]:
     """A line of a table: operators that the delegate took, its parts, and which operators were left to LiteRT's own."""
     found = list(found)
-    left = [part.operators[0] for part in found if not part.delegated]
+    left = [kind for part in found if not part.delegated for kind in part.operators]
     kinds = ", ".join(f"{left.count(kind)} × {kind}" for kind in dict.fromkeys(left))
     taken = [part for part in found if part.delegated]
     return {

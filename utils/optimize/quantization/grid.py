@@ -227,7 +227,8 @@ def folded_kernel(layer: Any, norm: Any) -> np.ndarray:
         raise ValueError(
             f"norm {norm.name!r} has axis {list(norm.axis)}; the channels of {layer.name!r} are axis {axis}"
         )
-    kernel, channels = kernels[0].variable.numpy(), kernels[0].channels
+    [weight] = kernels
+    kernel, channels = weight.variable.numpy(), weight.channels
     shape = [size if axis in channels else 1 for axis, size in enumerate(kernel.shape)]
     if factor.size != np.prod(shape):
         raise ValueError(

@@ -91,7 +91,11 @@ def without_densify(content: bytes) -> bytes:
                 model.operatorCodes[number].version = max(_SPARSE_DENSE_LAYER, model.operatorCodes[number].version)
         for graph in model.subgraphs:
             unpacks = [o for o in graph.operators if codes[o.opcodeIndex] == schema.BuiltinOperator.DENSIFY]
-            lists = {operator.outputs[0]: operator.inputs[0] for operator in unpacks}
+            lists = {
+                made: stored
+                for operator in unpacks
+                for made, stored in zip(operator.outputs, operator.inputs, strict=True)
+            }
             graph.operators = [operator for operator in graph.operators if operator not in unpacks]
             for operator in graph.operators:
                 operator.inputs = [lists.get(number, number) for number in operator.inputs]

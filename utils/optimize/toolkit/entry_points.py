@@ -166,10 +166,10 @@ def both_interpreters() -> tuple[np.ndarray, np.ndarray]:
 def _output(interpreter) -> np.ndarray:
     """What it computes for a picture of 64ths."""
     interpreter.allocate_tensors()
-    entry = interpreter.get_input_details()[0]
+    [entry], [result] = interpreter.get_input_details(), interpreter.get_output_details()
     interpreter.set_tensor(entry["index"], (np.arange(784, dtype="float32") % 65 / 64).reshape(entry["shape"]))
     interpreter.invoke()
-    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    return interpreter.get_tensor(result["index"])
 
 
 def packages() -> list[dict[str, str]]:

@@ -75,7 +75,8 @@ def _frozen(model: tf_keras.Model, x: np.ndarray):
     frozen = convert_variables_to_constants_v2(forward(model).get_concrete_function(shape))
     if len(frozen.outputs) != 1:
         raise ValueError(f"{model.name!r} has {len(frozen.outputs)} outputs; pass a model with one")
-    return frozen.graph.as_graph_def(), frozen.inputs[0].name, frozen.outputs[0].name
+    [given], [made] = frozen.inputs, frozen.outputs
+    return frozen.graph.as_graph_def(), given.name, made.name
 
 
 def forward(model: tf_keras.Model, *, compiled: bool = False) -> Callable:
