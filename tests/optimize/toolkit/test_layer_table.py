@@ -34,6 +34,7 @@ def test_each_technique_tells_its_own_proof():
     assert seen["clustering"].count(" 4 values") == 2
     assert seen["QAT"].startswith("ranges: ") and "kernel" in seen["QAT"]
     assert seen["QAT int8 file"] == seen["PTQ int8 file"] == "int8: FULLY_CONNECTED×2"
+    assert seen["Quantizer int8 file"] == seen["PTQ int8 file"]
     assert not any(cell.way_out for cell in cells.values())
 
 
@@ -73,8 +74,8 @@ def test_what_cannot_be_wrapped_has_no_file_for_the_same_reason():
 def test_every_outcome_has_its_mark():
     cells = [layer_table.Support("row", outcome, outcome, "") for outcome in layer_table.MARKS]
     cells.append(layer_table.Support("other", "yes", "refused", ""))
-    marks = {"yes": "✔", "part": "◐", "no effect": "○", "nothing to do": "·", "refused": "✘"}
-    assert layer_table.as_table(cells) == [{"layer": "row", **marks}, {"layer": "other", "yes": "✘"}]
+    marks = {"yes": "✔", "part": "◐ part", "no effect": "○ no effect", "nothing to do": "–", "refused": "✘ refused"}
+    assert layer_table.as_table(cells) == [{"layer": "row", **marks}, {"layer": "other", "yes": "✘ refused"}]
 
 
 def test_the_ways_out_are_tried_in_this_order():
@@ -89,6 +90,7 @@ def test_the_ways_out_are_tried_in_this_order():
         "1×4 blocks": [*pruning, "unstructured"],
         "clustering": [*again, "subclass as ClusterableLayer"],
         "PTQ int8 file": [again[0], "fixed batch of 1", "unroll", "allow float operators"],
+        "Quantizer int8 file": [again[0], "unroll"],
     }
     assert list(layer_table.TECHNIQUES) == list(layer_table._WAYS_OUT)
     ways = layer_table._WAYS_OUT["QAT"]
@@ -112,7 +114,7 @@ def test_silence_and_refusal_are_told_apart_with_ways_out():
     assert silent.outcome == "no effect" and "PrunableLayer" in silent.way_out
     assert cells["shape", "pruning"].outcome == "nothing to do"
     marks = layer_table.as_table(cells.values())
-    assert marks[0] == {"layer": "one", "QAT": "✘", "pruning": "✔"}
+    assert marks[0] == {"layer": "one", "QAT": "✘ refused", "pruning": "✔"}
 
 
 def test_a_layer_that_the_file_keeps_in_float_is_seen():
@@ -152,6 +154,24 @@ def test_unknown_techniques_and_candidates_are_refused():
 
 def test_listed_counts_what_comes_more_than_once():
     assert layer_table._listed(["MUL", "ADD", "MUL"]) == "MUL×2, ADD"
+
+
+def test_clustering_a_keras_3_model_gives_nothing():
+    (cell,) = layer_table.layer_support({"row": LAYERS["Keras 3 model"]}, ["clustering"])
+    assert (cell.outcome, cell.evidence) == ("refused", "TypeError: cluster_weights returned None")
+
+
+def test_litert_quantizer_gets_examples_of_each_input():
+    """What they are multiplied with differs: swapped examples would not fit."""
+    a, b = tf_keras.Input((4,), name="b"), tf_keras.Input((6,), name="a")
+    model = tf_keras.Model([a, b], K.Concatenate(name="both")([K.Dense(3)(a), K.Dense(2)(b)]))
+    (cell,) = layer_table.layer_support({"two": lambda: model}, ["Quantizer int8 file"])
+    assert (cell.outcome, cell.evidence) == ("yes", "int8: FULLY_CONNECTED×2, CONCATENATION")
+
+
+def test_litert_quantizer_leaves_a_slope_in_float():
+    (cell,) = layer_table.layer_support({"row": LAYERS["Conv2D → PReLU"]}, ["Quantizer int8 file"])
+    assert (cell.outcome, cell.evidence) == ("part", "still float32: PRELU")
 
 
 def test_a_loop_that_cannot_be_calibrated_is_unrolled():

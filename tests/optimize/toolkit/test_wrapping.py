@@ -121,6 +121,7 @@ def test_what_is_told_is_what_happened_and_not_where(text, told):
 
 def test_an_api_that_answers_accepts_and_one_that_raises_says_why():
     assert wrapping.says(lambda model: model, network()) == "accepted"
+    assert wrapping.says(lambda model: None, network()) == "returned None"
     assert wrapping.says(lambda model: model.nothing, network()).startswith("AttributeError: ")
 
 

@@ -26,7 +26,7 @@ from utils.optimize.toolkit.wrapping import shortened
 from utils.quiet import quiet
 
 #: What a cell of the table can say, and its mark in `as_table`.
-MARKS = {"yes": "✔", "part": "◐", "no effect": "○", "nothing to do": "·", "refused": "✘"}
+MARKS = {"yes": "✔", "part": "◐ part", "no effect": "○ no effect", "nothing to do": "–", "refused": "✘ refused"}
 
 
 # --------------------------------------------------------------------------- the techniques, each with its proof
@@ -82,6 +82,22 @@ def _int8_file_after_training_aware(model: tf_keras.Model) -> OutcomeSeen:
 
 def _int8_file_after_training(model: tf_keras.Model) -> OutcomeSeen:
     return _integer_share(_convert(model, calibrate=True, integers_only=True))
+
+
+def _int8_file_by_quantizer(model: tf_keras.Model) -> OutcomeSeen:
+    """LiteRT's own quantizer on the float file, with the examples as one batch."""
+    from ai_edge_litert.interpreter import Interpreter
+    from litert_quantizer import quantizer, recipe
+
+    content = _converter(model, fixed_batch=False).convert()
+    ((signature, found),) = Interpreter(model_content=content).get_signature_list().items()
+    names = model.input_names if len(found["inputs"]) > 1 else found["inputs"]
+    tool = quantizer.Quantizer(bytearray(content))
+    tool.load_quantization_recipe(recipe.static_wi8_ai8())
+    ranges = tool.calibrate({signature: [dict(zip(names, example_input(model, 16), strict=True))]})
+    integers = bytes(tool.quantize(ranges).quantized_model)
+    _try_to_run(integers)
+    return _integer_share(integers)
 
 
 def _convert(
@@ -164,6 +180,8 @@ def _cluster(model: tf_keras.Model) -> OutcomeSeen:
     total = len(_matrices(model))
     start = tfmot.clustering.keras.CentroidInitialization.LINEAR
     wrapped = tfmot.clustering.keras.cluster_weights(model, _CLUSTERS, start)  # takes `model` apart
+    if wrapped is None:  # what it makes of a Keras 3 model, without a word
+        raise TypeError("cluster_weights returned None")
     _one_step(wrapped, [])
     after = _matrices(tfmot.clustering.keras.strip_clustering(wrapped))
     values = {name: len(np.unique(w)) for name, w in after.items() if w.size > _CLUSTERS}
@@ -188,6 +206,7 @@ TECHNIQUES: dict[str, Callable[[tf_keras.Model], OutcomeSeen]] = {
     "1×4 blocks": _pruner(block_size=(1, 4)),
     "clustering": _cluster,
     "PTQ int8 file": _int8_file_after_training,
+    "Quantizer int8 file": _int8_file_by_quantizer,
 }
 
 
@@ -303,6 +322,10 @@ _WAYS_OUT: dict[str, dict[str, Callable[[tf_keras.Model], OutcomeSeen]]] = {
         "fixed batch of 1": _fixed_batch,
         "unroll": _on(unroll, "PTQ int8 file"),
         "allow float operators": _float_allowed,
+    },
+    "Quantizer int8 file": {
+        "rebuild with Keras 2": _on(keras_2, "Quantizer int8 file"),
+        "unroll": _on(unroll, "Quantizer int8 file"),
     },
 }
 

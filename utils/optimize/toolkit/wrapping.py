@@ -92,13 +92,13 @@ def _row(layer: str, holder: object, signature: tuple[str, tuple[int, ...], str]
 
 
 def says(api: Callable, model: object) -> str:
-    """What `api(model)` answers: "accepted", or its error, shortened."""
+    """What `api(model)` answers: "accepted", "returned None", or its error, shortened."""
     try:
         with quiet(tell_on_error=False):
-            api(model)
+            answer = api(model)
     except Exception as error:  # whatever it raises is the answer
         return shortened(error)
-    return "accepted"
+    return "returned None" if answer is None else "accepted"
 
 
 def shortened(error: BaseException, limit: int = 110) -> str:
