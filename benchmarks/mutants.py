@@ -5,6 +5,7 @@
     python course.py bench mutants --only foreign     only those of benchmarks/_foreign_mistakes.py
     python course.py bench mutants --chapters 03 04   the notebooks to damage
     python course.py bench mutants --modules utils/optimize/quantization/grid.py --each 20
+    python course.py bench mutants --again            the survivors of the record, after new tests for them
 
 Everything happens in a temporary copy.  At least 90 % must be noticed, for their own reason: that a record is stale
 after any edit does not count.  The whole run is stored in data/results/mutants.json, and its survivors in
@@ -366,9 +367,50 @@ def record(tried: list[Tried], seconds: float, partial: str = "") -> None:
         for what in dict.fromkeys(t.what for t in tried)
         if (kind := [t for t in tried if t.what == what])
     ]
-    notes = f"it took {seconds / 60:.0f} minutes"
+    _store(rows, f"it took {seconds / 60:.0f} minutes", partial)
+
+
+def _store(rows: list[dict], notes: str, partial: str = "") -> None:
     if recorded.save("mutants", rows, command=COMMAND, depends=DEPENDS, seeds=[0], notes=notes, partial=partial):
         files.write_text(REASONS, survivors_page(rows, reasons()))
+
+
+def again() -> int:
+    """Plant the survivors of the record again, those in texts excepted, and store what became of them."""
+    before = recorded.load("mutants")
+    places = {place for row in before.rows for place in row["survivors"]}
+    damaged = sorted({place.partition(":")[0] for place in places} & set(modules()))
+    jobs = [job for job in [*foreign_jobs(), *module_jobs(damaged, sys.maxsize)] if job.plant.where in places]
+    tried = []
+    with copies(2) as folders:
+        servers = [Server(copy) for copy in folders]
+        tried = try_jobs(jobs, servers, "survivors")
+        for server in servers:
+            server.close()
+    planted = {job.plant.where for job in jobs}
+    gone = {place for place in places if place.partition(":")[0] in damaged and place not in planted}
+    # one place may stand for several mistakes: `1 → 2` of a line with two ones
+    noticed = {one.where for one in tried if one.noticed} - {one.where for one in tried if not one.noticed}
+    rows = [_without(row, noticed, gone) for row in before.rows]
+    today = time.strftime("%Y-%m-%d")
+    notes = f"{today}: of {len(places)} survivors {len(noticed)} noticed by new tests, {len(gone)} gone with their code"
+    _store(rows, f"{before.notes}; {notes}")
+    for one in tried:
+        if one.noticed:
+            print(f"noticed by {one.by}: {one.where}")
+    print(notes)
+    return 0
+
+
+def _without(row: dict, noticed: set[str], gone: set[str]) -> dict:
+    """A row of the record after some of its survivors were noticed, and others' code was rewritten."""
+    survivors = row["survivors"]
+    return {
+        "mistake": row["mistake"],
+        "planted": row["planted"] - len(gone & set(survivors)),
+        "noticed": row["noticed"] + len(noticed & set(survivors)),
+        "survivors": [place for place in survivors if place not in noticed | gone],
+    }
 
 
 # ---------------------------------------------------------------- survivors and their reasons
@@ -416,6 +458,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--chapters", nargs="*", default=["03"], help="numbers of the notebooks to damage")
     parser.add_argument("--modules", nargs="*", help="files of utils to damage (default: all that have tests)")
     parser.add_argument("--each", type=int, default=2, help="mistakes for each module, and of each kind for each text")
+    parser.add_argument("--again", action="store_true", help="only the survivors of the record, after new tests")
     parser.add_argument("--seed", type=int, default=0, help="chooses which mistakes; only seed 0 is recorded")
     return parser
 
@@ -424,6 +467,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = arguments()
     options = parser.parse_args(argv)
     whole = vars(options) == vars(parser.parse_args([]))
+    if options.again:
+        return again()
     try:
         numbers = {chapters.number(path) for path in chapters.find_notebooks(options.chapters)}
         foreign = foreign_jobs() if options.only in (None, "foreign") else []

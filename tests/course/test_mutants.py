@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 
@@ -341,6 +342,33 @@ def test_the_whole_is_recorded_with_its_survivors(monkeypatch, tmp_path):
         stored.command == "python course.py bench mutants"
         and "- `here: a` —\n" in (tmp_path / "mutants.md").read_text()
     )
+
+
+def test_survivors_are_planted_again_and_those_of_texts_stay(monkeypatch, tmp_path):
+    places = [
+        "utils/a.py:1: now noticed",
+        "utils/a.py:2: survives",
+        "utils/a.py:3: its code is gone",
+        "q03.md: 6 dB → 7 dB",
+    ]
+    row = {"mistake": "k", "planted": 9, "noticed": 5, "survivors": places}
+    monkeypatch.setattr(recorded, "RESULTS", tmp_path)
+    monkeypatch.setattr(mutants, "REASONS", tmp_path / "mutants.md")
+    mutants._store([row], "it took 3 minutes")
+    job = mutants.Job("source", "utils/a.py", _planting.Plant("k", places[0], ""), ("t",))
+    jobs = [
+        replace(job, plant=_planting.Plant("k", where, "")) for where in [*places[:2], "utils/a.py:4: not asked for"]
+    ]
+    monkeypatch.setattr(mutants, "modules", lambda: ["utils/a.py"])
+    monkeypatch.setattr(mutants, "foreign_jobs", lambda: [])
+    monkeypatch.setattr(mutants, "module_jobs", lambda files, each: jobs if files == ["utils/a.py"] else [])
+    monkeypatch.setattr(mutants, "copies", lambda count: nullcontext(()))
+    found = [Tried("source", "k", places[0], True, "t"), Tried("source", "k", places[1], False, "")]
+    monkeypatch.setattr(mutants, "try_jobs", lambda jobs, servers, what: found if len(jobs) == 2 else [])
+    assert mutants.main(["--again"]) == 0
+    stored = recorded.load("mutants", tmp_path)
+    assert stored.rows == [{"mistake": "k", "planted": 8, "noticed": 6, "survivors": [places[1], places[3]]}]
+    assert stored.notes.startswith("it took 3 minutes; 20") and "of 4 survivors 1 noticed" in stored.notes
 
 
 @pytest.mark.parametrize(
