@@ -36,7 +36,7 @@ CHAPTERS: dict[str, Chapter] = {
     "06": Chapter("Pruning", (8, 9, 10), 80, 40),
     "06b": Chapter("Which weights, and when", (), 50, 0, deepens=(10,)),
     "07": Chapter("Sparsity", (12, 13, 14), 70, 0),
-    "08": Chapter("Weight sharing", (11,), 60, 0),
+    "08": Chapter("Weight sharing", (11,), 90, 0),
     "09": Chapter("All together", (18, 19, 44), 80, 30),
     "10": Chapter("Knowledge distillation", (15, 16, 17), 75, 30),
     "11": Chapter("Transfer learning", (47, 48, 49), 75, 0),
