@@ -377,6 +377,7 @@ def _store(rows: list[dict], notes: str, partial: str = "") -> None:
 
 def again() -> int:
     """Plant the survivors of the record again, those in texts excepted, and store what became of them."""
+    recorded.check_writable("mutants")
     before = recorded.load("mutants")
     places = {place for row in before.rows for place in row["survivors"]}
     damaged = sorted({place.partition(":")[0] for place in places} & set(modules()))
@@ -468,6 +469,8 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     whole = vars(options) == vars(parser.parse_args([]))
     if options.again:
+        if vars(options) != vars(parser.parse_args(["--again"])):
+            parser.error("--again goes alone: it plants what survived the whole run")
         return again()
     try:
         numbers = {chapters.number(path) for path in chapters.find_notebooks(options.chapters)}

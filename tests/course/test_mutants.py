@@ -376,6 +376,7 @@ def test_survivors_are_planted_again_and_those_of_texts_stay(monkeypatch, tmp_pa
     [
         (["--modules", "utils/gone.py"], "no tests mirror utils/gone.py"),
         (["--each", "0"], "--each is 1 or more; got 0"),
+        (["--again", "--only", "rules"], "--again goes alone"),
     ],
 )
 def test_arguments_that_mean_nothing_are_refused(argv, words, capsys):

@@ -28,6 +28,8 @@ def test_it_equals_the_interpreter(count, capfd):
 def test_what_does_not_fit_gets_a_sentence():
     with pytest.raises(ValueError, match="2 inputs and 2 outputs, not one each"):
         compiled_model.predict(of_model(two_by_two), pictures(1))
+    with pytest.raises(ArtifactError, match="TensorFlow failed: the file has 2 inputs and 2 outputs, not one each"):
+        compiled_model.predict_by_tensorflow(of_model(two_by_two), pictures(1))
     with pytest.raises(ArtifactError, match="not a tflite file"):
         compiled_model.predict(b"PK\x03\x04" * 9, pictures(1))
     with pytest.raises(ArtifactError, match="cannot be run"):

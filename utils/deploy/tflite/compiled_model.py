@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -34,8 +35,7 @@ def predict(source: bytes | str | os.PathLike[str], x: np.ndarray) -> np.ndarray
     if not verdict.ok:
         raise ArtifactError(f"this .tflite file cannot be run: {verdict.reason}")
     session = Session(content, "default", 1)
-    if len(session.inputs) != 1 or len(session.outputs) != 1:
-        raise ValueError(f"the file has {len(session.inputs)} inputs and {len(session.outputs)} outputs, not one each")
+    _check_one_each(session.inputs, session.outputs)
     x = np.asarray(x)
     if x.dtype != session.inputs[0].dtype:
         raise TypeError(f"the file takes {session.inputs[0].dtype}, got {x.dtype}")
@@ -53,12 +53,17 @@ def predict(source: bytes | str | os.PathLike[str], x: np.ndarray) -> np.ndarray
     return result
 
 
+def _check_one_each(inputs: Sequence, outputs: Sequence) -> None:
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise ValueError(f"the file has {len(inputs)} inputs and {len(outputs)} outputs, not one each")
+
+
 def predict_by_tensorflow(source: bytes | str | os.PathLike[str], x: np.ndarray) -> tuple[np.ndarray, str]:
     """Outputs of a file with one input and one output, by TensorFlow's own `tf.lite.Interpreter`, and its warning.
 
     Arguments as for `predict`; only for files that this program has made.
     Returns the outputs and what the deprecated interpreter warns of, "" if it does not.
-    Raises ArtifactError if it refuses the file.
+    Raises ArtifactError if it refuses the file, or if that has several inputs or outputs.
     """
     import tensorflow as tf
 
@@ -66,7 +71,9 @@ def predict_by_tensorflow(source: bytes | str | os.PathLike[str], x: np.ndarray)
     with stderr_kept(), warnings.catch_warnings(record=True) as said, interpreter_errors("TensorFlow failed"):
         warnings.simplefilter("always")
         interpreter = tf.lite.Interpreter(model_content=content)
-        [given], [wanted] = interpreter.get_input_details(), interpreter.get_output_details()
+        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+        _check_one_each(inputs, outputs)
+        [given], [wanted] = inputs, outputs
         interpreter.resize_tensor_input(given["index"], x.shape)
         interpreter.allocate_tensors()
         interpreter.set_tensor(given["index"], x)
