@@ -395,7 +395,7 @@ def again() -> int:
     rows = [_without(row, noticed, gone) for row in before.rows]
     today = time.strftime("%Y-%m-%d")
     notes = f"{today}: of {len(places)} survivors {len(noticed)} noticed by new tests, {len(gone)} gone with their code"
-    _store(rows, f"{before.notes}; {notes}")
+    _store(rows, f"{before.notes}; {notes}" if noticed or gone else before.notes)
     for one in tried:
         if one.noticed:
             print(f"noticed by {one.by}: {one.where}")
