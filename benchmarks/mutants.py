@@ -408,8 +408,8 @@ def _without(row: dict, noticed: set[str], gone: set[str]) -> dict:
     survivors = row["survivors"]
     return {
         "mistake": row["mistake"],
-        "planted": row["planted"] - len(gone & set(survivors)),
-        "noticed": row["noticed"] + len(noticed & set(survivors)),
+        "planted": row["planted"] - sum(place in gone for place in survivors),
+        "noticed": row["noticed"] + sum(place in noticed for place in survivors),
         "survivors": [place for place in survivors if place not in noticed | gone],
     }
 
