@@ -16,13 +16,14 @@ from benchmarks import (
     sparsity,
     tflite,
     toolkit,
+    toolkit_causes,
     weights,
 )
 from utils import recorded
 
 BENCHMARKS = [
     clustering, measuring, networks, pruning, quantization, quantization_aware, quantization_aware_causes, sparsity,
-    tflite, toolkit, weights,
+    tflite, toolkit, toolkit_causes, weights,
 ]  # fmt: skip
 
 
