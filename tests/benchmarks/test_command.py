@@ -17,13 +17,14 @@ from benchmarks import (
     sparsity,
     tflite,
     toolkit,
+    toolkit_causes,
     weights,
 )
 from utils import recorded
 
 BENCHMARKS = [
     clustering, measuring, networks, pruning, pruning_causes, quantization, quantization_aware,
-    quantization_aware_causes, sparsity, tflite, toolkit, weights,
+    quantization_aware_causes, sparsity, tflite, toolkit, toolkit_causes, weights,
 ]  # fmt: skip
 
 
