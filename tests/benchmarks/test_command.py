@@ -10,6 +10,7 @@ from benchmarks import (
     measuring,
     networks,
     pruning,
+    pruning_causes,
     quantization,
     quantization_aware,
     quantization_aware_causes,
@@ -21,8 +22,8 @@ from benchmarks import (
 from utils import recorded
 
 BENCHMARKS = [
-    clustering, measuring, networks, pruning, quantization, quantization_aware, quantization_aware_causes, sparsity,
-    tflite, toolkit, weights,
+    clustering, measuring, networks, pruning, pruning_causes, quantization, quantization_aware,
+    quantization_aware_causes, sparsity, tflite, toolkit, weights,
 ]  # fmt: skip
 
 
