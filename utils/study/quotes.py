@@ -89,11 +89,11 @@ def said(value: object, column: str) -> str:
 
 def _cell(quote: str, records: Path | None) -> str:
     name, _, rest = quote.partition(": ")
-    words, _, column = rest.rpartition(", ")
     try:
         result = recorded.load(name, records)
     except (FileNotFoundError, ValueError) as error:
         raise KeyError(f"the text quotes {quote!r}: {error}") from None
+    words, column = _split(rest, {column for row in result.rows for column in row})
     row = _row(result, words, quote)
     with_unit = {f"{column} {unit}" for unit in UNITS if unit != "ratio"}
     named = [c for c in row if c == column] or [c for c in row if c in with_unit]
@@ -103,6 +103,13 @@ def _cell(quote: str, records: Path | None) -> str:
         return said(row[named[0]], named[0])
     except KeyError as error:
         raise KeyError(f"the text quotes {quote!r}: {error.args[0]}") from None
+
+
+def _split(rest: str, columns: set[str]) -> tuple[str, str]:
+    """(words of the row, column): a column's name may hold commas itself; if there is none, what follows the last."""
+    parts = rest.split(", ")
+    ways = [(", ".join(parts[:cut]), ", ".join(parts[cut:])) for cut in range(1, len(parts))]
+    return next((way for way in ways if way[1] in columns), ways[-1])
 
 
 def _row(result: recorded.Recorded, words: str, quote: str) -> dict:
