@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -27,7 +28,6 @@ import tensorflow_model_optimization as tfmot  # isort: skip
 import tf_keras  # isort: skip
 
 from benchmarks._command import measure_parts, start
-from benchmarks.quantization_aware_causes import row
 from utils import tflite_file
 from utils.optimize.toolkit.wrapping import shortened
 from utils.quiet import quiet
@@ -107,6 +107,19 @@ def pruned(model, dataset: tuple, epochs: int, rate, masks: str, spared: Sequenc
     zeros = np.mean(stripped.get_layer("hidden").get_weights()[0] == 0)
     assert abs(zeros - SPARSITY) < 0.005, f"{zeros:.1%} zeros"
     return right
+
+
+def with_interval(values: Sequence[float]) -> str:
+    """Mean ± half the 95 % interval of the mean, by Student's t."""
+    half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
+    return f"{np.mean(values):.1f} ± {half:.1f}"
+
+
+def row(where: dict, columns: dict[str, list[float]]) -> dict:
+    figures = {name: [round(value, 2) for value in values] for name, values in columns.items()}
+    made = {**where, **{name: with_interval(values) for name, values in figures.items()}, "seeds": figures}
+    print(made, flush=True)
+    return made
 
 
 def changes() -> Iterator[dict]:

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import tf_keras
 
-from benchmarks import quantization_aware
 from benchmarks import toolkit_causes as bench
 from utils import recorded
 
@@ -12,7 +11,12 @@ from utils import recorded
 def test_the_words_of_the_table_are_those_of_its_seeds():
     for row in recorded.load("toolkit_zeros").rows:
         for column, seeds in row["seeds"].items():
-            assert row[column] == quantization_aware.text(seeds) and len(seeds) == len(bench.SEEDS)
+            assert row[column] == bench.with_interval(seeds) and len(seeds) == len(bench.SEEDS)
+
+
+def test_the_interval_is_that_of_students_t():
+    assert bench.with_interval([1, 2, 3]) == "2.0 ± 2.5"  # 4.303 · 1 / √3
+    assert bench.with_interval([1, 2, 3, 4, 5]) == "3.0 ± 2.0"  # 2.776 · 1.581 / √5
 
 
 def test_each_change_differs_from_the_first_row_and_has_a_row():

@@ -227,6 +227,18 @@ def test_what_is_merged_number_by_number_has_the_same_channels(merge):
         assert found[("a", "b")]
 
 
+def test_nothing_is_removed_from_layers_whose_channels_overlap_only_in_part():
+    start = tf_keras.Input((6,))
+    narrow = [L.Dense(4, name=name)(start) for name in "ab"]
+    sums = L.Add()([L.Concatenate()(narrow), L.Dense(8, name="c")(start)])
+    model = tf_keras.Model(start, L.Dense(2)(L.Dense(5, name="free")(sums)))
+    model.get_layer("c").kernel.assign(model.get_layer("c").kernel * np.repeat([0.01, 1], 4))
+    smaller = structured.remove_channels(model, 0.4)
+    assert [smaller.get_layer(name).units for name in ("a", "b", "c", "free")] == [4, 4, 8, 3]
+    with pytest.raises(ValueError, match="channels of c are all needed"):
+        structured.remove_channels(model, {"c": 0.5})
+
+
 ELEMENTWISE = {"linear", "relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "swish", "silu", "mish", "sigmoid",
                "hard_sigmoid", "tanh", "softplus", "softsign", "exponential"}  # fmt: skip
 

@@ -10,7 +10,7 @@ one: they can only go together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -266,17 +266,18 @@ class _Channels:
 
     def groups(self) -> tuple[Group, ...]:
         """Layers whose channels are the same, in the order of the first of them."""
-        fixed = {self.root(n) for n in self._fixed}
         found: dict[tuple[int, ...], list[str]] = {}
         for layer in self._makers:
             found.setdefault(tuple(self._roots(self.goes_out[layer.name])), []).append(layer.name)
+        self._keep_whole(found)
+        fixed = {self.root(n) for n in self._fixed}
         return tuple(
             Group(tuple(names), len(roots), not fixed & set(roots) and len(set(roots)) == len(roots) > 1, roots)
-            for roots, names in self._whole(found).items()
+            for roots, names in found.items()
         )
 
-    def _whole(self, found: dict[tuple[int, ...], list[str]]) -> dict[tuple[int, ...], list[str]]:
-        """Groups that overlap only in part, as where a concatenation is added to a layer, become one, unremovable."""
+    def _keep_whole(self, found: Iterable[tuple[int, ...]]) -> None:
+        """Nothing is removed from groups that overlap only in part, as where a concatenation is added to a layer."""
         owners: dict[int, int] = {}
         for roots in found:
             for root in set(roots):
@@ -286,7 +287,6 @@ class _Channels:
         for roots in found:  # a group of which one channel is fixed stays whole
             if fixed & set(roots):
                 self._fixed.update(roots)
-        return found
 
     def strengths(self, group: Group, score: object) -> np.ndarray:
         total = np.zeros(group.channels)
