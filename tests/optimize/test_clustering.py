@@ -324,6 +324,7 @@ def test_zeros_are_found_where_they_were_although_opening_changes_the_order(monk
         (lambda values: np.where(values == values.max(), np.nan, values), False, "not finite"),
         (lambda values: np.arange(values.size).reshape(values.shape), False, "has 162 distinct values, not 8"),
         (lambda values: values + 1, False, "gives other outputs than with them"),
+        (lambda values: values * 1.01, False, "gives other outputs than with them"),
         (lambda values: values + 1, True, "zeros of 'conv/kernel' are gone"),
     ],
 )
@@ -343,6 +344,14 @@ def test_a_model_that_is_not_what_was_asked_for_is_not_handed_back(monkeypatch, 
     kernel.assign(np.where(np.arange(162).reshape(kernel.shape) % 3, kernel, 0))
     with pytest.raises(clustering.ClusteringFailed, match=sentence):
         clustering.cluster_while_training(model, examples(model, 8), 8, keep_zeros=keep_zeros, only=["conv"])
+
+
+def test_training_is_handed_its_settings(monkeypatch):
+    seen = {}
+    monkeypatch.setattr(clustering.training, "fit", lambda *arguments, **settings: seen.update(settings, a=arguments))
+    model, own = convolutional(), {"batch_size": 5, "learning_rate": 0.5, "decay": False, "seed": 9}
+    clustering.cluster_while_training(model, examples(model, 8), 8, 3, only=["conv"], **own)
+    assert seen["a"][2] == 3 and own.items() <= seen.items()
 
 
 @pytest.mark.parametrize("count, bits", [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3), (256, 8), (257, 9)])

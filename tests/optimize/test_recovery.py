@@ -125,6 +125,26 @@ def test_zeros_of_a_layer_of_ones_own_are_kept_and_what_begins_as_zeros_is_train
     assert not matrix.numpy()[zeros].any() and model.layers[1].table.numpy().all()
 
 
+class Counting(tf_keras.layers.Layer):
+    """Two counters of its training steps, which are not trained and of which one begins at 0."""
+
+    def build(self, shape):
+        self.counts = self.add_weight("counts", (1, 2), trainable=False)
+        self.counts.assign([[0, 5]])
+
+    def call(self, x, training=None):
+        if training:
+            self.counts.assign_add([[1, 1]])
+        return x
+
+
+def test_a_counter_that_begins_at_zero_counts_although_zeros_are_kept():
+    K = tf_keras.layers
+    model = tf_keras.Sequential([K.Input((8, 8, 3)), K.Flatten(), Counting(), K.Dense(3)])
+    recovery.recover(model, problem(100), keep_zeros=True, seed=1)  # two batches
+    assert model.layers[1].counts.numpy().tolist() == [[2, 7]]
+
+
 def test_models_whose_shapes_are_not_known_and_teachers_with_other_inputs_or_nan():
     x, y = problem(60)
     own = type("Own", (tf_keras.Model,), {"call": lambda self, x: x})()

@@ -44,6 +44,19 @@ def test_the_gradient_score_is_the_numerical_derivative_times_the_weight(model, 
         assert scores[1][place] == pytest.approx(abs(values[place] * slope), rel=0.02, abs=1e-5)
 
 
+@pytest.mark.parametrize("between", [lambda: L.Dropout(0.5), L.BatchNormalization])
+def test_scores_are_of_the_layers_as_in_inference(between):
+    tf_keras.utils.set_random_seed(4)
+    model = tf_keras.Sequential([tf_keras.Input((5,)), L.Dense(4, "tanh"), between(), L.Dense(3)])
+    kernels = [model.layers[0].kernel, model.layers[2].kernel]
+    with tf.GradientTape() as tape:
+        value = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)(Y, model(X, training=False))
+    for score, kernel, gradient in zip(
+        criteria.gradient_scores(model, X, Y), kernels, tape.gradient(value, kernels), strict=True
+    ):
+        np.testing.assert_allclose(score, np.abs(kernel * gradient), rtol=1e-3, atol=1e-7)
+
+
 def test_the_fisher_score_squares_the_gradient_of_each_example(model):
     model = tf_keras.Sequential([tf_keras.Input((5,)), L.Dense(3, use_bias=False)])
     logits = X @ model.layers[0].kernel.numpy()
@@ -127,6 +140,15 @@ def test_equal_scores_are_cut_to_the_exact_number_and_scores_may_be_negative(mod
     pruned = criteria.prune_by(model, equal, 0.5)
     assert [np.count_nonzero(w == 0) for w in pruned.get_weights() if w.ndim == 2] == [10, 6]
     assert criteria.random_scores(model, 1)[0][0, 0] != criteria.random_scores(model, 2)[0][0, 0]
+
+
+@pytest.mark.parametrize("scope", ["layer", "model"])
+def test_of_many_equal_scores_the_first_go(scope):
+    model = tf_keras.Sequential([tf_keras.Input((10,)), L.Dense(10)])
+    scores = np.resize([1.0, 3.0, 2.0], 100)
+    pruned = criteria.prune_by(model, [scores.reshape(10, 10)], 0.5, scope=scope).layers[0].kernel.numpy()
+    gone = sorted(range(100), key=lambda place: scores[place])[:50]
+    assert np.flatnonzero(pruned == 0).tolist() == sorted(gone)
 
 
 @settings(max_examples=30, deadline=None)

@@ -127,6 +127,12 @@ def test_equal_magnitudes_are_cut_to_the_exact_number():
     np.testing.assert_array_equal(pruned, [[0, 0], [1, -1]])
 
 
+def test_of_many_equal_magnitudes_the_first_go():
+    values = np.resize([1.0, -3.0, 2.0], 100)  # no sort of fewer than 17 numbers changes the order of equal ones
+    gone = sorted(range(100), key=lambda place: abs(values[place]))[:50]
+    assert np.flatnonzero(pruning.zero_smallest(values, 0.5) == 0).tolist() == sorted(gone)
+
+
 def test_the_share_of_zeros_of_a_model_without_kernels_is_none():
     model = tf_keras.Sequential([tf_keras.Input((4,)), L.PReLU()])
     model.set_weights([np.zeros(4)])
@@ -148,6 +154,13 @@ def test_what_the_toolkit_has_wrapped_is_refused_by_name(network):
     ):
         with pytest.raises(ValueError, match=r"is a PruneLowMagnitude of the Toolkit.*strip_pruning"):
             refuses(wrapped)
+
+
+def test_what_the_toolkit_has_wrapped_inside_a_model_inside_is_refused_too():
+    inner = tf_keras.Sequential([tf_keras.Input((6,)), L.Dense(3, name="deep")])
+    wrapped = tfmot.sparsity.keras.prune_low_magnitude(inner)
+    with pytest.raises(ValueError, match=r"the layer '\w*deep' .* is a PruneLowMagnitude of the Toolkit"):
+        pruning.check_plain(tf_keras.Sequential([tf_keras.Input((6,)), wrapped, L.Dense(2)]))
 
 
 def test_zeros_that_were_there_count_and_the_argument_stays():

@@ -143,6 +143,17 @@ def test_the_weakest_filters_go():
     np.testing.assert_array_equal(given.get_layer("conv").get_weights()[0].ravel(), np.float32([-0.1]))
 
 
+def test_a_layer_of_large_weights_has_no_more_say_than_those_it_is_added_to():
+    start = tf_keras.Input((1,))
+    sides = [L.Dense(4, use_bias=False, name=name)(start) for name in ("small", "large")]
+    model = tf_keras.Model(start, L.Dense(2)(L.Add()(sides)))
+    model.get_layer("small").set_weights([np.array([[1.0, 5, 5, 5]])])
+    model.get_layer("large").set_weights([np.array([[110.0, 100, 110, 110]])])  # alone, its second channel would go
+    smaller = structured.remove_channels(model, 0.25)
+    np.testing.assert_array_equal(smaller.get_layer("small").kernel, [[5, 5, 5]])
+    np.testing.assert_array_equal(smaller.get_layer("large").kernel, [[100, 110, 110]])
+
+
 @pytest.mark.parametrize(
     "score, words",
     [
@@ -293,6 +304,18 @@ def test_an_output_that_is_not_finite_tells_nothing():
         structured.remove_channels(tf_keras.Model(start, end), 0.5)
 
 
+def test_a_smaller_model_that_is_one_percent_off_is_not_handed_back(monkeypatch):
+    fill = structured._Channels._fill
+
+    def damaged(self, old, new, gone):
+        fill(self, old, new, gone)
+        new.set_weights([1.01 * values for values in new.get_weights()])
+
+    monkeypatch.setattr(structured._Channels, "_fill", damaged)
+    with pytest.raises(structured.StructuredError, match="away from the larger one's"):
+        structured.remove_channels(randomized(nested), 0.5)
+
+
 def stack(*layers, **start):
     tf_keras.utils.set_random_seed(0)
     return tf_keras.Sequential([tf_keras.Input(**start), *layers, L.Dense(8, "relu", name="made"), L.Dense(2)])
@@ -325,6 +348,12 @@ def test_a_model_inside_with_names_that_are_taken():
     smaller = structured.remove_channels(model, 0.5)
     assert [layer.units for layer in smaller.layers if isinstance(layer, L.Dense)] == [4, 3, 2]
     assert {name for group in structured.groups(model) for name in group.layers} == {"dense", "inner/dense", "dense_1"}
+
+
+@pytest.mark.parametrize("share, left", [(0.34, 5), (0.3, 6), (0.06, 8), (0.07, 7)])
+def test_the_number_of_channels_that_go_is_the_nearest_whole_one(share, left):
+    smaller = structured.remove_channels(randomized(nested), {"first": share})
+    assert smaller.get_layer("first").units == left
 
 
 def test_one_channel_stays():

@@ -156,6 +156,12 @@ def test_only_the_layers_named():
     assert np.count_nonzero(pruned.get_layer("b").kernel.numpy() == 0) == 16
 
 
+def test_each_of_the_layers_named():
+    model = tf_keras.Sequential([tf_keras.Input((8,)), *(layers.Dense(8, name=name) for name in "abc")])
+    pruned = patterns.prune(model, lambda array, axis: patterns.single(array, 0.5), only=["a", "c"])
+    assert [np.count_nonzero(pruned.get_layer(name).kernel.numpy() == 0) for name in "abc"] == [32, 0, 32]
+
+
 @pytest.mark.parametrize(
     "call, sentence",
     [
